@@ -1,0 +1,249 @@
+//! Bookings: a hold with a deadline that somebody confirms, somebody cancels, or nobody pays.
+//!
+//! | state | number | what it means | where it can go |
+//! |---|---|---|---|
+//! | [`Occupied`](State::Occupied) | 2 | seats are held until the deadline | `Complete`, `Cancelled`, or gone when the deadline passes |
+//! | [`Complete`](State::Complete) | 4 | paid; the seats are sold | `Cancelled` |
+//! | [`Cancelled`](State::Cancelled) | -1 | the seats are free again | nowhere |
+//!
+//! Invariants kept here: a hold ends exactly once, and at or after its deadline nothing but its
+//! expiry can end it, whether or not the clean-up has run.
+//!
+//! Absent on purpose: seats that are free and seats that aren't. See [`events`](crate::events).
+
+use thiserror::Error;
+
+use crate::events::{PaymentWindow, Seats};
+use crate::identity::Actor;
+use crate::{BookingId, EventId, Money, Timestamp, UserId};
+
+/// Where a booking stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Its seats are held until the deadline.
+    Occupied,
+    /// It is paid.
+    Complete,
+    /// It has ended, and its seats are free.
+    Cancelled,
+}
+
+/// A booking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Booking {
+    /// Its number.
+    pub id: BookingId,
+    /// The event that it is for.
+    pub event_id: EventId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// How many seats.
+    pub seats: Seats,
+    /// What they cost together.
+    pub amount: Money,
+    /// Where it stands.
+    pub state: State,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its hold ends if nobody pays.
+    pub expires_at: Timestamp,
+}
+
+/// How much one user may hold. Whoever holds seats without paying keeps them from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldLimits {
+    /// Seats that one booking may have.
+    pub seats_per_booking_max: u32,
+    /// Holds that a user may have on one event; `None` lifts the limit.
+    pub holds_max: Option<u32>,
+    /// Seats that a user may hold on one event; `None` lifts the limit.
+    pub held_seats_max: Option<u32>,
+}
+
+impl Default for HoldLimits {
+    fn default() -> Self {
+        Self { seats_per_booking_max: 100, holds_max: Some(5), held_seats_max: Some(100) }
+    }
+}
+
+impl HoldLimits {
+    /// The most seats that one booking may have: more than a user may hold can never be booked.
+    pub fn seats_max(&self) -> u32 {
+        self.held_seats_max.unwrap_or(u32::MAX).min(self.seats_per_booking_max)
+    }
+
+    /// How many of a user's holdings, newest first, are enough to decide whether one more is
+    /// allowed; `None` when nothing needs to be known.
+    pub fn holdings_needed(&self) -> Option<u32> {
+        // Every hold has a seat at least, so as many holds as seats are allowed settle either limit.
+        [self.holds_max, self.held_seats_max].into_iter().flatten().min()
+    }
+}
+
+/// One of a user's holds on an event whose deadline has not passed: live, or cancelled unpaid.
+///
+/// Cancelled ones count until the deadline that they had. Otherwise a hold could be renewed for
+/// ever by cancelling it a moment before its deadline and booking the same seats again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    /// How many seats it has, or had.
+    pub seats: Seats,
+    /// When it ends, or would have ended.
+    pub expires_at: Timestamp,
+}
+
+/// Why a booking isn't made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum BookRefusal {
+    /// Too few or too many seats in one booking.
+    #[error("must be from 1 to {max}")]
+    SeatsOutOfRange {
+        /// The most that one booking may have.
+        max: u32,
+    },
+    /// The amount can't be written down.
+    #[error("the amount for so many seats is too large")]
+    AmountTooLarge,
+    /// The user holds as much of this event as anybody may.
+    #[error("the limit on unpaid holds for one event is reached")]
+    HoldLimit {
+        /// When the next of the user's holds stops counting.
+        retry_at: Timestamp,
+    },
+}
+
+/// Why a booking isn't confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ConfirmRefusal {
+    /// Its deadline has passed.
+    #[error("the payment deadline has passed")]
+    Expired,
+    /// It was cancelled.
+    #[error("the booking was cancelled")]
+    Cancelled,
+    /// There isn't enough money.
+    #[error("{balance} is too little to pay {amount}", balance = .balance.as_minor(), amount = .amount.as_minor())]
+    InsufficientFunds {
+        /// What the owner has.
+        balance: Money,
+        /// What the booking costs.
+        amount: Money,
+    },
+}
+
+/// Why a booking isn't cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum CancelRefusal {
+    /// Its deadline has passed, so it has ended already.
+    #[error("the payment deadline has passed")]
+    Expired,
+}
+
+/// What a confirmation or a cancellation came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The booking moved.
+    Taken,
+    /// It stood there already: asking twice is asking once.
+    Repeated,
+}
+
+/// Whether a user with these holdings may hold `seats` more.
+pub fn admit(
+    limits: &HoldLimits,
+    holdings: &[Holding],
+    seats: Seats,
+    now: Timestamp,
+) -> Result<(), BookRefusal> {
+    let counted: Vec<&Holding> = holdings.iter().filter(|held| held.expires_at > now).collect();
+    let holds = u64::try_from(counted.len()).unwrap_or(u64::MAX);
+    let held_seats: u64 = counted.iter().map(|held| u64::from(held.seats.get())).sum();
+    let too_many_holds = limits.holds_max.is_some_and(|max| holds >= u64::from(max));
+    let too_many_seats = limits
+        .held_seats_max
+        .is_some_and(|max| held_seats + u64::from(seats.get()) > u64::from(max));
+    if too_many_holds || too_many_seats {
+        let retry_at = counted.iter().map(|held| held.expires_at).min().unwrap_or(now);
+        return Err(BookRefusal::HoldLimit { retry_at });
+    }
+    Ok(())
+}
+
+/// Whether one booking may have this many seats.
+pub fn check_seats(limits: &HoldLimits, seats: i64) -> Result<Seats, BookRefusal> {
+    let max = limits.seats_max();
+    match u32::try_from(seats) {
+        Ok(count) if (1..=max).contains(&count) => Ok(Seats::new(count)),
+        _ => Err(BookRefusal::SeatsOutOfRange { max }),
+    }
+}
+
+impl Booking {
+    /// A hold on seats that the event has just occupied.
+    pub fn hold(
+        id: BookingId,
+        event_id: EventId,
+        user_id: UserId,
+        (seats, amount): (Seats, Money),
+        window: PaymentWindow,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            event_id,
+            user_id,
+            seats,
+            amount,
+            state: State::Occupied,
+            created_at: now,
+            expires_at: now.plus(window.as_duration()),
+        }
+    }
+
+    /// Whether this actor may see and move the booking. To everybody else it doesn't exist.
+    pub fn is_open_to(&self, actor: Actor) -> bool {
+        actor.is_admin() || actor.user_id == self.user_id
+    }
+
+    /// Whether the hold's deadline has passed unpaid, so that the booking has ended logically.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        match self.state {
+            State::Occupied => self.expires_at <= now,
+            State::Complete | State::Cancelled => false,
+        }
+    }
+
+    /// Pays the booking, from an account that holds `balance`.
+    pub fn confirm(&mut self, balance: Money, now: Timestamp) -> Result<Step, ConfirmRefusal> {
+        match self.state {
+            State::Complete => return Ok(Step::Repeated),
+            State::Cancelled => return Err(ConfirmRefusal::Cancelled),
+            State::Occupied => {}
+        }
+        if self.is_due(now) {
+            return Err(ConfirmRefusal::Expired);
+        }
+        if self.amount > balance {
+            return Err(ConfirmRefusal::InsufficientFunds { balance, amount: self.amount });
+        }
+        self.state = State::Complete;
+        Ok(Step::Taken)
+    }
+
+    /// Ends the booking because somebody asked for it.
+    pub fn cancel(&mut self, now: Timestamp) -> Result<Step, CancelRefusal> {
+        if self.is_due(now) {
+            return Err(CancelRefusal::Expired);
+        }
+        match self.state {
+            State::Cancelled => Ok(Step::Repeated),
+            State::Occupied | State::Complete => {
+                self.state = State::Cancelled;
+                Ok(Step::Taken)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
