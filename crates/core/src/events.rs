@@ -318,13 +318,8 @@ impl Event {
         self.plan.price.times(seats.get())
     }
 
-    /// Keeps seats for a booking. Which refusal wins is the order of the guards.
-    pub fn occupy(
-        &mut self,
-        booking_id: BookingId,
-        seats: Seats,
-        now: Timestamp,
-    ) -> Result<(Slot, JournalEntry), OccupyRefusal> {
+    /// Whether seats could be kept for a booking. Which refusal wins is the order of the guards.
+    pub fn may_occupy(&self, seats: Seats, now: Timestamp) -> Result<(), OccupyRefusal> {
         let free = self.free_seats();
         if self.plan.starts_at.is_some_and(|start| start <= now) {
             return Err(OccupyRefusal::Begun);
@@ -335,7 +330,17 @@ impl Event {
         if seats > free {
             return Err(OccupyRefusal::TooFewSeats { free });
         }
+        Ok(())
+    }
 
+    /// Keeps seats for a booking.
+    pub fn occupy(
+        &mut self,
+        booking_id: BookingId,
+        seats: Seats,
+        now: Timestamp,
+    ) -> Result<(Slot, JournalEntry), OccupyRefusal> {
+        self.may_occupy(seats, now)?;
         let slot = Slot { event_id: self.id, booking_id, seats, state: SlotState::Held };
         self.tally.occupied = Seats::new(self.tally.occupied.get() + seats.get());
         self.tally.pending_bookings += 1;

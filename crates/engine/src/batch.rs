@@ -1,0 +1,365 @@
+//! The rows that a batch works on, and what becomes of them.
+//!
+//! Commands of one batch are decided one after the other on the same rows, so each sees what the
+//! ones before it did. Nothing here waits or asks a store; [`Batch::into_changes`] is what a lane
+//! saves.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use eventbooker_core::bookings::{Booking, HoldLimits, Holding};
+use eventbooker_core::events::{Event, JournalEntry, Slot};
+use eventbooker_core::identity::{Session, TokenDigest, User};
+use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use eventbooker_store::{Answer, AnswerKey, Changes, IdRange, LastIds, Loaded, Purge};
+
+/// What the operator chose, as far as decisions depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// How much one user may hold.
+    pub holds: HoldLimits,
+}
+
+/// The rows of one batch.
+pub struct Batch {
+    now: Timestamp,
+    rules: Rules,
+    answers: BTreeMap<AnswerKey, Answer>,
+    events: Table<EventId, Event>,
+    slots: Table<(EventId, BookingId), Slot>,
+    bookings: Table<BookingId, Booking>,
+    holdings: BTreeMap<(EventId, UserId), Vec<Holding>>,
+    users: Table<UserId, User>,
+    logins: BTreeMap<String, UserId>,
+    booking_ids: Ids,
+    event_ids: Ids,
+    user_ids: Ids,
+    /// What is only ever added is collected where it is saved from.
+    changes: Changes,
+}
+
+impl Batch {
+    /// A batch of these rows.
+    pub fn new(loaded: Loaded, rules: Rules) -> Self {
+        let mut logins = BTreeMap::new();
+        for user in &loaded.users {
+            logins.insert(user.profile.login.clone(), user.id);
+        }
+        Self {
+            now: loaded.now,
+            rules,
+            answers: loaded.answers.into_iter().map(|a| (a.key.clone(), a)).collect(),
+            events: Table::of(loaded.events.into_iter().map(|e| (e.id, e))),
+            slots: Table::of(loaded.slots.into_iter().map(|s| ((s.event_id, s.booking_id), s))),
+            bookings: Table::of(loaded.bookings.into_iter().map(|b| (b.id, b))),
+            holdings: loaded
+                .holdings
+                .into_iter()
+                .map(|h| ((h.event_id, h.user_id), h.holdings))
+                .collect(),
+            users: Table::of(loaded.users.into_iter().map(|u| (u.id, u))),
+            logins,
+            booking_ids: Ids::of(loaded.booking_ids),
+            event_ids: Ids::of(loaded.event_ids),
+            user_ids: Ids::of(loaded.user_ids),
+            changes: Changes::default(),
+        }
+    }
+
+    /// The instant at which everything in this batch happens.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// What the operator chose.
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    pub(crate) fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
+        self.answers.get(key)
+    }
+
+    pub(crate) fn remember(&mut self, answer: Answer) {
+        self.answers.insert(answer.key.clone(), answer.clone());
+        self.changes.answers_added.push(answer);
+    }
+
+    pub(crate) fn event(&self, id: EventId) -> Option<&Event> {
+        self.events.get(&id)
+    }
+
+    /// An event that is about to change.
+    pub(crate) fn event_to_change(&mut self, id: EventId) -> Option<&mut Event> {
+        self.events.change(&id)
+    }
+
+    pub(crate) fn add_event(&mut self, event: Event, entry: JournalEntry) {
+        self.events.add(event.id, event);
+        self.changes.journal.push(entry);
+    }
+
+    pub(crate) fn slot(&self, key: (EventId, BookingId)) -> Option<Slot> {
+        self.slots.get(&key).copied()
+    }
+
+    pub(crate) fn add_slot(&mut self, slot: Slot, entry: JournalEntry) {
+        self.slots.add((slot.event_id, slot.booking_id), slot);
+        self.changes.journal.push(entry);
+    }
+
+    pub(crate) fn change_slot(&mut self, slot: Slot, entry: JournalEntry) {
+        self.slots.set(&(slot.event_id, slot.booking_id), slot);
+        self.changes.journal.push(entry);
+    }
+
+    pub(crate) fn remove_slot(&mut self, slot: Slot, entry: JournalEntry) {
+        self.slots.remove(&(slot.event_id, slot.booking_id));
+        self.changes.journal.push(entry);
+    }
+
+    pub(crate) fn booking(&self, id: BookingId) -> Option<Booking> {
+        self.bookings.get(&id).copied()
+    }
+
+    /// Adds a hold, which counts among its owner's from now on.
+    pub(crate) fn add_hold(&mut self, booking: Booking) {
+        if let Some(holdings) = self.holdings.get_mut(&(booking.event_id, booking.user_id)) {
+            holdings.push(Holding { seats: booking.seats, expires_at: booking.expires_at });
+        }
+        self.bookings.add(booking.id, booking);
+    }
+
+    pub(crate) fn change_booking(&mut self, booking: Booking) {
+        self.bookings.set(&booking.id, booking);
+    }
+
+    pub(crate) fn remove_booking(&mut self, id: BookingId) {
+        self.bookings.remove(&id);
+    }
+
+    /// What a user holds on an event, as far as the limits need to know it.
+    pub(crate) fn holdings(&self, event_id: EventId, user_id: UserId) -> &[Holding] {
+        self.holdings.get(&(event_id, user_id)).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn user(&self, id: UserId) -> Option<&User> {
+        self.users.get(&id)
+    }
+
+    pub(crate) fn user_by_login(&self, login: &str) -> Option<&User> {
+        self.logins.get(login).and_then(|id| self.users.get(id))
+    }
+
+    pub(crate) fn add_user(&mut self, user: User) {
+        self.logins.insert(user.profile.login.clone(), user.id);
+        self.users.add(user.id, user);
+    }
+
+    /// A user whose role or password is about to change.
+    pub(crate) fn user_to_change(&mut self, id: UserId) -> Option<&mut User> {
+        self.users.change(&id)
+    }
+
+    pub(crate) fn add_session(&mut self, session: Session) {
+        self.changes.sessions_added.push(session);
+    }
+
+    pub(crate) fn remove_session(&mut self, digest: TokenDigest) {
+        self.changes.sessions_removed.push(digest);
+    }
+
+    pub(crate) fn remove_sessions_of(&mut self, user_id: UserId) {
+        self.changes.sessions_removed_of.push(user_id);
+    }
+
+    pub(crate) fn purge(&mut self, purge: Purge) {
+        self.changes.purge = Some(purge);
+    }
+
+    pub(crate) fn next_booking_id(&mut self) -> BookingId {
+        BookingId::new(self.booking_ids.take())
+    }
+
+    pub(crate) fn next_event_id(&mut self) -> EventId {
+        EventId::new(self.event_ids.take())
+    }
+
+    pub(crate) fn next_user_id(&mut self) -> UserId {
+        UserId::new(self.user_ids.take())
+    }
+
+    /// What is to be saved.
+    pub fn into_changes(self) -> Changes {
+        let mut changes = self.changes;
+        let events = self.events.into_delta();
+        changes.events_added = events.added;
+        changes.tallies_changed =
+            events.changed.into_iter().map(|event| (event.id, event.tally)).collect();
+        let slots = self.slots.into_delta();
+        changes.slots_added = slots.added;
+        changes.slots_changed = slots.changed;
+        changes.slots_removed =
+            slots.removed.into_iter().map(|slot| (slot.event_id, slot.booking_id)).collect();
+        let bookings = self.bookings.into_delta();
+        changes.bookings_added = bookings.added;
+        changes.bookings_changed = bookings.changed;
+        changes.bookings_removed =
+            bookings.removed.into_iter().map(|b| (b.event_id, b.id)).collect();
+        let users = self.users.into_delta();
+        changes.users_added = users.added;
+        changes.users_changed = users.changed;
+        changes.last_ids = LastIds {
+            booking: self.booking_ids.last,
+            event: self.event_ids.last,
+            user: self.user_ids.last,
+        };
+        changes
+    }
+}
+
+/// Rows by key, in the order of keys, each with what happened to it since it was loaded.
+struct Table<K, V> {
+    rows: BTreeMap<K, Row<V>>,
+}
+
+enum Row<V> {
+    Loaded(V),
+    Changed(V),
+    Added(V),
+    Removed(V),
+    /// Added and removed within the batch: the store never hears of it.
+    Passed,
+}
+
+struct Delta<V> {
+    added: Vec<V>,
+    changed: Vec<V>,
+    removed: Vec<V>,
+}
+
+impl<K: Ord, V> Table<K, V> {
+    fn of(rows: impl Iterator<Item = (K, V)>) -> Self {
+        Self { rows: rows.map(|(key, value)| (key, Row::Loaded(value))).collect() }
+    }
+
+    fn get(&self, key: &K) -> Option<&V> {
+        match self.rows.get(key)? {
+            Row::Loaded(value) | Row::Changed(value) | Row::Added(value) => Some(value),
+            Row::Removed(_) | Row::Passed => None,
+        }
+    }
+
+    fn add(&mut self, key: K, value: V) {
+        let before = self.rows.insert(key, Row::Added(value));
+        assert!(before.is_none(), "a row is added once");
+    }
+
+    /// A row that is about to change.
+    fn change(&mut self, key: &K) -> Option<&mut V> {
+        let row = self.rows.get_mut(key)?;
+        *row = match mem::replace(row, Row::Passed) {
+            Row::Loaded(value) => Row::Changed(value),
+            row @ (Row::Changed(_) | Row::Added(_) | Row::Removed(_) | Row::Passed) => row,
+        };
+        match row {
+            Row::Changed(value) | Row::Added(value) => Some(value),
+            Row::Loaded(_) | Row::Removed(_) | Row::Passed => None,
+        }
+    }
+
+    fn set(&mut self, key: &K, value: V) {
+        *self.change(key).expect("a row that is set was found before") = value;
+    }
+
+    fn remove(&mut self, key: &K) {
+        let row = self.rows.get_mut(key).expect("a row that is removed was found before");
+        *row = match mem::replace(row, Row::Passed) {
+            Row::Loaded(value) | Row::Changed(value) | Row::Removed(value) => Row::Removed(value),
+            Row::Added(_) | Row::Passed => Row::Passed,
+        };
+    }
+
+    fn into_delta(self) -> Delta<V> {
+        let mut delta = Delta { added: Vec::new(), changed: Vec::new(), removed: Vec::new() };
+        for row in self.rows.into_values() {
+            match row {
+                Row::Added(value) => delta.added.push(value),
+                Row::Changed(value) => delta.changed.push(value),
+                Row::Removed(value) => delta.removed.push(value),
+                Row::Loaded(_) | Row::Passed => {}
+            }
+        }
+        delta
+    }
+}
+
+/// Numbers to give out.
+struct Ids {
+    range: IdRange,
+    last: Option<i64>,
+}
+
+impl Ids {
+    fn of(range: IdRange) -> Self {
+        Self { range, last: None }
+    }
+
+    fn take(&mut self) -> i64 {
+        let number = self.range.next;
+        assert!(number < self.range.end, "a batch says how many numbers it may need");
+        self.range.next += 1;
+        self.last = Some(number);
+        number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table<u8, &'static str> {
+        Table::of([(1, "one"), (2, "two"), (3, "three")].into_iter())
+    }
+
+    #[test]
+    fn a_table_remembers_what_became_of_each_row() {
+        let mut table = table();
+        table.add(4, "four");
+        table.set(&1, "uno");
+        table.remove(&2);
+        table.set(&4, "quattro");
+        let delta = table.into_delta();
+        assert_eq!(delta.added, ["quattro"]);
+        assert_eq!(delta.changed, ["uno"]);
+        assert_eq!(delta.removed, ["two"]);
+    }
+
+    #[test]
+    fn a_row_that_came_and_went_leaves_no_trace() {
+        let mut table = table();
+        table.add(4, "four");
+        table.remove(&4);
+        assert_eq!(table.get(&4), None);
+        assert_eq!(table.change(&4), None);
+        let delta = table.into_delta();
+        assert!(delta.added.is_empty() && delta.removed.is_empty() && delta.changed.is_empty());
+    }
+
+    #[test]
+    fn a_changed_row_that_is_removed_is_removed_once() {
+        let mut table = table();
+        table.set(&2, "dos");
+        table.remove(&2);
+        table.remove(&2);
+        let delta = table.into_delta();
+        assert_eq!(delta.removed, ["dos"]);
+        assert!(delta.changed.is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "how many numbers")]
+    fn numbers_beyond_the_range_are_a_bug() {
+        Ids::of(IdRange { next: 5, end: 5 }).take();
+    }
+}

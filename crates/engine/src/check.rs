@@ -1,0 +1,418 @@
+//! The recount: every invariant, checked against every row of one snapshot.
+//!
+//! | invariant | what is recounted |
+//! |---|---|
+//! | 1. seats | each event's occupied seats are the sum of its live slots, and no more than its capacity |
+//! | 3. holds | each live booking has its slot and each slot its live booking; the journal says that each hold began once and ended at most once, and agrees with the rows on which are live |
+//! | journal | each event's journal has every version from 1 to the event's, once |
+//! | numbers | no booking has a number above the highest that was given out |
+//!
+//! Nothing is repaired. A finding names the row, so that somebody can look.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use eventbooker_core::bookings::{Booking, State};
+use eventbooker_core::events::{Event, JournalEntry, JournalKind, Seats, Slot, SlotState, Tally};
+use eventbooker_core::{BookingId, EventId};
+use eventbooker_store::{Snapshot, StoreError, TableCounts};
+
+/// Rows read at once.
+const PAGE_ROWS: u32 = 10_000;
+/// Findings that are kept; one mistake can show in a million rows.
+const FINDINGS_MAX: usize = 1_000;
+
+/// Something that does not add up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind of rule is broken.
+    pub rule: Rule,
+    /// Where, and how.
+    pub what: String,
+}
+
+/// What kind of rule a finding is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// The database's own files.
+    Storage,
+    /// Invariant 1: occupied seats.
+    Seats,
+    /// Invariant 3: holds end once.
+    Holds,
+    /// The journal is complete.
+    Journal,
+    /// Numbers are given out once.
+    Numbers,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Storage => "storage",
+            Self::Seats => "seats",
+            Self::Holds => "holds",
+            Self::Journal => "journal",
+            Self::Numbers => "numbers",
+        })
+    }
+}
+
+/// What a recount came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What was read.
+    pub counts: TableCounts,
+    /// What does not add up, the first thousand of it.
+    pub findings: Vec<Finding>,
+    /// How much did not add up altogether.
+    pub findings_total: u64,
+}
+
+impl Report {
+    /// Whether everything adds up.
+    pub fn is_clean(&self) -> bool {
+        self.findings_total == 0
+    }
+
+    fn find(&mut self, rule: Rule, what: String) {
+        self.findings_total += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(Finding { rule, what });
+        }
+    }
+}
+
+/// Told after every page: rows read so far, and rows in all.
+pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
+
+/// Recounts every invariant.
+pub async fn recount(
+    snapshot: &mut dyn Snapshot,
+    progress: Progress<'_>,
+) -> Result<Report, StoreError> {
+    let counts = snapshot.counts().await?;
+    let mut report = Report { counts, ..Report::default() };
+    for finding in snapshot.integrity().await? {
+        report.find(Rule::Storage, finding);
+    }
+    let total = counts.events + counts.slots + counts.journal + counts.bookings;
+    let mut meter = Meter { read: 0, total, progress };
+
+    let events = read_events(snapshot, &mut meter).await?;
+    let bookings = read_bookings(snapshot, &events, &mut report, &mut meter).await?;
+    let counted = read_slots(snapshot, &events, bookings, &mut report, &mut meter).await?;
+    let journals = read_journal(snapshot, &events, &mut report, &mut meter).await?;
+    for (id, event) in &events {
+        compare(*id, event, counted.get(id), journals.get(id), &mut report);
+    }
+    // Maps have no order; a report has one.
+    report.findings.sort_by(|a, b| (a.rule, &a.what).cmp(&(b.rule, &b.what)));
+    Ok(report)
+}
+
+struct Meter<'a> {
+    read: u64,
+    total: u64,
+    progress: Progress<'a>,
+}
+
+impl Meter<'_> {
+    fn add(&mut self, rows: usize) {
+        self.read += rows as u64;
+        (self.progress)(self.read, self.total);
+    }
+}
+
+/// An event's tally, and the capacity that bounds it.
+struct Expected {
+    capacity: Seats,
+    tally: Tally,
+}
+
+async fn read_events(
+    snapshot: &mut dyn Snapshot,
+    meter: &mut Meter<'_>,
+) -> Result<HashMap<EventId, Expected>, StoreError> {
+    let mut events = HashMap::new();
+    let mut after = EventId::new(i64::MIN);
+    loop {
+        let page: Vec<Event> = snapshot.events(after, PAGE_ROWS).await?;
+        let Some(last) = page.last() else { return Ok(events) };
+        after = last.id;
+        meter.add(page.len());
+        for event in page {
+            events.insert(event.id, Expected { capacity: event.plan.capacity, tally: event.tally });
+        }
+    }
+}
+
+/// The live bookings, as their slots should be.
+async fn read_bookings(
+    snapshot: &mut dyn Snapshot,
+    events: &HashMap<EventId, Expected>,
+    report: &mut Report,
+    meter: &mut Meter<'_>,
+) -> Result<HashMap<BookingId, Slot>, StoreError> {
+    let last_given = snapshot.last_booking_id().await?;
+    let mut live = HashMap::new();
+    let mut after = BookingId::new(i64::MIN);
+    loop {
+        let page: Vec<Booking> = snapshot.bookings(after, PAGE_ROWS).await?;
+        let Some(last) = page.last() else { return Ok(live) };
+        after = last.id;
+        meter.add(page.len());
+        for booking in page {
+            let Booking { id, event_id, seats, .. } = booking;
+            if id > last_given {
+                report.find(
+                    Rule::Numbers,
+                    format!("booking {id} is above {last_given}, the highest number given out"),
+                );
+            }
+            if !events.contains_key(&event_id) {
+                report.find(
+                    Rule::Holds,
+                    format!("booking {id} is for event {event_id}, which doesn't exist"),
+                );
+            }
+            let state = match booking.state {
+                State::Occupied => SlotState::Held,
+                State::Complete => SlotState::Sold,
+                State::Cancelled => continue,
+            };
+            live.insert(id, Slot { event_id, booking_id: id, seats, state });
+        }
+    }
+}
+
+/// Compares slots with live bookings, and adds them up by event.
+async fn read_slots(
+    snapshot: &mut dyn Snapshot,
+    events: &HashMap<EventId, Expected>,
+    mut expected: HashMap<BookingId, Slot>,
+    report: &mut Report,
+    meter: &mut Meter<'_>,
+) -> Result<HashMap<EventId, Counted>, StoreError> {
+    let mut counted: HashMap<EventId, Counted> = HashMap::new();
+    let mut after = (EventId::new(i64::MIN), BookingId::new(i64::MIN));
+    loop {
+        let page: Vec<Slot> = snapshot.slots(after, PAGE_ROWS).await?;
+        let Some(last) = page.last() else { break };
+        after = (last.event_id, last.booking_id);
+        meter.add(page.len());
+        for slot in page {
+            let Slot { event_id, booking_id, .. } = slot;
+            match expected.remove(&booking_id) {
+                Some(wanted) if wanted == slot => {}
+                Some(wanted) => report.find(
+                    Rule::Holds,
+                    format!("booking {booking_id} should have {wanted:?}, but has {slot:?}"),
+                ),
+                None => report.find(
+                    Rule::Holds,
+                    format!("event {event_id} keeps {} seats for booking {booking_id}, which isn't live", slot.seats),
+                ),
+            }
+            if !events.contains_key(&event_id) {
+                report.find(
+                    Rule::Seats,
+                    format!("a slot belongs to event {event_id}, which doesn't exist"),
+                );
+            }
+            counted.entry(event_id).or_default().add(slot);
+        }
+    }
+    for slot in expected.into_values() {
+        let Slot { booking_id, seats, event_id, .. } = slot;
+        report.find(
+            Rule::Holds,
+            format!(
+                "booking {booking_id} is live, but event {event_id} keeps none of its {seats} seats"
+            ),
+        );
+    }
+    Ok(counted)
+}
+
+/// An event's slots, added up.
+#[derive(Default)]
+struct Counted {
+    seats: u64,
+    held: u64,
+    sold: u64,
+}
+
+impl Counted {
+    fn add(&mut self, slot: Slot) {
+        self.seats += u64::from(slot.seats.get());
+        match slot.state {
+            SlotState::Held => self.held += 1,
+            SlotState::Sold => self.sold += 1,
+        }
+    }
+}
+
+/// What an event's journal says, read from its beginning.
+#[derive(Default)]
+struct Journal {
+    version: i64,
+    seats: i64,
+    live: HashMap<BookingId, (Seats, SlotState)>,
+}
+
+impl Journal {
+    fn follow(&mut self, entry: JournalEntry, report: &mut Report) {
+        let JournalEntry { event_id, version, kind, booking_id, seats, .. } = entry;
+        if version != self.version + 1 {
+            report.find(
+                Rule::Journal,
+                format!("event {event_id} has version {version} after version {}", self.version),
+            );
+        }
+        self.version = version;
+        let Some(booking_id) = booking_id else {
+            if kind != JournalKind::Created {
+                report.find(
+                    Rule::Journal,
+                    format!("event {event_id}, version {version}: {kind:?} names no booking"),
+                );
+            }
+            return;
+        };
+        let before = self.live.remove(&booking_id);
+        let (after, expected) = match kind {
+            JournalKind::Created => (None, false),
+            JournalKind::Held => (Some(SlotState::Held), before.is_none()),
+            JournalKind::Confirmed => {
+                (Some(SlotState::Sold), before == Some((seats, SlotState::Held)))
+            }
+            JournalKind::Expired => (None, before == Some((seats, SlotState::Held))),
+            JournalKind::Cancelled => (None, before.is_some_and(|(held, _)| held == seats)),
+        };
+        if !expected {
+            report.find(
+                Rule::Holds,
+                format!(
+                    "event {event_id}, version {version}: booking {booking_id} is {kind:?} with {seats} seats, but was {before:?}"
+                ),
+            );
+        }
+        self.seats -= before.map_or(0, |(seats, _)| i64::from(seats.get()));
+        if let Some(state) = after {
+            self.live.insert(booking_id, (seats, state));
+            self.seats += i64::from(seats.get());
+        }
+    }
+}
+
+/// What an event's journal came to. The live bookings themselves were compared on the way.
+struct JournalEnd {
+    version: i64,
+    seats: i64,
+    live: usize,
+}
+
+async fn read_journal(
+    snapshot: &mut dyn Snapshot,
+    events: &HashMap<EventId, Expected>,
+    report: &mut Report,
+    meter: &mut Meter<'_>,
+) -> Result<HashMap<EventId, JournalEnd>, StoreError> {
+    let mut ends = HashMap::new();
+    let mut current: Option<(EventId, Journal)> = None;
+    let mut after = (EventId::new(i64::MIN), i64::MIN);
+    loop {
+        let page: Vec<JournalEntry> = snapshot.journal(after, PAGE_ROWS).await?;
+        let Some(last) = page.last() else { break };
+        after = (last.event_id, last.version);
+        meter.add(page.len());
+        for entry in page {
+            if current.as_ref().is_none_or(|(id, _)| *id != entry.event_id) {
+                if let Some((id, journal)) = current.take() {
+                    ends.insert(id, journal.end());
+                }
+                if !events.contains_key(&entry.event_id) {
+                    report.find(
+                        Rule::Journal,
+                        format!(
+                            "a journal belongs to event {}, which doesn't exist",
+                            entry.event_id
+                        ),
+                    );
+                }
+            }
+            let (_, journal) = current.get_or_insert_with(|| (entry.event_id, Journal::default()));
+            journal.follow(entry, report);
+        }
+    }
+    if let Some((id, journal)) = current {
+        ends.insert(id, journal.end());
+    }
+    Ok(ends)
+}
+
+impl Journal {
+    fn end(self) -> JournalEnd {
+        JournalEnd { version: self.version, seats: self.seats, live: self.live.len() }
+    }
+}
+
+fn compare(
+    id: EventId,
+    event: &Expected,
+    counted: Option<&Counted>,
+    journal: Option<&JournalEnd>,
+    report: &mut Report,
+) {
+    let none = Counted::default();
+    let counted = counted.unwrap_or(&none);
+    let Tally { occupied, pending_bookings, confirmed_bookings, version } = event.tally;
+    if u64::from(occupied.get()) != counted.seats {
+        report.find(
+            Rule::Seats,
+            format!(
+                "event {id} counts {occupied} occupied seats, but its slots have {}",
+                counted.seats
+            ),
+        );
+    }
+    if counted.seats > u64::from(event.capacity.get()) {
+        report.find(
+            Rule::Seats,
+            format!("event {id} is oversold: {} of {} seats", counted.seats, event.capacity),
+        );
+    }
+    let bookings = (u64::from(pending_bookings), u64::from(confirmed_bookings));
+    if bookings != (counted.held, counted.sold) {
+        report.find(
+            Rule::Holds,
+            format!(
+                "event {id} counts {pending_bookings} pending and {confirmed_bookings} confirmed bookings, but has {} and {}",
+                counted.held, counted.sold
+            ),
+        );
+    }
+    let Some(journal) = journal else {
+        return report.find(Rule::Journal, format!("event {id} has no journal"));
+    };
+    if journal.version != version {
+        report.find(
+            Rule::Journal,
+            format!(
+                "event {id} has version {version}, but its journal ends at {}",
+                journal.version
+            ),
+        );
+    }
+    let live = counted.held + counted.sold;
+    if i64::try_from(counted.seats) != Ok(journal.seats) || live != journal.live as u64 {
+        report.find(
+            Rule::Journal,
+            format!(
+                "event {id} has {live} live bookings with {} seats, but by its journal {} with {}",
+                counted.seats, journal.live, journal.seats
+            ),
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! Commands, and what a lane does with one whatever it is.
+//!
+//! A command says which lane it belongs to, which rows it wants, and how it is decided on them.
+//! Wrapped up with the client that waits for it, it is a [`Task`], the form in which a lane knows
+//! it.
+
+use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use eventbooker_store::{Answer as KeptAnswer, AnswerKey, Wants};
+use tokio::sync::oneshot;
+
+use crate::batch::{Batch, Rules};
+use crate::{Error, Refusal};
+
+/// Something that changes rows, or is refused.
+pub trait Command: Send + 'static {
+    /// What it answers with when it isn't refused.
+    type Reply: Send + 'static;
+
+    /// Where it has to be decided.
+    fn lane(&self) -> Lane;
+
+    /// Adds the rows that it needs.
+    fn wants(&self, rules: &Rules, wants: &mut Wants);
+
+    /// Decides it. A refusal leaves the batch as it was.
+    fn decide(&self, batch: &mut Batch) -> Result<Self::Reply, Refusal>;
+}
+
+/// What a command is about; commands about the same thing are decided in the same lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// An event.
+    Event(EventId),
+    /// A user.
+    User(UserId),
+    /// A booking that no longer exists, so that its event isn't known.
+    LostBooking(BookingId),
+    /// Nothing that exists yet.
+    Any,
+}
+
+impl Lane {
+    /// The index of the lane, among `count` of them.
+    pub(crate) fn index(self, count: usize) -> usize {
+        let number = match self {
+            Self::Event(id) => id.get(),
+            Self::User(id) => id.get(),
+            Self::LostBooking(id) => id.get(),
+            Self::Any => 0,
+        };
+        usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX) % count
+    }
+}
+
+/// What a command came to, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided<R> {
+    /// The reply or the refusal.
+    pub outcome: Result<R, Refusal>,
+    /// The instant at which the command took place.
+    pub now: Timestamp,
+}
+
+/// What a client gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer<R> {
+    /// What the command came to.
+    Given(Decided<R>),
+    /// The answer as it is remembered under the command's key.
+    Kept {
+        /// What [`Key::write`] made of it.
+        answer: Vec<u8>,
+        /// Whether it was remembered from an earlier time, so that nothing has happened now.
+        replayed: bool,
+    },
+}
+
+/// A client's idempotency key: the command takes effect once, and the same answer is given again.
+pub struct Key<R> {
+    /// The key and whose it is.
+    pub key: AnswerKey,
+    /// The digest of what is asked; the same key for anything else is refused.
+    pub fingerprint: [u8; 32],
+    /// Writes the answer down. `None` where it should not be remembered, because trying again
+    /// later is the way out.
+    pub write: fn(&Decided<R>) -> Option<Vec<u8>>,
+}
+
+/// A command and whoever waits for it, as a lane sees them.
+pub(crate) trait Task: Send {
+    fn wants(&self, rules: &Rules, wants: &mut Wants);
+    /// Decides the command, or finds its remembered answer. May be called again on another batch.
+    fn decide(&mut self, batch: &mut Batch);
+    fn has_key(&self) -> bool;
+    /// Tells the client what was decided last.
+    fn answer(self: Box<Self>);
+    fn fail(self: Box<Self>, error: &Error);
+}
+
+pub(crate) struct Job<C: Command> {
+    pub(crate) command: C,
+    pub(crate) key: Option<Key<C::Reply>>,
+    pub(crate) client: oneshot::Sender<Result<Answer<C::Reply>, Error>>,
+    pub(crate) answer: Option<Answer<C::Reply>>,
+}
+
+impl<C: Command> Job<C> {
+    fn decide_with_key(command: &C, key: &Key<C::Reply>, batch: &mut Batch) -> Answer<C::Reply> {
+        let now = batch.now();
+        if let Some(kept) = batch.answer(&key.key) {
+            if kept.fingerprint == key.fingerprint {
+                return Answer::Kept { answer: kept.answer.clone(), replayed: true };
+            }
+            return Answer::Given(Decided { outcome: Err(Refusal::KeyReused), now });
+        }
+        let decided = Decided { outcome: command.decide(batch), now };
+        let Some(answer) = (key.write)(&decided) else { return Answer::Given(decided) };
+        batch.remember(KeptAnswer {
+            key: key.key.clone(),
+            fingerprint: key.fingerprint,
+            answer: answer.clone(),
+            created_at: now,
+        });
+        Answer::Kept { answer, replayed: false }
+    }
+}
+
+impl<C: Command> Task for Job<C> {
+    fn wants(&self, rules: &Rules, wants: &mut Wants) {
+        wants.answers.extend(self.key.as_ref().map(|key| key.key.clone()));
+        self.command.wants(rules, wants);
+    }
+
+    fn decide(&mut self, batch: &mut Batch) {
+        self.answer = Some(match &self.key {
+            Some(key) => Self::decide_with_key(&self.command, key, batch),
+            None => {
+                Answer::Given(Decided { outcome: self.command.decide(batch), now: batch.now() })
+            }
+        });
+    }
+
+    fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    fn answer(self: Box<Self>) {
+        let answer = self.answer.ok_or(Error::Bug);
+        // The client may have hung up; what was decided stays decided.
+        let _ = self.client.send(answer);
+    }
+
+    fn fail(self: Box<Self>, error: &Error) {
+        let _ = self.client.send(Err(error.clone()));
+    }
+}

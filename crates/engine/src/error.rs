@@ -1,0 +1,71 @@
+//! Why a command came to nothing: a refusal is an answer, an error is the outside world.
+
+use eventbooker_core::bookings::{BookRefusal, CancelRefusal, ConfirmRefusal};
+use eventbooker_core::events::{OccupyRefusal, PlanFault};
+use eventbooker_core::identity::{ProfileFault, RegisterRefusal};
+use eventbooker_store::StoreError;
+use thiserror::Error;
+
+/// A rule said no. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// There is no such event.
+    #[error("there is no such event")]
+    NoSuchEvent,
+    /// There is no such booking, or it is somebody else's; which of the two isn't revealed.
+    #[error("there is no such booking")]
+    NoSuchBooking,
+    /// There was such a booking, and its hold has ended unpaid.
+    #[error("the booking's payment deadline has passed")]
+    BookingGone,
+    /// There is no such user.
+    #[error("there is no such user")]
+    NoSuchUser,
+    /// Only admins may do this.
+    #[error("only an admin may do this")]
+    NotAdmin,
+    /// An event's plan breaks rules.
+    #[error("the event breaks {} rules", .0.len())]
+    Plan(Vec<PlanFault>),
+    /// A profile or password breaks rules.
+    #[error("the user breaks {} rules", .0.len())]
+    Profile(Vec<ProfileFault>),
+    /// A booking isn't made.
+    #[error(transparent)]
+    Book(#[from] BookRefusal),
+    /// Seats aren't given.
+    #[error(transparent)]
+    Occupy(#[from] OccupyRefusal),
+    /// A booking isn't confirmed.
+    #[error(transparent)]
+    Confirm(#[from] ConfirmRefusal),
+    /// A booking isn't cancelled.
+    #[error(transparent)]
+    Cancel(#[from] CancelRefusal),
+    /// A user isn't added.
+    #[error(transparent)]
+    Register(#[from] RegisterRefusal),
+    /// Login and password don't belong together; which of the two is wrong isn't revealed.
+    #[error("wrong login or password")]
+    WrongCredentials,
+    /// The idempotency key was used for something else.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+}
+
+/// The command could not be decided, or not be saved.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Error {
+    /// Too many commands wait already. This one has not been taken.
+    #[error("too many commands are waiting")]
+    Overloaded,
+    /// The engine is stopping. This command has not been taken.
+    #[error("the service is stopping")]
+    Draining,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A bug in this program. The command has changed nothing.
+    #[error("an internal error")]
+    Bug,
+}

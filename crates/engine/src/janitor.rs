@@ -1,0 +1,74 @@
+//! Removes what has outlived its use: sessions that ended, answers nobody will ask for again.
+
+use std::time::Duration;
+
+use eventbooker_core::Timestamp;
+use eventbooker_store::{Purge, Wants};
+use tokio::task::JoinHandle;
+
+use crate::batch::{Batch, Rules};
+use crate::command::{Command, Lane};
+use crate::{Engine, Refusal};
+
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Rows of each kind removed in one transaction: few enough that no booking notices.
+const ROWS_AT_ONCE: u32 = 500;
+
+struct Sweep {
+    purge: Purge,
+}
+
+impl Command for Sweep {
+    type Reply = ();
+
+    fn lane(&self) -> Lane {
+        Lane::Any
+    }
+
+    fn wants(&self, _: &Rules, _: &mut Wants) {}
+
+    fn decide(&self, batch: &mut Batch) -> Result<(), Refusal> {
+        batch.purge(self.purge);
+        Ok(())
+    }
+}
+
+pub(crate) fn spawn(engine: Engine) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            let now = engine.now();
+            if !sweep(&engine, now).await {
+                engine.inner.parts.clock.sleep_until(now.plus(LOOK_EVERY)).await;
+            }
+        }
+    })
+}
+
+/// Removes one portion. Returns whether there was something to remove.
+async fn sweep(engine: &Engine, now: Timestamp) -> bool {
+    let purge = Purge {
+        sessions_until: now,
+        answers_until: now.minus(engine.settings().answers_kept),
+        limit: ROWS_AT_ONCE,
+    };
+    let oldest = match engine.store().oldest_kept().await {
+        Ok(oldest) => oldest,
+        Err(error) => {
+            tracing::warn!(%error, "could not look for rows that have outlived their use");
+            return false;
+        }
+    };
+    let due = oldest.session_end.is_some_and(|end| end <= purge.sessions_until)
+        || oldest.answer.is_some_and(|at| at <= purge.answers_until);
+    if !due {
+        return false;
+    }
+    match engine.submit_patiently(Sweep { purge }).await {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(%error, "could not remove rows that have outlived their use");
+            false
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Lanes: each takes what waits, decides it as one batch, saves it in one transaction, answers.
+//!
+//! A lane never waits to fill a batch, so an idle service answers at once; under load batches
+//! grow by themselves, because more commands arrive while one is being saved.
+//!
+//! A command that a store refuses or that panics doesn't fail its neighbours: the batch is run
+//! again, command by command.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use eventbooker_core::EventId;
+use eventbooker_store::{Changes, StoreError, Wants, Writer};
+use metrics::{Gauge, Histogram};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::batch::{Batch, Rules};
+use crate::command::{Answer, Command, Job, Key, Task};
+use crate::deadlines::Schedule;
+use crate::live::Live;
+use crate::{Clock, Error, Parts, Settings};
+
+/// How often a batch is tried while other transactions are in its way.
+const TRIES_MAX: u32 = 8;
+
+enum Message {
+    Task(Box<dyn Task>),
+    Stop,
+}
+
+/// All lanes of the engine.
+pub(crate) struct Lanes {
+    inboxes: Vec<mpsc::Sender<Message>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Lanes {
+    pub(crate) async fn start(
+        parts: &Parts,
+        settings: &Settings,
+        schedule: &Arc<Schedule>,
+        live: &Arc<Live>,
+    ) -> Result<Self, StoreError> {
+        let mut inboxes = Vec::with_capacity(settings.lanes);
+        let mut threads = Vec::with_capacity(settings.lanes);
+        for number in 0..settings.lanes {
+            let (sender, inbox) = mpsc::channel(settings.inbox_commands_max);
+            let lane = LaneTask {
+                inbox,
+                writer: parts.store.writer().await?,
+                clock: Arc::clone(&parts.clock),
+                rules: Rules { holds: settings.holds },
+                batch_commands_max: settings.batch_commands_max,
+                schedule: Arc::clone(schedule),
+                live: Arc::clone(live),
+                meters: Meters::new(number),
+            };
+            // A thread of its own, because the embedded store's calls block.
+            let thread = thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
+                tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .expect("a lane's runtime needs nothing that could be missing")
+                    .block_on(lane.run());
+            });
+            threads.push(thread.expect("the system gives the process a few threads"));
+            inboxes.push(sender);
+        }
+        Ok(Self { inboxes, threads: Mutex::new(threads) })
+    }
+
+    pub(crate) async fn submit<C: Command>(
+        &self,
+        command: C,
+        key: Option<Key<C::Reply>>,
+    ) -> Result<Answer<C::Reply>, Error> {
+        let inbox = self.inbox_of(&command);
+        let (client, answered) = oneshot::channel();
+        let job = Job { command, key, client, answer: None };
+        inbox.try_send(Message::Task(Box::new(job))).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Error::Draining,
+        })?;
+        answered.await.unwrap_or(Err(Error::Draining))
+    }
+
+    pub(crate) async fn submit_patiently<C: Command>(
+        &self,
+        command: C,
+    ) -> Result<Answer<C::Reply>, Error> {
+        let inbox = self.inbox_of(&command);
+        let (client, answered) = oneshot::channel();
+        let job = Job { command, key: None, client, answer: None };
+        inbox.send(Message::Task(Box::new(job))).await.map_err(|_| Error::Draining)?;
+        answered.await.unwrap_or(Err(Error::Draining))
+    }
+
+    fn inbox_of<C: Command>(&self, command: &C) -> &mpsc::Sender<Message> {
+        &self.inboxes[command.lane().index(self.inboxes.len())]
+    }
+
+    /// Lets every lane finish what it has taken, and waits for it.
+    pub(crate) async fn stop(&self) {
+        for inbox in &self.inboxes {
+            // A lane that has stopped already is as good.
+            let _ = inbox.send(Message::Stop).await;
+        }
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a lane's thread had panicked");
+                }
+            }
+        });
+        let _ = joined.await;
+    }
+}
+
+struct Meters {
+    batch_commands: Histogram,
+    batch_seconds: Histogram,
+    waiting_commands: Gauge,
+}
+
+impl Meters {
+    fn new(lane: usize) -> Self {
+        let lane = lane.to_string();
+        Self {
+            batch_commands: metrics::histogram!("eventbooker_batch_commands", "lane" => lane.clone()),
+            batch_seconds: metrics::histogram!("eventbooker_batch_seconds", "lane" => lane.clone()),
+            waiting_commands: metrics::gauge!("eventbooker_inbox_commands", "lane" => lane),
+        }
+    }
+}
+
+struct LaneTask {
+    inbox: mpsc::Receiver<Message>,
+    writer: Box<dyn Writer>,
+    clock: Arc<dyn Clock>,
+    rules: Rules,
+    batch_commands_max: usize,
+    schedule: Arc<Schedule>,
+    live: Arc<Live>,
+    meters: Meters,
+}
+
+type Tasks = Vec<Box<dyn Task>>;
+
+/// Why a batch was not saved.
+enum Trouble {
+    Store(StoreError),
+    Panic,
+}
+
+impl LaneTask {
+    async fn run(mut self) {
+        let mut messages = Vec::with_capacity(self.batch_commands_max);
+        while self.inbox.recv_many(&mut messages, self.batch_commands_max).await > 0 {
+            let mut tasks: Tasks = Vec::with_capacity(messages.len());
+            let mut stop = false;
+            for message in messages.drain(..) {
+                match message {
+                    Message::Task(task) => tasks.push(task),
+                    Message::Stop => stop = true,
+                }
+            }
+            if stop {
+                // What arrived before the door closed is still decided.
+                self.inbox.close();
+            }
+            self.meters.waiting_commands.set(count(self.inbox.len()));
+            if !tasks.is_empty() {
+                let started = Instant::now();
+                self.meters.batch_commands.record(count(tasks.len()));
+                self.run_batch(tasks).await;
+                self.meters.batch_seconds.record(started.elapsed());
+            }
+        }
+    }
+
+    async fn run_batch(&mut self, mut tasks: Tasks) {
+        match self.attempt_often(&mut tasks).await {
+            Ok(()) => tasks.into_iter().for_each(Task::answer),
+            Err(Trouble::Store(error @ StoreError::OutcomeUnknown(_))) => {
+                self.resolve_by_key(tasks, &error.into()).await;
+            }
+            Err(Trouble::Store(
+                error @ (StoreError::Full(_)
+                | StoreError::Away(_)
+                | StoreError::Contention(_)
+                | StoreError::Overloaded),
+            )) => {
+                tracing::warn!(%error, commands = tasks.len(), "a batch was not saved");
+                fail_all(tasks, &error.into());
+            }
+            Err(trouble @ (Trouble::Panic | Trouble::Store(_))) if tasks.len() == 1 => {
+                tracing::error!(reason = trouble.reason(), "a command can't be decided");
+                fail_all(tasks, &Error::Bug);
+            }
+            Err(Trouble::Panic | Trouble::Store(_)) => {
+                for task in tasks {
+                    Box::pin(self.run_batch(vec![task])).await;
+                }
+            }
+        }
+    }
+
+    /// After a commit of which nobody knows whether it happened. A command with a key is simply
+    /// run again: if it did happen, its answer is found under the key. Without a key there is
+    /// nothing to find it by, and only the client can look.
+    async fn resolve_by_key(&mut self, tasks: Tasks, error: &Error) {
+        tracing::error!(%error, commands = tasks.len(), "the outcome of a batch is unknown");
+        let (mut keyed, others): (Tasks, Tasks) =
+            tasks.into_iter().partition(|task| task.has_key());
+        fail_all(others, error);
+        if keyed.is_empty() {
+            return;
+        }
+        match self.attempt_often(&mut keyed).await {
+            Ok(()) => keyed.into_iter().for_each(Task::answer),
+            Err(_) => fail_all(keyed, error),
+        }
+    }
+
+    /// Runs a batch until it is saved or something else than another transaction is in the way.
+    async fn attempt_often(&mut self, tasks: &mut Tasks) -> Result<(), Trouble> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let trouble = match self.attempt(tasks).await {
+                Ok(()) => return Ok(()),
+                Err(trouble) => trouble,
+            };
+            let again = match &trouble {
+                Trouble::Store(StoreError::Contention(_)) => true,
+                // Somebody else wrote a row first: loaded again, the command finds it. With
+                // neighbours it is run again alone, so that they need not wait for it.
+                Trouble::Store(StoreError::Conflict(_)) => tasks.len() == 1,
+                Trouble::Store(_) | Trouble::Panic => false,
+            };
+            if !again || tries >= TRIES_MAX {
+                return Err(trouble);
+            }
+        }
+    }
+
+    async fn attempt(&mut self, tasks: &mut Tasks) -> Result<(), Trouble> {
+        let mut wants = Wants::default();
+        for task in tasks.iter() {
+            task.wants(&self.rules, &mut wants);
+        }
+        let loaded = self.writer.load(&wants, self.clock.now()).await.map_err(Trouble::Store)?;
+        let rules = self.rules;
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            let mut batch = Batch::new(loaded, rules);
+            for task in tasks.iter_mut() {
+                task.decide(&mut batch);
+            }
+            batch.into_changes()
+        }));
+        let Ok(changes) = decided else {
+            self.writer.release().await.map_err(Trouble::Store)?;
+            return Err(Trouble::Panic);
+        };
+        if changes.is_empty() {
+            return self.writer.release().await.map_err(Trouble::Store);
+        }
+        self.writer.save(&changes).await.map_err(Trouble::Store)?;
+        self.announce(&changes);
+        Ok(())
+    }
+
+    /// Tells the deadline clock and the live pages about what is now durable.
+    fn announce(&self, changes: &Changes) {
+        if let Some(soonest) = changes.bookings_added.iter().map(|b| b.expires_at).min() {
+            self.schedule.note(soonest);
+        }
+        let changed = changes.tallies_changed.iter().map(|(id, _)| *id);
+        self.live.changed(changed.collect::<Vec<EventId>>());
+    }
+}
+
+impl Trouble {
+    fn reason(&self) -> String {
+        match self {
+            Self::Store(error) => error.to_string(),
+            Self::Panic => "deciding it panicked".to_owned(),
+        }
+    }
+}
+
+fn fail_all(tasks: Tasks, error: &Error) {
+    for task in tasks {
+        task.fail(error);
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts of commands are small")]
+fn count(commands: usize) -> f64 {
+    commands as f64
+}

@@ -1,0 +1,193 @@
+//! The engine: takes commands, decides them in batches, keeps deadlines, counts again.
+//!
+//! A command goes into the lane of its event. The lane takes all that waits, loads the rows that
+//! the batch names, decides the commands one after the other in memory, saves all changes in one
+//! transaction, and only then answers. Queries go past the lanes straight to the store; they
+//! decide nothing.
+//!
+//! Clock, randomness and store are parameters ([`Parts`]), so that a test runs the whole engine
+//! against a clock of its own.
+//!
+//! Absent on purpose: SQL, and anything of HTTP.
+
+mod batch;
+mod bookings;
+pub mod check;
+mod clock;
+mod command;
+mod deadlines;
+mod error;
+mod events;
+mod identity;
+mod janitor;
+mod lane;
+mod live;
+mod passwords;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use eventbooker_core::bookings::HoldLimits;
+use eventbooker_store::{Store, StoreError};
+use tokio::task::JoinHandle;
+
+pub use self::batch::Batch;
+pub use self::bookings::BookingAt;
+pub use self::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+pub use self::command::{Answer, Command, Decided, Key, Lane};
+pub use self::error::{Error, Refusal};
+pub use self::identity::{NewUser, SignedIn, Token};
+pub use self::live::{Subscription, Update};
+
+use self::deadlines::Schedule;
+use self::identity::Sessions;
+use self::lane::Lanes;
+use self::live::Live;
+use self::passwords::Passwords;
+
+/// What the engine is made of.
+pub struct Parts {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where tokens and salts come from.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// What an operator may choose.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How much one user may hold.
+    pub holds: HoldLimits,
+    /// Lanes; more than one pays only on a store with more than one writer.
+    pub lanes: usize,
+    /// Commands that may wait in one lane. One more is refused at once.
+    pub inbox_commands_max: usize,
+    /// Commands that a lane decides in one transaction at most.
+    pub batch_commands_max: usize,
+    /// Password hashes computed at the same time; each takes 19 MiB and a core.
+    pub hashes_at_once_max: usize,
+    /// Password hashes that may wait for their turn.
+    pub hashes_waiting_max: usize,
+    /// How long a session lasts.
+    pub session_lifetime: Duration,
+    /// How long the answer to a command with a key is remembered.
+    pub answers_kept: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            holds: HoldLimits::default(),
+            lanes: 1,
+            inbox_commands_max: 8192,
+            batch_commands_max: 1024,
+            hashes_at_once_max: 2,
+            hashes_waiting_max: 256,
+            session_lifetime: Duration::from_secs(7 * 24 * 3600),
+            answers_kept: Duration::from_secs(48 * 3600),
+        }
+    }
+}
+
+/// The running engine. Cloning it is cheap and gives another handle to the same one.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: Parts,
+    settings: Settings,
+    lanes: Lanes,
+    live: Arc<Live>,
+    passwords: Passwords,
+    sessions: Sessions,
+    draining: AtomicBool,
+    background: std::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// Starts lanes, deadline clock and clean-up. Must be called within a Tokio runtime.
+    pub async fn start(parts: Parts, settings: Settings) -> Result<Self, StoreError> {
+        let schedule = Arc::new(Schedule::default());
+        let live = Arc::new(Live::new(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
+        let lanes = Lanes::start(&parts, &settings, &schedule, &live).await?;
+        let passwords = Passwords::new(&settings);
+        let inner = Arc::new(Inner {
+            parts,
+            settings,
+            lanes,
+            live,
+            passwords,
+            sessions: Sessions::new(),
+            draining: AtomicBool::new(false),
+            background: std::sync::Mutex::new(Vec::new()),
+        });
+        let engine = Self { inner };
+        let background =
+            vec![deadlines::spawn(engine.clone(), schedule), janitor::spawn(engine.clone())];
+        *engine.background() = background;
+        Ok(engine)
+    }
+
+    /// Takes a command, with a key if the client sent one, and answers when it is decided and its
+    /// changes are durable.
+    pub async fn submit<C: Command>(
+        &self,
+        command: C,
+        key: Option<Key<C::Reply>>,
+    ) -> Result<Answer<C::Reply>, Error> {
+        self.inner.lanes.submit(command, key).await
+    }
+
+    /// Takes a command of the service itself: it waits for a place instead of being refused.
+    pub(crate) async fn submit_patiently<C: Command>(
+        &self,
+        command: C,
+    ) -> Result<Answer<C::Reply>, Error> {
+        self.inner.lanes.submit_patiently(command).await
+    }
+
+    /// The store, for queries.
+    pub fn store(&self) -> &dyn Store {
+        &*self.inner.parts.store
+    }
+
+    /// What time it is by the engine's clock.
+    pub fn now(&self) -> eventbooker_core::Timestamp {
+        self.inner.parts.clock.now()
+    }
+
+    /// What the operator chose.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// Whether the engine has begun to stop.
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on says that it is stopping, and ends live subscriptions; commands are still taken.
+    pub fn drain(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+        self.inner.live.end();
+    }
+
+    /// Finishes every command that was taken, refuses any other, and closes the store.
+    pub async fn stop(&self) {
+        self.drain();
+        for task in self.background().drain(..) {
+            task.abort();
+        }
+        self.inner.lanes.stop().await;
+        self.inner.parts.store.close().await;
+    }
+
+    fn background(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.inner.background.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,101 @@
+-- Times are microseconds since the Unix epoch, amounts are minor units.
+-- Key order and table layout follow from one rule: a batch should dirty few pages, because each
+-- dirty page is written to the log and synced before anybody is answered.
+
+CREATE TABLE ids (
+    kind    TEXT    NOT NULL PRIMARY KEY,
+    last    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO ids (kind, last) VALUES ('booking', 0), ('event', 0), ('user', 0);
+
+-- identity
+
+CREATE TABLE users (
+    id            INTEGER NOT NULL PRIMARY KEY,
+    login         TEXT    NOT NULL UNIQUE,
+    email         TEXT    NOT NULL,
+    first_name    TEXT    NOT NULL,
+    last_name     TEXT    NOT NULL,
+    role          INTEGER NOT NULL,
+    password_hash TEXT    NOT NULL,
+    created_at    INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE sessions (
+    token_digest BLOB    NOT NULL PRIMARY KEY,
+    user_id      INTEGER NOT NULL,
+    created_at   INTEGER NOT NULL,
+    expires_at   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_user ON sessions (user_id);
+CREATE INDEX sessions_by_end ON sessions (expires_at);
+
+-- events
+
+CREATE TABLE events (
+    id                     INTEGER NOT NULL PRIMARY KEY,
+    name                   TEXT    NOT NULL,
+    description            TEXT    NOT NULL,
+    starts_at              INTEGER,
+    capacity               INTEGER NOT NULL,
+    price_minor            INTEGER NOT NULL,
+    payment_window_minutes INTEGER NOT NULL,
+    created_at             INTEGER NOT NULL
+) STRICT;
+-- Undated events come last in the order of dates: ifnull() gives them the greatest one.
+CREATE INDEX events_by_start ON events (ifnull(starts_at, 9223372036854775807), id);
+
+-- Apart from the events, because every batch rewrites these rows: a thousand of them fit on few pages.
+CREATE TABLE tallies (
+    event_id           INTEGER NOT NULL PRIMARY KEY,
+    occupied           INTEGER NOT NULL,
+    pending_bookings   INTEGER NOT NULL,
+    confirmed_bookings INTEGER NOT NULL,
+    version            INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE slots (
+    event_id   INTEGER NOT NULL,
+    booking_id INTEGER NOT NULL,
+    seats      INTEGER NOT NULL,
+    state      INTEGER NOT NULL,
+    PRIMARY KEY (event_id, booking_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE journal (
+    event_id   INTEGER NOT NULL,
+    version    INTEGER NOT NULL,
+    kind       INTEGER NOT NULL,
+    booking_id INTEGER,
+    seats      INTEGER NOT NULL,
+    at         INTEGER NOT NULL,
+    PRIMARY KEY (event_id, version)
+) STRICT, WITHOUT ROWID;
+
+-- bookings
+
+CREATE TABLE bookings (
+    id         INTEGER NOT NULL PRIMARY KEY,
+    event_id   INTEGER NOT NULL,
+    user_id    INTEGER NOT NULL,
+    seats      INTEGER NOT NULL,
+    amount     INTEGER NOT NULL,
+    state      INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT;
+-- The deadlines that still count, soonest first: the deadline clock reads its head.
+CREATE INDEX bookings_by_deadline ON bookings (expires_at, event_id) WHERE state = 2;
+CREATE INDEX bookings_by_user ON bookings (user_id, state, event_id);
+
+-- answers that were given to commands with an idempotency key
+
+CREATE TABLE answers (
+    number      INTEGER NOT NULL PRIMARY KEY,
+    scope       INTEGER NOT NULL,
+    key         TEXT    NOT NULL,
+    fingerprint BLOB    NOT NULL,
+    answer      BLOB    NOT NULL,
+    created_at  INTEGER NOT NULL,
+    UNIQUE (scope, key)
+) STRICT;

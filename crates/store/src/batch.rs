@@ -1,0 +1,178 @@
+//! What a batch asks of a store: the rows it wants, the rows it got, the rows it changed.
+
+use eventbooker_core::bookings::{Booking, Holding};
+use eventbooker_core::events::{Event, JournalEntry, Slot, Tally};
+use eventbooker_core::identity::{Session, TokenDigest, User};
+use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+
+/// The rows that a batch's commands name. Naming one twice does no harm.
+#[derive(Debug, Default)]
+pub struct Wants {
+    /// Answers that may have been given before.
+    pub answers: Vec<AnswerKey>,
+    /// Bookings.
+    pub bookings: Vec<(EventId, BookingId)>,
+    /// What users hold on events.
+    pub holdings: Vec<HoldingsOf>,
+    /// Events with their tallies.
+    pub events: Vec<EventId>,
+    /// Slots.
+    pub slots: Vec<(EventId, BookingId)>,
+    /// Users by login.
+    pub logins: Vec<String>,
+    /// Users.
+    pub users: Vec<UserId>,
+    /// How many bookings may be added.
+    pub new_bookings: u32,
+    /// How many events may be added.
+    pub new_events: u32,
+    /// How many users may be added.
+    pub new_users: u32,
+}
+
+/// A command's idempotency key and whom it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AnswerKey {
+    /// The user; number 0 for commands of somebody who has not signed in.
+    pub scope: UserId,
+    /// The key.
+    pub key: String,
+}
+
+/// An answer that was given to a command with a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The key and its owner.
+    pub key: AnswerKey,
+    /// The digest of what was asked.
+    pub fingerprint: [u8; 32],
+    /// What was answered, in a form that only whoever wrote it reads.
+    pub answer: Vec<u8>,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// Asks for what a user holds on an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldingsOf {
+    /// The event.
+    pub event_id: EventId,
+    /// The user.
+    pub user_id: UserId,
+    /// How many holdings of each kind (live; cancelled before their deadline) to bring at most,
+    /// newest first.
+    pub limit: u32,
+}
+
+/// What a user holds on an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldingsOfUser {
+    /// The event.
+    pub event_id: EventId,
+    /// The user.
+    pub user_id: UserId,
+    /// Their holdings, in no order.
+    pub holdings: Vec<Holding>,
+}
+
+/// Numbers that may be given out: from `next` up to but not including `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IdRange {
+    /// The first that is free.
+    pub next: i64,
+    /// The first that isn't ours.
+    pub end: i64,
+}
+
+/// The rows that a batch works on. What was wanted and isn't here doesn't exist.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The instant at which everything in this batch happens.
+    pub now: Timestamp,
+    /// Answers given before.
+    pub answers: Vec<Answer>,
+    /// Bookings.
+    pub bookings: Vec<Booking>,
+    /// One for each [`HoldingsOf`], empty or not.
+    pub holdings: Vec<HoldingsOfUser>,
+    /// Events.
+    pub events: Vec<Event>,
+    /// Slots.
+    pub slots: Vec<Slot>,
+    /// Users, whether wanted by number or by login.
+    pub users: Vec<User>,
+    /// Numbers for new bookings.
+    pub booking_ids: IdRange,
+    /// Numbers for new events.
+    pub event_ids: IdRange,
+    /// Numbers for new users.
+    pub user_ids: IdRange,
+}
+
+/// What a batch changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// New users.
+    pub users_added: Vec<User>,
+    /// Users with a new role or password.
+    pub users_changed: Vec<User>,
+    /// New sessions.
+    pub sessions_added: Vec<Session>,
+    /// Sessions that ended.
+    pub sessions_removed: Vec<TokenDigest>,
+    /// Users all of whose sessions ended, before any in `sessions_added` began.
+    pub sessions_removed_of: Vec<UserId>,
+    /// New events.
+    pub events_added: Vec<Event>,
+    /// Tallies that changed.
+    pub tallies_changed: Vec<(EventId, Tally)>,
+    /// New slots.
+    pub slots_added: Vec<Slot>,
+    /// Slots that changed.
+    pub slots_changed: Vec<Slot>,
+    /// Slots that are gone.
+    pub slots_removed: Vec<(EventId, BookingId)>,
+    /// New journal entries.
+    pub journal: Vec<JournalEntry>,
+    /// New bookings.
+    pub bookings_added: Vec<Booking>,
+    /// Bookings that changed.
+    pub bookings_changed: Vec<Booking>,
+    /// Bookings that are gone.
+    pub bookings_removed: Vec<(EventId, BookingId)>,
+    /// Answers to remember.
+    pub answers_added: Vec<Answer>,
+    /// Rows that have outlived their use.
+    pub purge: Option<Purge>,
+    /// The highest numbers that were given out.
+    pub last_ids: LastIds,
+}
+
+/// The highest numbers that a batch gave out, where it gave out any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LastIds {
+    /// To a booking.
+    pub booking: Option<i64>,
+    /// To an event.
+    pub event: Option<i64>,
+    /// To a user.
+    pub user: Option<i64>,
+}
+
+/// Removes what has outlived its use, a bounded number of rows at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purge {
+    /// Sessions that ended at or before this instant.
+    pub sessions_until: Timestamp,
+    /// Answers given at or before this instant.
+    pub answers_until: Timestamp,
+    /// How many rows of each kind to remove at most.
+    pub limit: u32,
+}
+
+impl Changes {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}

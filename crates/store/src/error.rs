@@ -1,0 +1,72 @@
+//! What can go wrong between a lane and its database.
+
+use thiserror::Error;
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// A row that must be new exists already: somebody else wrote it since it was looked for.
+    #[error("another writer was first: {0}")]
+    Conflict(String),
+    /// Another transaction was in the way. The same batch may well succeed at once.
+    #[error("another transaction was in the way: {0}")]
+    Contention(String),
+    /// The disk is full.
+    #[error("the disk is full: {0}")]
+    Full(String),
+    /// The database can't be reached or can't work.
+    #[error("the database is away: {0}")]
+    Away(String),
+    /// The connection broke during a commit. The changes may or may not have happened.
+    #[error("the outcome of a commit is unknown: {0}")]
+    OutcomeUnknown(String),
+    /// Too many queries wait already.
+    #[error("too many queries are waiting")]
+    Overloaded,
+    /// The store and the program disagree about what can be asked. This is a bug.
+    #[error("the store refused a request: {0}")]
+    Refused(String),
+}
+
+/// Why a database could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// It can't be reached, read or written.
+    #[error("can't open {database}: {reason}")]
+    Unreachable {
+        /// Which one.
+        database: String,
+        /// What the database or the system said.
+        reason: String,
+    },
+    /// A newer program has migrated it.
+    #[error(
+        "{database} has schema version {found}, but this program knows only {known}; run the newer program that migrated it"
+    )]
+    SchemaTooNew {
+        /// Which one.
+        database: String,
+        /// Its schema's version.
+        found: u32,
+        /// The newest version that this program knows.
+        known: u32,
+    },
+    /// It lacks tables that this program needs.
+    #[error(
+        "{database} has schema version {found}, but {known} is needed; run `eventbooker migrate`"
+    )]
+    SchemaTooOld {
+        /// Which one.
+        database: String,
+        /// Its schema's version.
+        found: u32,
+        /// The version that this program needs.
+        known: u32,
+    },
+    /// Another server has it open.
+    #[error("{database} is in use by another server; an embedded database serves one at a time")]
+    InUse {
+        /// Which one.
+        database: String,
+    },
+}

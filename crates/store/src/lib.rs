@@ -1,0 +1,56 @@
+//! The stores: load the rows of a batch, save its changes, answer the queries of pages and lists.
+//!
+//! A lane of the engine has one [`Writer`]. [`Writer::load`] opens a transaction, locks the rows
+//! that the batch names and brings them; [`Writer::save`] writes all changes in bulk and returns
+//! when they are durable. [`Queries`] never lock and decide nothing.
+//!
+//! Absent on purpose: business rules, and any `if` on a status. A store doesn't know what a
+//! confirmed booking is; it knows where its row lies.
+
+mod batch;
+mod error;
+mod queries;
+pub mod sqlite;
+
+pub use batch::{
+    Answer, AnswerKey, Changes, HoldingsOf, HoldingsOfUser, IdRange, LastIds, Loaded, Purge, Wants,
+};
+pub use error::{OpenError, StoreError};
+pub use queries::{
+    BookingRoute, DueHolds, EventsPage, OldestKept, Queries, SessionUser, Snapshot, TableCounts,
+};
+
+use async_trait::async_trait;
+use eventbooker_core::Timestamp;
+
+/// A database that holds everything.
+#[async_trait]
+pub trait Store: Queries {
+    /// A connection of its own for one lane.
+    async fn writer(&self) -> Result<Box<dyn Writer>, StoreError>;
+
+    /// A consistent view of every row, for the recount of the invariants.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+
+    /// Writes what is pending to its final place and lets go of the database. Every durable change
+    /// stays durable if this is never called.
+    async fn close(&self);
+}
+
+/// One lane's connection. Its transactions are serialised against those of every other writer
+/// that names the same rows.
+#[async_trait]
+pub trait Writer: Send {
+    /// Opens a transaction, locks what `wants` names and brings it.
+    ///
+    /// `clock` is this process's time; a store with a clock of its own answers with that instead.
+    async fn load(&mut self, wants: &Wants, clock: Timestamp) -> Result<Loaded, StoreError>;
+
+    /// Writes the changes and ends the transaction. They are durable when this returns `Ok`, and
+    /// none of them has happened when it returns an error other than
+    /// [`StoreError::OutcomeUnknown`].
+    async fn save(&mut self, changes: &Changes) -> Result<(), StoreError>;
+
+    /// Ends the transaction without a change.
+    async fn release(&mut self) -> Result<(), StoreError>;
+}

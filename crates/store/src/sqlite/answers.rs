@@ -1,0 +1,64 @@
+//! Answers that were given to commands with an idempotency key.
+
+use eventbooker_core::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::{Answer, AnswerKey, Purge};
+
+pub(super) fn load(conn: &Connection, keys: &[AnswerKey]) -> rusqlite::Result<Vec<Answer>> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut statement = conn.prepare_cached(
+        "SELECT fingerprint, answer, created_at FROM answers WHERE scope = ?1 AND key = ?2",
+    )?;
+    let mut found = Vec::new();
+    for key in keys {
+        let answer = statement.query_row((key.scope.get(), &key.key), |row| {
+            Ok(Answer {
+                key: key.clone(),
+                fingerprint: row.get(0)?,
+                answer: row.get(1)?,
+                created_at: Timestamp::from_micros(row.get(2)?),
+            })
+        });
+        found.extend(answer.optional()?);
+    }
+    Ok(found)
+}
+
+pub(super) fn save(conn: &Connection, answers: &[Answer]) -> rusqlite::Result<()> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    let mut statement = conn.prepare_cached(
+        "INSERT INTO answers (scope, key, fingerprint, answer, created_at) VALUES (?, ?, ?, ?, ?)",
+    )?;
+    for answer in answers {
+        statement.execute((
+            answer.key.scope.get(),
+            &answer.key.key,
+            answer.fingerprint,
+            &answer.answer,
+            answer.created_at.as_micros(),
+        ))?;
+    }
+    Ok(())
+}
+
+/// Rows are numbered in the order of their instants, so the oldest come first and no index is needed.
+pub(super) fn purge(conn: &Connection, purge: &Purge) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "DELETE FROM answers WHERE number IN
+           (SELECT number FROM (SELECT number, created_at FROM answers ORDER BY number LIMIT ?2)
+            WHERE created_at <= ?1)",
+    )?
+    .execute((purge.answers_until.as_micros(), purge.limit))?;
+    Ok(())
+}
+
+pub(super) fn oldest(conn: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    conn.prepare_cached("SELECT created_at FROM answers ORDER BY number LIMIT 1")?
+        .query_row([], |row| row.get(0).map(Timestamp::from_micros))
+        .optional()
+}

@@ -1,0 +1,148 @@
+//! Users and sessions.
+
+use eventbooker_core::identity::{Profile, Role, Session, TokenDigest, User};
+use eventbooker_core::{Timestamp, UserId};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::{Changes, Purge, SessionUser};
+
+const USER_COLUMNS: &str =
+    "id, login, email, first_name, last_name, role, password_hash, created_at";
+
+fn role_number(role: Role) -> i64 {
+    match role {
+        Role::User => 0,
+        Role::Admin => 1,
+    }
+}
+
+fn user(row: &Row<'_>) -> rusqlite::Result<User> {
+    let role = match row.get(5)? {
+        0 => Role::User,
+        1 => Role::Admin,
+        other => return Err(super::unknown(5, Type::Integer, &format!("role {other}"))),
+    };
+    Ok(User {
+        id: UserId::new(row.get(0)?),
+        profile: Profile {
+            login: row.get(1)?,
+            email: row.get(2)?,
+            first_name: row.get(3)?,
+            last_name: row.get(4)?,
+        },
+        role,
+        password_hash: row.get(6)?,
+        created_at: Timestamp::from_micros(row.get(7)?),
+    })
+}
+
+pub(super) fn load(
+    conn: &Connection,
+    ids: &[UserId],
+    logins: &[String],
+) -> rusqlite::Result<Vec<User>> {
+    let mut users = Vec::new();
+    if !ids.is_empty() {
+        let mut statement =
+            conn.prepare_cached(&format!("SELECT {USER_COLUMNS} FROM users WHERE id = ?1"))?;
+        for id in ids {
+            users.extend(statement.query_row([id.get()], user).optional()?);
+        }
+    }
+    for login in logins {
+        users.extend(user_by_login(conn, login)?);
+    }
+    Ok(users)
+}
+
+pub(super) fn user_by_login(conn: &Connection, login: &str) -> rusqlite::Result<Option<User>> {
+    conn.prepare_cached(&format!("SELECT {USER_COLUMNS} FROM users WHERE login = ?1"))?
+        .query_row([login], user)
+        .optional()
+}
+
+pub(super) fn users(conn: &Connection, after: UserId, limit: u32) -> rusqlite::Result<Vec<User>> {
+    conn.prepare_cached(&format!(
+        "SELECT {USER_COLUMNS} FROM users WHERE id > ?1 ORDER BY id LIMIT ?2"
+    ))?
+    .query_map((after.get(), limit), user)?
+    .collect()
+}
+
+pub(super) fn session(
+    conn: &Connection,
+    digest: &TokenDigest,
+) -> rusqlite::Result<Option<SessionUser>> {
+    let session = conn
+        .prepare_cached(
+            "SELECT user_id, created_at, expires_at FROM sessions WHERE token_digest = ?1",
+        )?
+        .query_row([digest], |row| {
+            Ok(Session {
+                token_digest: *digest,
+                user_id: UserId::new(row.get(0)?),
+                created_at: Timestamp::from_micros(row.get(1)?),
+                expires_at: Timestamp::from_micros(row.get(2)?),
+            })
+        })
+        .optional()?;
+    let Some(session) = session else { return Ok(None) };
+    let user = load(conn, &[session.user_id], &[])?.pop();
+    Ok(user.map(|user| SessionUser { session, user }))
+}
+
+pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()> {
+    for user in &changes.users_added {
+        conn.prepare_cached(&format!(
+            "INSERT INTO users ({USER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        ))?
+        .execute((
+            user.id.get(),
+            &user.profile.login,
+            &user.profile.email,
+            &user.profile.first_name,
+            &user.profile.last_name,
+            role_number(user.role),
+            &user.password_hash,
+            user.created_at.as_micros(),
+        ))?;
+    }
+    for user in &changes.users_changed {
+        conn.prepare_cached("UPDATE users SET role = ?2, password_hash = ?3 WHERE id = ?1")?
+            .execute((user.id.get(), role_number(user.role), &user.password_hash))?;
+    }
+    for user_id in &changes.sessions_removed_of {
+        conn.prepare_cached("DELETE FROM sessions WHERE user_id = ?1")?.execute([user_id.get()])?;
+    }
+    for digest in &changes.sessions_removed {
+        conn.prepare_cached("DELETE FROM sessions WHERE token_digest = ?1")?.execute([digest])?;
+    }
+    for session in &changes.sessions_added {
+        conn.prepare_cached(
+            "INSERT INTO sessions (token_digest, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)",
+        )?
+        .execute((
+            session.token_digest,
+            session.user_id.get(),
+            session.created_at.as_micros(),
+            session.expires_at.as_micros(),
+        ))?;
+    }
+    Ok(())
+}
+
+pub(super) fn purge_sessions(conn: &Connection, purge: &Purge) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "DELETE FROM sessions WHERE token_digest IN
+           (SELECT token_digest FROM sessions WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+    )?
+    .execute((purge.sessions_until.as_micros(), purge.limit))?;
+    Ok(())
+}
+
+pub(super) fn first_session_end(conn: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    conn.prepare_cached("SELECT expires_at FROM sessions ORDER BY expires_at LIMIT 1")?
+        .query_row([], |row| row.get(0).map(Timestamp::from_micros))
+        .optional()
+}

@@ -1,0 +1,207 @@
+//! The embedded store: one SQLite file in WAL mode.
+//!
+//! SQLite has one writer at a time, so there is one writing connection for each lane (by default
+//! one lane) and its transactions begin with the write lock. Queries run on a few reading
+//! connections, each on a thread of its own. Moving pages from the log into the file is done
+//! beside the writer; see [`checkpoint`].
+//!
+//! Every commit is synced to disk before it counts (`synchronous=FULL`).
+
+mod answers;
+mod bookings;
+mod checkpoint;
+mod events;
+mod identity;
+mod readers;
+mod schema;
+mod snapshot;
+mod writer;
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use self::checkpoint::Checkpointer;
+use self::readers::Readers;
+use self::snapshot::SqliteSnapshot;
+use self::writer::SqliteWriter;
+use crate::{OpenError, Snapshot, Store, StoreError, Writer};
+
+pub use self::schema::{MigrationReport, SCHEMA_VERSION};
+
+/// How long a transaction waits for one of another process, such as `eventbooker user add`.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Statements that each connection keeps prepared.
+const STATEMENTS_KEPT: usize = 64;
+/// Page cache of the writing connection, in KiB. Its working set is the edges of a few trees.
+const WRITER_CACHE_KIB: i64 = 48 * 1024;
+/// Page cache of each reading connection, in KiB.
+const READER_CACHE_KIB: i64 = 4 * 1024;
+/// A page is small, because a batch over many events dirties one page of each tree for every
+/// event, and each dirty page is written whole; see `docs/decisions/0003-sqlite-layout.md`.
+const PAGE_BYTES: i64 = 2048;
+
+/// How to open a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// As the one server that this file may have; creates and migrates it if need be.
+    Serve,
+    /// Beside a server or without one; creates and migrates it if need be.
+    Tool,
+    /// Only to look, at a file whose schema is current.
+    Look,
+}
+
+/// An open SQLite file.
+pub struct SqliteStore {
+    path: PathBuf,
+    readers: Readers,
+    checkpointer: Arc<Checkpointer>,
+    /// Held for as long as this store is open, so that a second server notices.
+    _lock: Option<File>,
+}
+
+impl SqliteStore {
+    /// Opens a file.
+    pub fn open(path: &Path, access: Access) -> Result<Self, OpenError> {
+        let unreachable = |reason: String| OpenError::Unreachable { database: name(path), reason };
+        let lock = match access {
+            Access::Serve => Some(lock_for_serving(path)?),
+            Access::Tool | Access::Look => None,
+        };
+        match access {
+            Access::Serve | Access::Tool => {
+                create_private(path).map_err(|error| unreachable(error.to_string()))?;
+                let mut conn = connect(path, WRITER_CACHE_KIB)
+                    .map_err(|error| unreachable(error.to_string()))?;
+                schema::migrate(&mut conn, path)?;
+            }
+            Access::Look => {
+                let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+                    .map_err(|error| unreachable(error.to_string()))?;
+                schema::check(&conn, path)?;
+            }
+        }
+        let start = || -> rusqlite::Result<(Readers, Arc<Checkpointer>)> {
+            let readers = Readers::start(|| connect(path, READER_CACHE_KIB))?;
+            let checkpointer = Checkpointer::start(connect(path, READER_CACHE_KIB)?);
+            Ok((readers, checkpointer))
+        };
+        let (readers, checkpointer) = start().map_err(|error| unreachable(error.to_string()))?;
+        Ok(Self { path: path.to_owned(), readers, checkpointer, _lock: lock })
+    }
+
+    /// Brings a file's schema up to date, reporting what was done.
+    pub fn migrate(path: &Path) -> Result<MigrationReport, OpenError> {
+        let unreachable =
+            |error: String| OpenError::Unreachable { database: name(path), reason: error };
+        create_private(path).map_err(|error| unreachable(error.to_string()))?;
+        let mut conn =
+            connect(path, WRITER_CACHE_KIB).map_err(|error| unreachable(error.to_string()))?;
+        schema::migrate(&mut conn, path)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn writer(&self) -> Result<Box<dyn Writer>, StoreError> {
+        let conn = connect(&self.path, WRITER_CACHE_KIB)?;
+        Ok(Box::new(SqliteWriter::new(conn, Arc::clone(&self.checkpointer))))
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let conn = connect(&self.path, READER_CACHE_KIB)?;
+        Ok(Box::new(SqliteSnapshot::begin(conn)?))
+    }
+
+    async fn close(&self) {
+        self.checkpointer.finish();
+    }
+}
+
+fn name(path: &Path) -> String {
+    format!("sqlite:{}", path.display())
+}
+
+/// Only whoever runs the server may read the file: it holds people's names and password hashes.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+fn lock_for_serving(path: &Path) -> Result<File, OpenError> {
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let open = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+    let file = open.map_err(|error| OpenError::Unreachable {
+        database: name(path),
+        reason: format!("can't create {}: {error}", Path::new(&lock_path).display()),
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse { database: name(path) }),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(OpenError::Unreachable { database: name(path), reason: error.to_string() })
+        }
+    }
+}
+
+fn connect(path: &Path, cache_kib: i64) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // Takes effect on a file without tables; an existing one keeps its page size.
+    conn.pragma_update(None, "page_size", PAGE_BYTES)?;
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    conn.pragma_update(None, "cache_size", -cache_kib)?;
+    Ok(conn)
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        let text = error.to_string();
+        let rusqlite::Error::SqliteFailure(failure, _) = &error else {
+            return Self::Refused(text);
+        };
+        // Nothing was said about a commit whose sync failed: the pages may be on disk or not.
+        if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC {
+            return Self::OutcomeUnknown(text);
+        }
+        #[allow(
+            clippy::wildcard_enum_match_arm,
+            reason = "the rest of SQLite's codes mean a bug here"
+        )]
+        match failure.code {
+            ErrorCode::ConstraintViolation => Self::Conflict(text),
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Contention(text),
+            ErrorCode::DiskFull => Self::Full(text),
+            ErrorCode::SystemIoFailure
+            | ErrorCode::CannotOpen
+            | ErrorCode::ReadOnly
+            | ErrorCode::PermissionDenied
+            | ErrorCode::DatabaseCorrupt
+            | ErrorCode::NotADatabase
+            | ErrorCode::OutOfMemory
+            | ErrorCode::FileLockingProtocolFailed => Self::Away(text),
+            _ => Self::Refused(text),
+        }
+    }
+}
+
+/// A row that holds what this program doesn't know.
+fn unknown(column: usize, kind: rusqlite::types::Type, what: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, kind, format!("unknown {what}").into())
+}

@@ -1,0 +1,158 @@
+//! Queries: a few reading connections, each on a thread of its own, each with a bounded queue.
+//!
+//! A query that finds every queue full is refused at once; nobody waits behind an unbounded line.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use async_trait::async_trait;
+use eventbooker_core::bookings::Booking;
+use eventbooker_core::events::{Event, JournalEntry, Slot};
+use eventbooker_core::identity::{TokenDigest, User};
+use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{SqliteStore, answers, bookings, events, identity};
+use crate::{BookingRoute, DueHolds, EventsPage, OldestKept, Queries, SessionUser, StoreError};
+
+/// Reading connections. They share the machine with everything else, so two do for most of them.
+const READERS: usize = 2;
+/// Queries that may wait for one reader.
+const WAITING_MAX: usize = 4096;
+
+type Query = Box<dyn FnOnce(&Connection) + Send>;
+
+pub(super) struct Readers {
+    queues: Vec<mpsc::Sender<Query>>,
+    next: AtomicUsize,
+}
+
+impl Readers {
+    pub(super) fn start(
+        connect: impl Fn() -> rusqlite::Result<Connection>,
+    ) -> rusqlite::Result<Self> {
+        let mut queues = Vec::with_capacity(READERS);
+        for number in 0..READERS {
+            let conn = connect()?;
+            // A reader that could write would be a second writer.
+            conn.pragma_update(None, "query_only", true)?;
+            let (queue, mut waiting) = mpsc::channel::<Query>(WAITING_MAX);
+            thread::Builder::new()
+                .name(format!("reader-{number}"))
+                .spawn(move || {
+                    while let Some(query) = waiting.blocking_recv() {
+                        query(&conn);
+                    }
+                })
+                .expect("the system gives the process a few threads");
+            queues.push(queue);
+        }
+        Ok(Self { queues, next: AtomicUsize::new(0) })
+    }
+
+    async fn run<T, F>(&self, query: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let mut job: Query = Box::new(move |conn| {
+            // Whoever asked may have hung up.
+            let _ = answer.send(query(conn));
+        });
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        for turn in 0..self.queues.len() {
+            match self.queues[(first + turn) % self.queues.len()].try_send(job) {
+                Ok(()) => {
+                    let outcome = answered
+                        .await
+                        .map_err(|_| StoreError::Away("a reading thread has stopped".to_owned()))?;
+                    return Ok(outcome?);
+                }
+                Err(full) => job = full.into_inner(),
+            }
+        }
+        Err(StoreError::Overloaded)
+    }
+}
+
+#[async_trait]
+impl Queries for SqliteStore {
+    async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        self.readers.run(move |conn| events::one(conn, id)).await
+    }
+
+    async fn events(&self, page: EventsPage) -> Result<Vec<Event>, StoreError> {
+        self.readers.run(move |conn| events::page(conn, &page)).await
+    }
+
+    async fn journal(
+        &self,
+        event_id: EventId,
+        after_version: i64,
+        limit: u32,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        self.readers.run(move |conn| events::journal_of(conn, event_id, after_version, limit)).await
+    }
+
+    async fn slots(
+        &self,
+        event_id: EventId,
+        before: Option<BookingId>,
+        limit: u32,
+    ) -> Result<Vec<Slot>, StoreError> {
+        self.readers.run(move |conn| events::slots_of(conn, event_id, before, limit)).await
+    }
+
+    async fn bookings(&self, ids: Vec<BookingId>) -> Result<Vec<Booking>, StoreError> {
+        self.readers.run(move |conn| bookings::by_ids(conn, &ids)).await
+    }
+
+    async fn live_bookings_of_user(
+        &self,
+        user_id: UserId,
+        event_id: Option<EventId>,
+        before: Option<BookingId>,
+        limit: u32,
+    ) -> Result<Vec<Booking>, StoreError> {
+        self.readers
+            .run(move |conn| bookings::live_of_user(conn, user_id, event_id, before, limit))
+            .await
+    }
+
+    async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
+        self.readers.run(move |conn| bookings::route(conn, id)).await
+    }
+
+    async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError> {
+        self.readers.run(move |conn| bookings::due(conn, clock, limit)).await
+    }
+
+    async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError> {
+        self.readers.run(move |conn| identity::session(conn, &digest)).await
+    }
+
+    async fn user_by_login(&self, login: String) -> Result<Option<User>, StoreError> {
+        self.readers.run(move |conn| identity::user_by_login(conn, &login)).await
+    }
+
+    async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError> {
+        self.readers.run(move |conn| identity::users(conn, after, limit)).await
+    }
+
+    async fn oldest_kept(&self) -> Result<OldestKept, StoreError> {
+        self.readers
+            .run(|conn| {
+                Ok(OldestKept {
+                    session_end: identity::first_session_end(conn)?,
+                    answer: answers::oldest(conn)?,
+                })
+            })
+            .await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.readers.run(|conn| bookings::last_id(conn).map(drop)).await
+    }
+}

@@ -1,0 +1,122 @@
+//! A lane's connection: begin with the write lock, load, save, commit.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use eventbooker_core::Timestamp;
+use rusqlite::Connection;
+
+use super::checkpoint::Checkpointer;
+use super::{answers, bookings, events, identity};
+use crate::{Changes, IdRange, LastIds, Loaded, StoreError, Wants, Writer};
+
+pub(super) struct SqliteWriter {
+    conn: Connection,
+    checkpointer: Arc<Checkpointer>,
+}
+
+impl SqliteWriter {
+    pub(super) fn new(conn: Connection, checkpointer: Arc<Checkpointer>) -> Self {
+        Self { conn, checkpointer }
+    }
+
+    /// Ends a transaction that can't go on. SQLite may have ended it already, which is as good.
+    fn roll_back(&self) {
+        if !self.conn.is_autocommit() {
+            let _ = self.conn.execute_batch("ROLLBACK");
+        }
+    }
+
+    fn load_now(&self, wants: &Wants, now: Timestamp) -> rusqlite::Result<Loaded> {
+        let conn = &self.conn;
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let ids = if wants.new_bookings + wants.new_events + wants.new_users > 0 {
+            last_ids(conn)?
+        } else {
+            LastIds::default()
+        };
+        Ok(Loaded {
+            now,
+            answers: answers::load(conn, &wants.answers)?,
+            bookings: bookings::load(conn, &wants.bookings)?,
+            holdings: bookings::load_holdings(conn, &wants.holdings, now)?,
+            events: events::load(conn, &wants.events)?,
+            slots: events::load_slots(conn, &wants.slots)?,
+            users: identity::load(conn, &wants.users, &wants.logins)?,
+            booking_ids: range_after(ids.booking),
+            event_ids: range_after(ids.event),
+            user_ids: range_after(ids.user),
+        })
+    }
+
+    fn save_now(&self, changes: &Changes) -> rusqlite::Result<()> {
+        let conn = &self.conn;
+        identity::save(conn, changes)?;
+        events::save(conn, changes)?;
+        bookings::save(conn, changes)?;
+        answers::save(conn, &changes.answers_added)?;
+        if let Some(purge) = &changes.purge {
+            identity::purge_sessions(conn, purge)?;
+            answers::purge(conn, purge)?;
+        }
+        save_last_ids(conn, changes.last_ids)?;
+        conn.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+}
+
+// The futures of this writer never wait: a lane has a thread of its own, and SQLite is a library.
+#[async_trait]
+impl Writer for SqliteWriter {
+    async fn load(&mut self, wants: &Wants, clock: Timestamp) -> Result<Loaded, StoreError> {
+        self.checkpointer.before_transaction(&self.conn);
+        self.load_now(wants, clock).map_err(|error| {
+            self.roll_back();
+            error.into()
+        })
+    }
+
+    async fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        self.save_now(changes).map_err(|error| {
+            self.roll_back();
+            error.into()
+        })
+    }
+
+    async fn release(&mut self) -> Result<(), StoreError> {
+        self.conn.prepare_cached("ROLLBACK")?.execute([])?;
+        Ok(())
+    }
+}
+
+/// With one writer at a time nobody else gives out numbers, so they need no end.
+fn range_after(last: Option<i64>) -> IdRange {
+    last.map_or_else(IdRange::default, |last| IdRange { next: last + 1, end: i64::MAX })
+}
+
+fn last_ids(conn: &Connection) -> rusqlite::Result<LastIds> {
+    let mut ids = LastIds::default();
+    let mut statement = conn.prepare_cached("SELECT kind, last FROM ids")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let last = Some(row.get(1)?);
+        match row.get_ref(0)?.as_str()? {
+            "booking" => ids.booking = last,
+            "event" => ids.event = last,
+            "user" => ids.user = last,
+            _ => {}
+        }
+    }
+    Ok(ids)
+}
+
+fn save_last_ids(conn: &Connection, ids: LastIds) -> rusqlite::Result<()> {
+    let kinds = [("booking", ids.booking), ("event", ids.event), ("user", ids.user)];
+    for (kind, last) in kinds {
+        if let Some(last) = last {
+            conn.prepare_cached("UPDATE ids SET last = ?2 WHERE kind = ?1")?
+                .execute((kind, last))?;
+        }
+    }
+    Ok(())
+}
