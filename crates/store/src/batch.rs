@@ -110,7 +110,7 @@ pub struct Loaded {
 }
 
 /// What a batch changed.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// New users.
     pub users_added: Vec<User>,

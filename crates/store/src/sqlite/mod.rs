@@ -60,7 +60,9 @@ pub enum Access {
 pub struct SqliteStore {
     path: PathBuf,
     readers: Readers,
-    checkpointer: Arc<Checkpointer>,
+    /// Only a server has one; what a tool leaves in the log is copied when the last of all
+    /// connections closes.
+    checkpointer: Option<Arc<Checkpointer>>,
     /// Held for as long as this store is open, so that a second server notices.
     _lock: Option<File>,
 }
@@ -86,9 +88,12 @@ impl SqliteStore {
                 schema::check(&conn, path)?;
             }
         }
-        let start = || -> rusqlite::Result<(Readers, Arc<Checkpointer>)> {
+        let start = || -> rusqlite::Result<(Readers, Option<Arc<Checkpointer>>)> {
             let readers = Readers::start(|| connect(path, READER_CACHE_KIB))?;
-            let checkpointer = Checkpointer::start(connect(path, READER_CACHE_KIB)?);
+            let checkpointer = match access {
+                Access::Serve => Some(Checkpointer::start(connect(path, READER_CACHE_KIB)?)),
+                Access::Tool | Access::Look => None,
+            };
             Ok((readers, checkpointer))
         };
         let (readers, checkpointer) = start().map_err(|error| unreachable(error.to_string()))?;
@@ -110,7 +115,7 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn writer(&self) -> Result<Box<dyn Writer>, StoreError> {
         let conn = connect(&self.path, WRITER_CACHE_KIB)?;
-        Ok(Box::new(SqliteWriter::new(conn, Arc::clone(&self.checkpointer))))
+        Ok(Box::new(SqliteWriter::new(conn, self.checkpointer.clone())))
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
@@ -119,7 +124,9 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        self.checkpointer.finish();
+        if let Some(checkpointer) = &self.checkpointer {
+            checkpointer.finish();
+        }
     }
 }
 

@@ -12,11 +12,11 @@ use crate::{Changes, IdRange, LastIds, Loaded, StoreError, Wants, Writer};
 
 pub(super) struct SqliteWriter {
     conn: Connection,
-    checkpointer: Arc<Checkpointer>,
+    checkpointer: Option<Arc<Checkpointer>>,
 }
 
 impl SqliteWriter {
-    pub(super) fn new(conn: Connection, checkpointer: Arc<Checkpointer>) -> Self {
+    pub(super) fn new(conn: Connection, checkpointer: Option<Arc<Checkpointer>>) -> Self {
         Self { conn, checkpointer }
     }
 
@@ -69,7 +69,9 @@ impl SqliteWriter {
 #[async_trait]
 impl Writer for SqliteWriter {
     async fn load(&mut self, wants: &Wants, clock: Timestamp) -> Result<Loaded, StoreError> {
-        self.checkpointer.before_transaction(&self.conn);
+        if let Some(checkpointer) = &self.checkpointer {
+            checkpointer.before_transaction(&self.conn);
+        }
         self.load_now(wants, clock).map_err(|error| {
             self.roll_back();
             error.into()

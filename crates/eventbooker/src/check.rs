@@ -1,0 +1,65 @@
+//! `eventbooker check`: recounts every invariant and says what does not add up.
+
+use std::process::ExitCode;
+
+use eventbooker_engine::check::{Report, recount};
+use eventbooker_store::sqlite::Access;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::open;
+use crate::settings::DatabaseFlags;
+
+/// The exit code for "could not look".
+const COULD_NOT_LOOK: u8 = 2;
+
+pub(crate) async fn run(flags: DatabaseFlags) -> ExitCode {
+    match look(flags).await {
+        Ok((url, report)) => {
+            print(&url, &report);
+            if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(reason) => {
+            eprintln!("eventbooker: {reason}");
+            ExitCode::from(COULD_NOT_LOOK)
+        }
+    }
+}
+
+async fn look(flags: DatabaseFlags) -> Result<(String, Report), String> {
+    let url = flags.resolve()?;
+    let store = open::store(&url, Access::Look)?;
+    let words = |error: eventbooker_store::StoreError| error.to_string();
+    let mut snapshot = store.snapshot().await.map_err(words)?;
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} rows, {eta} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let report = recount(&mut *snapshot, &mut |read, total| {
+        bar.set_length(total);
+        bar.set_position(read);
+    })
+    .await
+    .map_err(words);
+    bar.finish_and_clear();
+    Ok((url, report?))
+}
+
+fn print(url: &str, report: &Report) {
+    let counts = report.counts;
+    println!(
+        "{url}: {} events, {} slots, {} journal entries, {} bookings",
+        counts.events, counts.slots, counts.journal, counts.bookings
+    );
+    for finding in &report.findings {
+        println!("BROKEN {}: {}", finding.rule, finding.what);
+    }
+    let unlisted = report.findings_total - report.findings.len() as u64;
+    if unlisted > 0 {
+        println!("… and {unlisted} more");
+    }
+    if report.is_clean() {
+        println!("every invariant holds");
+    } else {
+        println!("{} findings", report.findings_total);
+    }
+}

@@ -1,0 +1,70 @@
+//! The program: settings, commands, signals. Everything it does is done by the crates below it.
+
+mod check;
+mod demo;
+mod event;
+mod open;
+mod serve;
+mod settings;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::settings::{DatabaseFlags, ServeFlags};
+
+/// Books seats of events against a payment deadline.
+#[derive(Parser)]
+#[command(name = "eventbooker", version, propagate_version = true, after_help = AFTER_HELP)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "Each flag is also an environment variable (--listen: EVENTBOOKER_LISTEN) and a key of the \
+TOML file given by --config (listen = \"…\"). A flag wins over a variable, and a variable over the file.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service.
+    Serve(Box<ServeFlags>),
+    /// Recount every invariant from the rows. Exit code 0 if all hold, 1 if one is broken, 2 if
+    /// it could not look.
+    Check(DatabaseFlags),
+    /// Manage users.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Manage events.
+    #[command(subcommand)]
+    Event(event::Command),
+    /// Bring the database's schema up to date.
+    Migrate(DatabaseFlags),
+}
+
+fn main() -> ExitCode {
+    let program = Program::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("can't start: {error}")),
+    };
+    let outcome = runtime.block_on(async {
+        match program.command {
+            Command::Serve(flags) => serve::run(*flags).await,
+            Command::Check(flags) => return check::run(flags).await,
+            Command::User(command) => user::run(command).await,
+            Command::Event(command) => event::run(command).await,
+            Command::Migrate(flags) => open::migrate(flags),
+        }
+        .map_or_else(|reason| fail(&reason), |()| ExitCode::SUCCESS)
+    });
+    // A query that hangs on a broken disk must not keep the process from ending.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn fail(reason: &str) -> ExitCode {
+    eprintln!("eventbooker: {reason}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,172 @@
+//! What is particular to SQLite: files, schema versions, one server at a time, damaged rows.
+#![allow(missing_docs, reason = "a test's name says what it proves")]
+
+use std::path::{Path, PathBuf};
+
+use eventbooker_core::{BookingId, EventId, UserId};
+use eventbooker_store::sqlite::{Access, MigrationReport, SCHEMA_VERSION, SqliteStore};
+use eventbooker_store::{Changes, EventsPage, OpenError, Queries, Store, StoreError, Wants};
+use eventbooker_testkit::rows::{at, event, held, hold, save, session, slot, user};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+fn place() -> (TempDir, PathBuf) {
+    let directory = TempDir::new().expect("there is a place for a test's files");
+    let path = directory.path().join("a.db");
+    (directory, path)
+}
+
+fn sql(path: &Path, statements: &str) {
+    Connection::open(path).expect("opens").execute_batch(statements).expect("runs");
+}
+
+fn open(path: &Path, access: Access) -> Result<SqliteStore, OpenError> {
+    SqliteStore::open(path, access)
+}
+
+#[tokio::test]
+async fn a_file_has_one_server_and_any_number_of_tools() {
+    let (_directory, path) = place();
+    let server = open(&path, Access::Serve).expect("the first serves");
+    let second = open(&path, Access::Serve).err();
+    assert!(matches!(second, Some(OpenError::InUse { .. })), "{second:?}");
+    assert!(open(&path, Access::Tool).is_ok());
+    assert!(open(&path, Access::Look).is_ok());
+    drop(server);
+    assert!(open(&path, Access::Serve).is_ok(), "the place is free again");
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_by_everybody() {
+    let (_directory, path) = place();
+    drop(open(&path, Access::Tool).expect("created"));
+    sql(&path, &format!("PRAGMA user_version = {}", SCHEMA_VERSION + 1));
+    for access in [Access::Serve, Access::Tool, Access::Look] {
+        let refused = open(&path, access).err();
+        let Some(OpenError::SchemaTooNew { found, known, .. }) = refused else {
+            panic!("{access:?}: {refused:?}");
+        };
+        assert_eq!((found, known), (SCHEMA_VERSION + 1, SCHEMA_VERSION));
+    }
+    let refused = SqliteStore::migrate(&path).err();
+    assert!(matches!(refused, Some(OpenError::SchemaTooNew { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_older_schema_is_only_looked_at_after_migration() {
+    let (_directory, path) = place();
+    sql(&path, "CREATE TABLE unrelated (number INTEGER)");
+    let refused = open(&path, Access::Look).err();
+    let Some(OpenError::SchemaTooOld { found: 0, known, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(known, SCHEMA_VERSION);
+    let migrated = SqliteStore::migrate(&path);
+    assert_eq!(migrated, Ok(MigrationReport { from: 0, to: SCHEMA_VERSION }));
+    let again = SqliteStore::migrate(&path);
+    assert_eq!(again, Ok(MigrationReport { from: SCHEMA_VERSION, to: SCHEMA_VERSION }));
+    assert!(open(&path, Access::Look).is_ok());
+}
+
+#[tokio::test]
+async fn looking_creates_nothing() {
+    let (_directory, path) = place();
+    let refused = open(&path, Access::Look).err();
+    assert!(matches!(refused, Some(OpenError::Unreachable { .. })), "{refused:?}");
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused_with_its_name() {
+    let (_directory, path) = place();
+    std::fs::write(&path, "this is a letter to Ann, and no database at all ".repeat(99))
+        .expect("written");
+    for access in [Access::Serve, Access::Tool, Access::Look] {
+        let refused = open(&path, access).err();
+        let Some(OpenError::Unreachable { database, .. }) = refused else {
+            panic!("{access:?}: {refused:?}");
+        };
+        assert!(database.ends_with("a.db"), "{database}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_directory, path) = place();
+    let store = open(&path, Access::Serve).expect("created");
+    save(&store, Changes { events_added: vec![event(1)], ..Changes::default() }).await;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.clone().into_os_string();
+        name.push(suffix);
+        let mode = std::fs::metadata(&name).expect("the file is there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", Path::new(&name).display());
+    }
+}
+
+#[tokio::test]
+async fn every_commit_is_synced_before_it_counts() {
+    let (_directory, path) = place();
+    drop(open(&path, Access::Tool).expect("created"));
+    let conn = Connection::open(&path).expect("opens");
+    let mode: String =
+        conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).expect("read");
+    assert_eq!(mode, "wal");
+}
+
+/// A row with a number that this program doesn't know is an error that names it, for every way
+/// that leads to the row; it is neither a panic nor skipped.
+#[tokio::test]
+async fn numbers_that_mean_nothing_are_named() {
+    let (_directory, path) = place();
+    let store = open(&path, Access::Tool).expect("created");
+    let rows = Changes {
+        users_added: vec![user(1, "ann")],
+        sessions_added: vec![session(1, 1, 60)],
+        events_added: vec![event(1)],
+        slots_added: vec![slot(1, 1)],
+        journal: vec![held(1, 1, 1)],
+        bookings_added: vec![hold(1, 1, 1, 60)],
+        ..Changes::default()
+    };
+    save(&store, rows).await;
+    sql(
+        &path,
+        "UPDATE bookings SET state = 77; UPDATE slots SET state = 78;
+         UPDATE journal SET kind = 79; UPDATE users SET role = 80;
+         UPDATE events SET capacity = -1;",
+    );
+    let (event_id, booking_id) = (EventId::new(1), BookingId::new(1));
+    let named = |error: Option<StoreError>, what: &str| match error {
+        Some(StoreError::Refused(text)) => assert!(text.contains(what), "{text}"),
+        other => panic!("{what}: {other:?}"),
+    };
+    named(store.bookings(vec![booking_id]).await.err(), "booking state 77");
+    named(store.slots(event_id, None, 9).await.err(), "slot state 78");
+    named(store.journal(event_id, 0, 9).await.err(), "journal kind 79");
+    named(store.user_by_login("ann".to_owned()).await.err(), "role 80");
+    named(store.users(UserId::new(0), 9).await.err(), "role 80");
+    named(store.session([1; 32]).await.err(), "role 80");
+    named(store.event(event_id).await.err(), "-1");
+    let page = EventsPage { limit: 9, after: None, name_contains: None };
+    named(store.events(page).await.err(), "-1");
+
+    let mut writer = store.writer().await.expect("a writer");
+    let wants = [
+        (Wants { bookings: vec![(event_id, booking_id)], ..Wants::default() }, "booking state 77"),
+        (Wants { slots: vec![(event_id, booking_id)], ..Wants::default() }, "slot state 78"),
+        (Wants { users: vec![UserId::new(1)], ..Wants::default() }, "role 80"),
+    ];
+    for (wants, what) in wants {
+        named(writer.load(&wants, at(0)).await.err(), what);
+    }
+    writer.load(&Wants::default(), at(0)).await.expect("the writer goes on");
+    writer.release().await.expect("released");
+
+    let mut snapshot = store.snapshot().await.expect("a snapshot");
+    named(snapshot.bookings(BookingId::new(0), 9).await.err(), "booking state 77");
+    let before = (EventId::new(0), BookingId::new(0));
+    named(snapshot.slots(before, 9).await.err(), "slot state 78");
+    named(snapshot.journal((EventId::new(0), 0), 9).await.err(), "journal kind 79");
+}

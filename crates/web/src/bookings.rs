@@ -1,0 +1,307 @@
+//! Bookings: book, confirm, cancel, list.
+
+use axum::extract::{Path, State};
+use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
+use eventbooker_core::bookings::{Booking, State as BookingState};
+use eventbooker_core::{BookingId, EventId};
+use eventbooker_engine::{BookingAt, Decided};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::answers::{SignedInChange, SignedInRequest};
+use crate::events::{add_link, no_such_event};
+use crate::idempotency::{Shown, View, respond};
+use crate::problem::Problem;
+use crate::refusals::{FIRST_SEED, problem_of};
+use crate::request::{CurrentUser, Input, Query, path_number};
+use crate::shapes::{Rfc3339, next_page};
+use crate::state::Web;
+
+pub(crate) fn routes() -> OpenApiRouter<Web> {
+    OpenApiRouter::new()
+        .routes(routes!(book))
+        .routes(routes!(confirm))
+        .routes(routes!(cancel))
+        .routes(routes!(list_own))
+        .routes(routes!(list_of_event))
+}
+
+/// Where a booking stands.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum BookingStatus {
+    /// Its seats are held until the deadline.
+    Pending,
+    /// It is paid.
+    Confirmed,
+    /// It has ended, and its seats are free.
+    Cancelled,
+}
+
+/// A booking.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Booking)]
+#[serde(rename_all = "camelCase")]
+struct BookingShape {
+    status: BookingStatus,
+    /// Its number.
+    id: i64,
+    /// The event's number.
+    event_id: i64,
+    /// The owner's number.
+    user_id: i64,
+    /// How many seats.
+    #[schema(minimum = 1)]
+    seats: u32,
+    /// What they cost together, in minor units.
+    #[schema(minimum = 0)]
+    amount: i64,
+    /// Whether it is paid.
+    paid: bool,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Rfc3339,
+    /// The payment deadline.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Rfc3339,
+    /// Whole seconds until then, rounded up; 0 unless the booking is pending.
+    #[schema(minimum = 0)]
+    expires_in_seconds: u64,
+}
+
+impl BookingShape {
+    fn of(BookingAt { booking, at }: &BookingAt) -> Self {
+        let Booking { id, event_id, user_id, seats, amount, state, created_at, expires_at } =
+            *booking;
+        let left = at.until(expires_at).as_millis().div_ceil(1000);
+        let (status, left) = match state {
+            BookingState::Occupied => (BookingStatus::Pending, left),
+            BookingState::Complete => (BookingStatus::Confirmed, 0),
+            BookingState::Cancelled => (BookingStatus::Cancelled, 0),
+        };
+        Self {
+            paid: matches!(status, BookingStatus::Confirmed),
+            status,
+            id: id.get(),
+            event_id: event_id.get(),
+            user_id: user_id.get(),
+            seats: seats.get(),
+            amount: amount.as_minor(),
+            created_at: Rfc3339(created_at),
+            expires_at: Rfc3339(expires_at),
+            expires_in_seconds: u64::try_from(left).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn shape_of(decided: &Decided<BookingAt>) -> Result<BookingShape, Problem> {
+    match &decided.outcome {
+        Ok(at) => Ok(BookingShape::of(at)),
+        Err(refusal) => Err(problem_of(refusal, FIRST_SEED, decided.now)),
+    }
+}
+
+/// A booking that was made.
+struct Booked;
+
+impl View for Booked {
+    type Of = BookingAt;
+
+    fn show(decided: &Decided<BookingAt>) -> Result<Shown, Problem> {
+        let shape = shape_of(decided)?;
+        Ok(Shown::created(&shape, format!("/events/{}/bookings", shape.event_id)))
+    }
+}
+
+/// A booking that moved.
+struct Moved;
+
+impl View for Moved {
+    type Of = BookingAt;
+
+    fn show(decided: &Decided<BookingAt>) -> Result<Shown, Problem> {
+        Ok(Shown::ok(&shape_of(decided)?))
+    }
+}
+
+/// Seats to book.
+#[derive(ToSchema)]
+#[schema(as = NewBooking)]
+#[allow(dead_code, reason = "only its description is used; the body is read field by field")]
+struct NewBookingShape {
+    /// How many seats.
+    #[schema(minimum = 1, maximum = 100)]
+    seats: i64,
+}
+
+/// Book seats
+///
+/// The booking holds the seats until its deadline. If it isn't confirmed before, it is gone.
+#[utoipa::path(
+    post, path = "/events/{id}/book", tag = "bookings", request_body = NewBookingShape,
+    params(
+        ("id" = i64, Path, description = "The event's number"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same answer again, the effect once"),
+    ),
+    responses((status = 201, description = "The booking, pending", body = BookingShape), SignedInChange),
+    security(("session" = [])),
+)]
+async fn book(
+    State(web): State<Web>,
+    user: CurrentUser,
+    Path(id): Path<String>,
+    input: Input,
+) -> Result<Response, Problem> {
+    let event_id = EventId::new(path_number(&id)?);
+    let mut fields = input.fields()?;
+    let seats = fields.integer("seats");
+    fields.finish()?;
+    let user_id = user.actor().user_id;
+    let key = input.key.map(|key| key.of_user::<Booked>(user_id));
+    respond::<Booked>(web.engine().book(user_id, event_id, seats, key).await?)
+}
+
+/// Which booking to confirm.
+#[derive(ToSchema)]
+#[schema(as = Confirmation)]
+#[allow(dead_code, reason = "only its description is used; the body is read field by field")]
+struct ConfirmationShape {
+    /// The booking's number.
+    #[schema(rename = "bookingId")]
+    booking_id: i64,
+}
+
+/// Confirm a booking
+///
+/// The id in the path is the event's if the body names the booking, and the booking's own if the
+/// body is empty.
+#[utoipa::path(
+    post, path = "/events/{id}/confirm", tag = "bookings", request_body = Option<ConfirmationShape>,
+    params(
+        ("id" = i64, Path, description = "The event's number; the booking's with an empty body"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same answer again, the effect once"),
+    ),
+    responses((status = 200, description = "The booking, confirmed", body = BookingShape), SignedInChange),
+    security(("session" = [])),
+)]
+async fn confirm(
+    State(web): State<Web>,
+    user: CurrentUser,
+    Path(id): Path<String>,
+    input: Input,
+) -> Result<Response, Problem> {
+    let id = path_number(&id)?;
+    let (event_id, booking_id) = match input.optional_fields()? {
+        Some(mut fields) => {
+            let booking_id = fields.integer("bookingId");
+            fields.finish()?;
+            (Some(EventId::new(id)), BookingId::new(booking_id))
+        }
+        None => (None, BookingId::new(id)),
+    };
+    let key = input.key.map(|key| key.of_user::<Moved>(user.actor().user_id));
+    let answer = web.engine().confirm(user.actor(), event_id, booking_id, key).await?;
+    respond::<Moved>(answer)
+}
+
+/// Cancel a booking
+#[utoipa::path(
+    post, path = "/bookings/{id}/cancel", tag = "bookings",
+    params(
+        ("id" = i64, Path, description = "The booking's number"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same answer again, the effect once"),
+    ),
+    responses((status = 200, description = "The booking, cancelled", body = BookingShape), SignedInChange),
+    security(("session" = [])),
+)]
+async fn cancel(
+    State(web): State<Web>,
+    user: CurrentUser,
+    Path(id): Path<String>,
+    input: Input,
+) -> Result<Response, Problem> {
+    let booking_id = BookingId::new(path_number(&id)?);
+    if let Some(fields) = input.optional_fields()? {
+        fields.finish()?;
+    }
+    let key = input.key.map(|key| key.of_user::<Moved>(user.actor().user_id));
+    respond::<Moved>(web.engine().cancel(user.actor(), booking_id, key).await?)
+}
+
+/// List own bookings
+///
+/// The live ones, newest first.
+#[utoipa::path(
+    get, path = "/bookings", tag = "bookings",
+    params(
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "How many at most; 100 by default"),
+        ("after" = Option<i64>, Query, description = "Only bookings that come after this one in the list"),
+    ),
+    responses(
+        (status = 200, description = "Bookings", body = Vec<BookingShape>, headers(("Link", description = "The next page, if there is one"))),
+        SignedInRequest,
+    ),
+    security(("session" = [])),
+)]
+async fn list_own(
+    State(web): State<Web>,
+    user: CurrentUser,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let (limit, before) = page_of(&uri)?;
+    let user_id = user.actor().user_id;
+    let bookings = web.engine().bookings_of_user(user_id, None, before, limit).await?;
+    Ok(page("/bookings", limit, &bookings))
+}
+
+/// List an event's bookings
+///
+/// The live ones, newest first: all of them for an admin, the own ones for anybody else.
+#[utoipa::path(
+    get, path = "/events/{id}/bookings", tag = "bookings",
+    params(
+        ("id" = i64, Path, description = "The event's number"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "How many at most; 100 by default"),
+        ("after" = Option<i64>, Query, description = "Only bookings that come after this one in the list"),
+    ),
+    responses(
+        (status = 200, description = "Bookings", body = Vec<BookingShape>, headers(("Link", description = "The next page, if there is one"))),
+        SignedInRequest,
+    ),
+    security(("session" = [])),
+)]
+async fn list_of_event(
+    State(web): State<Web>,
+    user: CurrentUser,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let event_id = EventId::new(path_number(&id)?);
+    let (limit, before) = page_of(&uri)?;
+    web.engine().store().event(event_id).await?.ok_or_else(no_such_event)?;
+    let bookings = web.engine().bookings_of_event(user.actor(), event_id, before, limit).await?;
+    Ok(page(&format!("/events/{event_id}/bookings"), limit, &bookings))
+}
+
+fn page_of(uri: &Uri) -> Result<(u32, Option<BookingId>), Problem> {
+    let mut query = Query::of(uri);
+    let page = (query.limit(), query.after().map(BookingId::new));
+    query.finish()?;
+    Ok(page)
+}
+
+/// A page of bookings. A full page may be followed by another one; holds that ended while it was
+/// read are left out, so a page may also be shorter and still not be the last.
+fn page(path: &str, limit: u32, bookings: &[BookingAt]) -> Response {
+    let shapes: Vec<BookingShape> = bookings.iter().map(BookingShape::of).collect();
+    let mut response = Shown::ok(&shapes).into_response();
+    if let Some(last) = bookings.last()
+        && bookings.len() >= limit as usize
+    {
+        add_link(&mut response, &next_page(path, limit, last.booking.id.get(), None));
+    }
+    response
+}

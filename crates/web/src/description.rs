@@ -1,0 +1,66 @@
+//! The API description (`/openapi.json`) and a page to try it (`/docs`).
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Redirect};
+use axum::routing::get;
+use bytes::Bytes;
+use tower::ServiceBuilder;
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::answers::{BadField, ProblemShape};
+use crate::request::SESSION_COOKIE;
+use crate::state::Web;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "EventBooker",
+        description = "Books seats of events against a payment deadline. Amounts are whole minor units of the installation's currency, times are RFC 3339 in UTC, errors are application/problem+json (RFC 9457).",
+        license(name = "MIT OR Apache-2.0"),
+    ),
+    components(schemas(ProblemShape, BadField)),
+    modifiers(&Session),
+)]
+pub(crate) struct Description;
+
+/// How a client proves who it is.
+struct Session;
+
+impl Modify for Session {
+    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
+        let cookie = ApiKey::Cookie(ApiKeyValue::new(SESSION_COOKIE));
+        let components = description.components.get_or_insert_default();
+        components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
+    }
+}
+
+/// The page's own files only. Swagger UI sets styles from its script and draws icons from data
+/// URIs; it runs no script but its own.
+const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+     connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+);
+
+pub(crate) fn routes(description: &utoipa::openapi::OpenApi) -> Router<Web> {
+    let json: Bytes =
+        description.to_json().expect("the description is made of texts and numbers").into();
+    let json = Arc::new(json);
+    let openapi = move || {
+        let json = Bytes::clone(&json);
+        async move { ([(header::CONTENT_TYPE, "application/json")], json).into_response() }
+    };
+    let config = Config::from("/openapi.json").validator_url("none");
+    let docs: Router<Web> = SwaggerUi::new("/docs").config(config).into();
+    let policy = SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, DOCS_POLICY);
+    Router::new()
+        .route("/openapi.json", get(openapi))
+        .merge(docs.layer(ServiceBuilder::new().layer(policy)))
+        // Until there are pages, the description is the best place to begin.
+        .route("/", get(async || Redirect::temporary("/docs/")))
+}

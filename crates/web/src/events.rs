@@ -1,0 +1,204 @@
+//! Events: create, list, show.
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use eventbooker_core::events::{Draft, Event};
+use eventbooker_core::{EventId, Timestamp};
+use eventbooker_engine::Decided;
+use eventbooker_store::EventsPage;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::answers::{AnyRequest, SignedInChange};
+use crate::idempotency::{Shown, View, respond};
+use crate::problem::{Problem, ProblemKind};
+use crate::refusals::{FIRST_SEED, problem_of};
+use crate::request::{CurrentUser, Input, Query, path_number};
+use crate::shapes::{Rfc3339, next_page};
+use crate::state::Web;
+
+pub(crate) fn routes() -> OpenApiRouter<Web> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show))
+}
+
+/// An event and what happened to its seats.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EventShape<'a> {
+    /// Its number.
+    id: i64,
+    /// What it is called.
+    name: &'a str,
+    /// What it is about.
+    description: &'a str,
+    /// When it takes place; null if that isn't known.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    date: Option<Rfc3339>,
+    /// How many seats it has.
+    #[schema(minimum = 1)]
+    capacity: u32,
+    /// Seats that nobody holds or has bought.
+    free_seats: u32,
+    /// What a seat costs, in minor units.
+    #[schema(minimum = 0)]
+    price: i64,
+    /// How long a hold waits for its payment, in minutes.
+    #[serde(rename = "paymentTTL")]
+    #[schema(minimum = 1, maximum = 43200)]
+    payment_ttl: u32,
+    /// Bookings that wait for their payment.
+    pending_bookings: u32,
+    /// Bookings that are paid.
+    confirmed_bookings: u32,
+}
+
+impl<'a> EventShape<'a> {
+    pub(crate) fn of(event: &'a Event) -> Self {
+        let Event { id, plan, tally, .. } = event;
+        Self {
+            id: id.get(),
+            name: &plan.name,
+            description: &plan.description,
+            date: plan.starts_at.map(Rfc3339),
+            capacity: plan.capacity.get(),
+            free_seats: event.free_seats().get(),
+            price: plan.price.as_minor(),
+            payment_ttl: plan.payment_window.as_minutes(),
+            pending_bookings: tally.pending_bookings,
+            confirmed_bookings: tally.confirmed_bookings,
+        }
+    }
+}
+
+/// A new event.
+#[derive(ToSchema)]
+#[schema(as = NewEvent)]
+#[allow(dead_code, reason = "only its description is used; the body is read field by field")]
+struct NewEventShape {
+    /// What it is called.
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+    /// When it takes place; must lie in the future.
+    #[schema(value_type = String, format = DateTime)]
+    date: String,
+    /// How many seats it has.
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    capacity: i64,
+    /// How long a hold waits for its payment, in minutes.
+    #[schema(rename = "paymentTTL", minimum = 1, maximum = 43200)]
+    payment_ttl: i64,
+    /// What a seat costs, in minor units; nothing by default.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    price: Option<i64>,
+    /// What it is about; nothing by default.
+    #[schema(max_length = 10000)]
+    description: Option<String>,
+}
+
+struct Created;
+
+impl View for Created {
+    type Of = Event;
+
+    fn show(decided: &Decided<Event>) -> Result<Shown, Problem> {
+        let event = decided
+            .outcome
+            .as_ref()
+            .map_err(|refusal| problem_of(refusal, FIRST_SEED, decided.now))?;
+        Ok(Shown::created(&EventShape::of(event), format!("/events/{}", event.id)))
+    }
+}
+
+/// Create an event
+#[utoipa::path(
+    post, path = "/events", tag = "events", request_body = NewEventShape,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same answer again, the effect once")),
+    responses(
+        (status = 201, description = "The event", body = EventShape<'_>, headers(("Location", description = "The event's path"))),
+        SignedInChange,
+    ),
+    security(("session" = [])),
+)]
+async fn create(
+    State(web): State<Web>,
+    user: CurrentUser,
+    input: Input,
+) -> Result<Response, Problem> {
+    let actor = user.admin()?;
+    let mut fields = input.fields()?;
+    let draft = Draft {
+        name: fields.text("name"),
+        description: fields.optional_text("description").unwrap_or_default(),
+        starts_at: Some(Timestamp::from_micros(fields.timestamp("date"))),
+        capacity: fields.integer("capacity"),
+        price_minor: fields.optional_integer("price").unwrap_or(0),
+        payment_window_minutes: fields.integer("paymentTTL"),
+    };
+    fields.finish()?;
+    let key = input.key.map(|key| key.of_user::<Created>(actor.user_id));
+    respond::<Created>(web.engine().create_event(actor, draft, key).await?)
+}
+
+/// List events
+///
+/// Soonest first; events without a date come last.
+#[utoipa::path(
+    get, path = "/events", tag = "events",
+    params(
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "How many at most; 100 by default"),
+        ("after" = Option<i64>, Query, description = "Only events that come after this one"),
+        ("q" = Option<String>, Query, max_length = 200, description = "Only events whose name holds this text"),
+    ),
+    responses(
+        (status = 200, description = "Events", body = Vec<EventShape<'_>>, headers(("Link", description = "The next page, if there is one"))),
+        AnyRequest,
+    ),
+)]
+async fn list(State(web): State<Web>, uri: Uri) -> Result<Response, Problem> {
+    let mut query = Query::of(&uri);
+    let (limit, after, search) = (query.limit(), query.after(), query.search());
+    query.finish()?;
+    let page = EventsPage {
+        // One more than shown, to know whether there is more.
+        limit: limit + 1,
+        after: after.map(EventId::new),
+        name_contains: search.clone(),
+    };
+    let mut events = web.engine().store().events(page).await?;
+    let more = events.len() > limit as usize;
+    events.truncate(limit as usize);
+    let shapes: Vec<EventShape<'_>> = events.iter().map(EventShape::of).collect();
+    let mut response = Shown::ok(&shapes).into_response();
+    let last = events.last().filter(|_| more).map(|event| event.id.get());
+    if let Some(last) = last {
+        add_link(&mut response, &next_page("/events", limit, last, search.as_deref()));
+    }
+    Ok(response)
+}
+
+/// Adds a `Link` header.
+pub(crate) fn add_link(response: &mut Response, link: &str) {
+    if let Ok(link) = HeaderValue::from_str(link) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+}
+
+/// Show an event
+#[utoipa::path(
+    get, path = "/events/{id}", tag = "events",
+    params(("id" = i64, Path, description = "The event's number")),
+    responses((status = 200, description = "The event", body = EventShape<'_>), AnyRequest),
+)]
+async fn show(State(web): State<Web>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let id = EventId::new(path_number(&id)?);
+    let event = web.engine().store().event(id).await?.ok_or_else(no_such_event)?;
+    Ok(Shown::ok(&EventShape::of(&event)).into_response())
+}
+
+pub(crate) fn no_such_event() -> Problem {
+    Problem::new(ProblemKind::NotFound, "there is no such event")
+}

@@ -1,0 +1,285 @@
+//! Users and sessions: register, sign in, sign out, tell a proxy who asks.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use eventbooker_core::identity::{Profile, Role, User};
+use eventbooker_engine::{Decided, NewUser};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::answers::{Change, SignedInRequest};
+use crate::cross_site::is_same_origin;
+use crate::idempotency::{RawKey, Shown, View, respond};
+use crate::limits::{Limiter, address_key};
+use crate::problem::{Problem, ProblemKind};
+use crate::refusals::{FIRST_SEED, problem_of};
+use crate::request::{ClientAddress, CurrentUser, Input, OverTls, SESSION_COOKIE, session_token};
+use crate::state::Web;
+
+pub(crate) fn routes() -> OpenApiRouter<Web> {
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(login))
+        .routes(routes!(logout_get, logout_post))
+        .routes(routes!(auth))
+}
+
+/// A new user.
+#[derive(ToSchema)]
+#[schema(as = NewUser)]
+#[allow(dead_code, reason = "only its description is used; the body is read field by field")]
+struct NewUserShape {
+    /// The name to sign in with; case matters.
+    #[schema(min_length = 1, max_length = 64)]
+    login: String,
+    #[schema(min_length = 8, max_length = 1024)]
+    password: String,
+    /// May be empty.
+    #[schema(max_length = 254)]
+    email: String,
+    /// May be empty.
+    #[schema(max_length = 100)]
+    first_name: String,
+    /// May be empty.
+    #[schema(max_length = 100)]
+    last_name: String,
+}
+
+/// The number of a new user.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Registered)]
+struct RegisteredShape {
+    id: i64,
+}
+
+struct Registered;
+
+impl View for Registered {
+    type Of = User;
+
+    fn show(decided: &Decided<User>) -> Result<Shown, Problem> {
+        match &decided.outcome {
+            Ok(user) => Ok(Shown::ok(&RegisteredShape { id: user.id.get() })),
+            Err(refusal) => Err(problem_of(refusal, FIRST_SEED, decided.now)),
+        }
+    }
+}
+
+/// Register
+#[utoipa::path(
+    post, path = "/register", tag = "identity", request_body = NewUserShape,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same answer again, the effect once")),
+    responses((status = 200, description = "The user's number", body = RegisteredShape), Change),
+)]
+async fn register(
+    State(web): State<Web>,
+    ClientAddress(address): ClientAddress,
+    input: Input,
+) -> Result<Response, Problem> {
+    limit(
+        &web,
+        &web.inner.registrations,
+        &address_key(address),
+        "registrations from this address",
+    )?;
+    let mut fields = input.fields_of_any_kind()?;
+    let profile = Profile {
+        login: fields.text("login"),
+        email: fields.text("email"),
+        first_name: fields.text("first_name"),
+        last_name: fields.text("last_name"),
+    };
+    let password = fields.text("password");
+    fields.finish()?;
+    let key = input.key.map(|key| key_without_password(key, &profile));
+    let new = NewUser { profile, role: Role::User, password };
+    respond::<Registered>(web.engine().register(new, key).await?)
+}
+
+fn key_without_password(key: RawKey, profile: &Profile) -> eventbooker_engine::Key<User> {
+    let Profile { login, email, first_name, last_name } = profile;
+    key.without_secrets(&["register", login, email, first_name, last_name])
+        .of_nobody::<Registered>()
+}
+
+/// Takes one from a limiter's bucket, or answers 429.
+fn limit(
+    web: &Web,
+    limiter: &Limiter,
+    key: &impl std::hash::Hash,
+    what: &str,
+) -> Result<(), Problem> {
+    limiter.take(key, web.engine().now().as_micros()).map_err(|retry| {
+        Problem::new(ProblemKind::RateLimited, format!("too many {what}; try again later"))
+            .retry_after(retry.seconds())
+    })
+}
+
+/// A login and its password.
+#[derive(ToSchema)]
+#[schema(as = Credentials)]
+#[allow(dead_code, reason = "only its description is used; the body is read field by field")]
+struct CredentialsShape {
+    login: String,
+    password: String,
+}
+
+/// That all is well.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Ok)]
+pub(crate) struct OkShape {
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+impl OkShape {
+    pub(crate) fn new(status: &'static str) -> Self {
+        Self { status }
+    }
+}
+
+/// Sign in
+///
+/// Sets the cookie `session_id`. A session that the client had before is ended.
+#[utoipa::path(
+    post, path = "/login", tag = "identity", request_body = CredentialsShape,
+    responses(
+        (status = 200, description = "Signed in", body = OkShape, headers(("Set-Cookie", description = "The session"))),
+        Change,
+    ),
+)]
+async fn login(
+    State(web): State<Web>,
+    ClientAddress(address): ClientAddress,
+    OverTls(over_tls): OverTls,
+    headers: HeaderMap,
+    input: Input,
+) -> Result<Response, Problem> {
+    let mut fields = input.fields_of_any_kind()?;
+    let (login, password) = (fields.text("login"), fields.text("password"));
+    fields.finish()?;
+    // Taken before the password is looked at and given back when it was right: guesses that are
+    // made at the same time are all counted.
+    let address = address_key(address);
+    let (by_login, by_address) = (&web.inner.sign_ins_by_login, &web.inner.sign_ins_by_address);
+    limit(&web, by_address, &address, "failed sign-ins from this address")?;
+    if let Err(problem) = limit(&web, by_login, &login, "failed sign-ins with this login") {
+        by_address.refund(&address);
+        return Err(problem);
+    }
+    let outcome = web.engine().sign_in(login.clone(), password, session_token(&headers)).await;
+    if !matches!(outcome, Ok(Err(_))) {
+        by_login.refund(&login);
+        by_address.refund(&address);
+    }
+    let signed_in =
+        outcome?.map_err(|refusal| problem_of(&refusal, FIRST_SEED, web.engine().now()))?;
+    let lifetime_s = signed_in.lifetime.as_secs();
+    let cookie = cookie(signed_in.token.reveal(), lifetime_s, over_tls);
+    Ok(with_cookie(Shown::ok(&OkShape::new("ok")).into_response(), &cookie))
+}
+
+fn cookie(token: &str, max_age_s: u64, over_tls: bool) -> String {
+    let secure = if over_tls { "; Secure" } else { "" };
+    format!("{SESSION_COOKIE}={token}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}")
+}
+
+fn with_cookie(mut response: Response, cookie: &str) -> Response {
+    if let Ok(cookie) = HeaderValue::from_str(cookie) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// Sign out by a link
+///
+/// Does nothing for a request that another site's page caused.
+#[utoipa::path(
+    get, path = "/logout", tag = "identity",
+    responses((status = 200, description = "Signed out", body = OkShape), SignedInRequest),
+)]
+async fn logout_get(
+    State(web): State<Web>,
+    OverTls(over_tls): OverTls,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if !is_same_origin(&headers, web.inner.settings.public_origin.as_deref()) {
+        return Ok(Shown::ok(&OkShape::new("ok")).into_response());
+    }
+    logout(&web, &headers, over_tls).await
+}
+
+/// Sign out
+#[utoipa::path(
+    post, path = "/logout", tag = "identity",
+    responses((status = 200, description = "Signed out", body = OkShape), Change),
+)]
+async fn logout_post(
+    State(web): State<Web>,
+    OverTls(over_tls): OverTls,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    logout(&web, &headers, over_tls).await
+}
+
+async fn logout(web: &Web, headers: &HeaderMap, over_tls: bool) -> Result<Response, Problem> {
+    if let Some(token) = session_token(headers) {
+        web.engine().sign_out(token).await?;
+    }
+    let response = Shown::ok(&OkShape::new("ok")).into_response();
+    Ok(with_cookie(response, &cookie("", 0, over_tls)))
+}
+
+/// Who is signed in.
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
+struct UserShape<'a> {
+    id: i64,
+    login: &'a str,
+    email: &'a str,
+    first_name: &'a str,
+    last_name: &'a str,
+    role: &'static str,
+}
+
+/// Who asks
+///
+/// For a proxy's auth sub-request: 200 with the user in headers and body, or 401.
+#[utoipa::path(
+    get, path = "/auth", tag = "identity",
+    responses((status = 200, description = "The user", body = UserShape<'_>), SignedInRequest),
+    security(("session" = [])),
+)]
+async fn auth(user: CurrentUser) -> Result<Response, Problem> {
+    let User { id, profile, role, .. } = &user.0.user;
+    let role = match role {
+        Role::User => "user",
+        Role::Admin => "admin",
+    };
+    let shape = UserShape {
+        id: id.get(),
+        login: &profile.login,
+        email: &profile.email,
+        first_name: &profile.first_name,
+        last_name: &profile.last_name,
+        role,
+    };
+    let mut response = Shown::ok(&shape).into_response();
+    let told = [
+        ("x-user-id", id.to_string()),
+        ("x-user", profile.login.clone()),
+        ("x-email", profile.email.clone()),
+        ("x-first-name", profile.first_name.clone()),
+        ("x-last-name", profile.last_name.clone()),
+    ];
+    for (name, value) in told {
+        // UTF-8 as it is: names are free of control characters, so every value can be a header's.
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    Ok(response)
+}

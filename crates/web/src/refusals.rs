@@ -1,0 +1,177 @@
+//! The one map from what the engine says to what a client reads.
+//!
+//! Everything that can go wrong behind the handlers becomes a [`Problem`] here and nowhere else.
+//! `match`es name every case, so that a new refusal doesn't compile until it has an answer.
+
+use eventbooker_core::Timestamp;
+use eventbooker_core::bookings::{BookRefusal, CancelRefusal, ConfirmRefusal};
+use eventbooker_core::events::{OccupyRefusal, PlanFault};
+use eventbooker_core::identity::{ProfileFault, RegisterRefusal};
+use eventbooker_engine::{Error, Refusal};
+use eventbooker_store::StoreError;
+
+use crate::problem::{FieldError, Problem, ProblemKind};
+
+/// What the fields of a request are called where the refusal goes to: the two sections of the
+/// contract name the same things differently.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FieldNames {
+    pub(crate) event_name: &'static str,
+    pub(crate) capacity: &'static str,
+}
+
+/// The names of the contract's first section.
+pub(crate) const FIRST_SEED: FieldNames = FieldNames { event_name: "name", capacity: "capacity" };
+
+/// The problem that a refusal is to a client, at the instant of the refusal.
+pub(crate) fn problem_of(refusal: &Refusal, names: FieldNames, now: Timestamp) -> Problem {
+    use ProblemKind as K;
+    match refusal {
+        Refusal::NoSuchEvent => Problem::new(K::NotFound, "there is no such event"),
+        Refusal::NoSuchBooking => Problem::new(K::NotFound, "there is no such booking"),
+        Refusal::NoSuchUser => Problem::new(K::NotFound, "there is no such user"),
+        Refusal::BookingGone => hold_expired(),
+        Refusal::NotAdmin => Problem::new(K::Forbidden, "only an admin may do this"),
+        Refusal::Plan(faults) => {
+            let errors = faults.iter().map(|fault| plan_fault(*fault, names)).collect();
+            Problem::of_fields(K::ValidationFailed, errors)
+        }
+        Refusal::Profile(faults) => {
+            let errors = faults.iter().map(|fault| profile_fault(*fault)).collect();
+            Problem::of_fields(K::ValidationFailed, errors)
+        }
+        Refusal::Book(refusal) => book_refusal(*refusal, now),
+        Refusal::Occupy(refusal) => occupy_refusal(*refusal),
+        Refusal::Confirm(refusal) => confirm_refusal(*refusal),
+        Refusal::Cancel(CancelRefusal::Expired) => hold_expired(),
+        Refusal::Register(RegisterRefusal::LoginTaken) => {
+            Problem::new(K::LoginTaken, "the login is taken")
+        }
+        Refusal::WrongCredentials => {
+            Problem::new(K::Unauthenticated, "login and password don't belong together")
+        }
+        Refusal::KeyReused => Problem::new(
+            K::IdempotencyKeyReused,
+            "this Idempotency-Key was used for another request; use a new key for a new request",
+        ),
+    }
+}
+
+fn hold_expired() -> Problem {
+    Problem::new(
+        ProblemKind::HoldExpired,
+        "the booking's payment deadline has passed and its seats are free again",
+    )
+}
+
+fn book_refusal(refusal: BookRefusal, now: Timestamp) -> Problem {
+    match refusal {
+        BookRefusal::SeatsOutOfRange { .. } | BookRefusal::AmountTooLarge => {
+            let error = FieldError::new("seats", refusal.to_string());
+            Problem::of_fields(ProblemKind::ValidationFailed, vec![error])
+        }
+        BookRefusal::HoldLimit { retry_at } => {
+            let wait = now.until(retry_at).as_micros().div_ceil(1_000_000).max(1);
+            Problem::new(
+                ProblemKind::HoldLimit,
+                "you hold as many unpaid seats of this event as one user may; pay, or wait until a hold has ended",
+            )
+            .retry_after(u32::try_from(wait).unwrap_or(u32::MAX))
+        }
+    }
+}
+
+fn occupy_refusal(refusal: OccupyRefusal) -> Problem {
+    match refusal {
+        OccupyRefusal::Begun => {
+            Problem::new(ProblemKind::EventBegun, "the event has begun; it takes no more bookings")
+        }
+        OccupyRefusal::SoldOut => {
+            Problem::new(ProblemKind::SoldOut, "no seats are left").with("freeSeats", 0)
+        }
+        OccupyRefusal::TooFewSeats { free } => {
+            Problem::new(ProblemKind::TooFewSeats, refusal.to_string())
+                .with("freeSeats", free.get())
+        }
+    }
+}
+
+fn confirm_refusal(refusal: ConfirmRefusal) -> Problem {
+    match refusal {
+        ConfirmRefusal::Expired => hold_expired(),
+        ConfirmRefusal::Cancelled => {
+            Problem::new(ProblemKind::BookingCancelled, "the booking was cancelled")
+        }
+        ConfirmRefusal::InsufficientFunds { balance, amount } => Problem::new(
+            ProblemKind::InsufficientFunds,
+            "this booking has to be paid, and accounts can't be paid into yet",
+        )
+        .with("balance", balance.as_minor())
+        .with("amount", amount.as_minor()),
+    }
+}
+
+fn plan_fault(fault: PlanFault, names: FieldNames) -> FieldError {
+    let field = match fault {
+        PlanFault::NameEmpty | PlanFault::NameTooLong | PlanFault::NameNotPlain => names.event_name,
+        PlanFault::DescriptionTooLong | PlanFault::DescriptionNotPlain => "description",
+        PlanFault::StartsInPast => "date",
+        PlanFault::CapacityOutOfRange => names.capacity,
+        PlanFault::PriceOutOfRange => "price",
+        PlanFault::PaymentWindowOutOfRange => "paymentTTL",
+    };
+    FieldError::new(field, fault.to_string())
+}
+
+fn profile_fault(fault: ProfileFault) -> FieldError {
+    let field = match fault {
+        ProfileFault::LoginLength | ProfileFault::LoginNotPlain => "login",
+        ProfileFault::EmailTooLong | ProfileFault::EmailNotOne => "email",
+        ProfileFault::FirstNameTooLong | ProfileFault::FirstNameNotPlain => "first_name",
+        ProfileFault::LastNameTooLong | ProfileFault::LastNameNotPlain => "last_name",
+        ProfileFault::PasswordTooShort | ProfileFault::PasswordTooLong => "password",
+    };
+    FieldError::new(field, fault.to_string())
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Overloaded => overloaded(),
+            Error::Draining => Self::new(
+                ProblemKind::Draining,
+                "the service is stopping; nothing was done, try again in a moment",
+            ),
+            Error::Store(error) => error.into(),
+            Error::Bug => Self::new(ProblemKind::Internal, "an internal error; nothing was done"),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let away = |detail| Self::new(ProblemKind::StoreUnavailable, detail);
+        match error {
+            StoreError::Overloaded => overloaded(),
+            StoreError::Full(_) => {
+                away("the disk is full; nothing was changed, and reading still works")
+            }
+            StoreError::Conflict(_) | StoreError::Contention(_) => {
+                away("the database is busy; nothing was changed, try again")
+            }
+            StoreError::Away(_) => away("the database is away; nothing was changed"),
+            StoreError::OutcomeUnknown(_) => Self::new(
+                ProblemKind::OutcomeUnknown,
+                "whether this was done is unknown; repeat it with the same Idempotency-Key, or look before you repeat it without one",
+            ),
+            StoreError::Refused(reason) => {
+                tracing::error!(%reason, "the store refused a query");
+                Self::new(ProblemKind::Internal, "an internal error; nothing was done")
+            }
+        }
+    }
+}
+
+fn overloaded() -> Problem {
+    Problem::new(ProblemKind::Overloaded, "too many requests are waiting; nothing was done")
+}

@@ -1,0 +1,85 @@
+//! What handlers share, and what an operator chose for them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use eventbooker_engine::Engine;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::limits::{Limiter, Quota};
+
+/// Addresses and logins that the limits remember at the same time.
+const LIMITED_KEYS_MAX: usize = 100_000;
+
+/// What an operator may choose about the HTTP side.
+#[derive(Debug, Clone)]
+pub struct WebSettings {
+    /// The origin that browsers see, such as `https://tickets.example.org`, if a proxy stands
+    /// before the service.
+    pub public_origin: Option<String>,
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Bytes of a request's body.
+    pub body_bytes_max: usize,
+    /// Failed sign-ins a minute with one login.
+    pub failed_sign_ins_per_login: u32,
+    /// Failed sign-ins a minute from one address.
+    pub failed_sign_ins_per_address: u32,
+    /// Registrations a minute from one address.
+    pub registrations_per_address: u32,
+}
+
+impl Default for WebSettings {
+    fn default() -> Self {
+        Self {
+            public_origin: None,
+            trusted_proxies: Vec::new(),
+            body_bytes_max: 64 * 1024,
+            failed_sign_ins_per_login: 10,
+            failed_sign_ins_per_address: 100,
+            registrations_per_address: 300,
+        }
+    }
+}
+
+impl WebSettings {
+    /// Whether browsers reach the service over TLS only.
+    pub fn is_tls_only(&self) -> bool {
+        self.public_origin.as_deref().is_some_and(|origin| origin.starts_with("https://"))
+    }
+}
+
+/// What handlers share. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Web {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) engine: Engine,
+    pub(crate) settings: WebSettings,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) sign_ins_by_login: Limiter,
+    pub(crate) sign_ins_by_address: Limiter,
+    pub(crate) registrations: Limiter,
+}
+
+impl Web {
+    /// The HTTP side of an engine.
+    pub fn new(engine: Engine, settings: WebSettings, metrics: PrometheusHandle) -> Self {
+        let limiter = |count| Limiter::new(Quota::per_minute(count), LIMITED_KEYS_MAX);
+        let inner = Inner {
+            sign_ins_by_login: limiter(settings.failed_sign_ins_per_login),
+            sign_ins_by_address: limiter(settings.failed_sign_ins_per_address),
+            registrations: limiter(settings.registrations_per_address),
+            engine,
+            settings,
+            metrics,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+}
