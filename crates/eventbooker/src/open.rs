@@ -46,15 +46,17 @@ pub(crate) fn outcome<R>(answer: Result<Answer<R>, Error>) -> Result<R, String> 
 }
 
 fn words(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Plan(faults) => list(faults.iter().map(|fault| format!("{fault:?}: {fault}"))),
-        Refusal::Profile(faults) => list(faults.iter().map(|fault| format!("{fault:?}: {fault}"))),
-        other => other.to_string(),
+    if let Refusal::Plan(faults) = refusal {
+        return list(faults.iter().map(|fault| format!("{fault:?}: {fault}")));
     }
+    if let Refusal::Profile(faults) = refusal {
+        return list(faults.iter().map(|fault| format!("{fault:?}: {fault}")));
+    }
+    refusal.to_string()
 }
 
-fn list(items: impl Iterator<Item = String>) -> String {
-    items.collect::<Vec<_>>().join("\n  ")
+fn list(faults: impl Iterator<Item = String>) -> String {
+    faults.collect::<Vec<_>>().join("\n  ")
 }
 
 /// `eventbooker migrate`.

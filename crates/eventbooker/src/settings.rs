@@ -35,6 +35,7 @@ macro_rules! serve_flags {
         /// What `serve` can be told.
         #[derive(Args, Serialize, Deserialize, Default, Debug, Clone)]
         #[serde(deny_unknown_fields)]
+        #[allow(clippy::doc_markdown, reason = "a flag's help is read at a terminal")]
         pub(crate) struct ServeFlags {
             /// A TOML file with settings.
             #[arg(long, value_name = "FILE")]

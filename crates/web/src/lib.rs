@@ -26,35 +26,42 @@ mod request;
 mod shapes;
 mod state;
 
+use std::convert::Infallible;
+
 use axum::Router;
-use tower::ServiceBuilder;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use tower::{Service, ServiceBuilder};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use state::{Web, WebSettings};
 
 use crate::cross_site::CrossSiteLayer;
-use crate::headers::{SecurityHeaders, SecurityHeadersLayer};
 use crate::measure::MeasureLayer;
 use crate::problem::{Problem, ProblemKind};
 
-/// The whole application, ready for [`edge::serve`].
-pub fn application(web: Web) -> Router {
-    let settings = &web.inner.settings;
+/// The whole application, for [`edge::serve`], which adds the security headers to every answer.
+pub fn application(
+    web: Web,
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
++ Clone
++ Send
++ 'static {
+    // Around the router, not in it: a router boxes the future of each of its own layers.
     let layers = ServiceBuilder::new()
         .layer(MeasureLayer::new())
-        .layer(SecurityHeadersLayer(SecurityHeaders { tls_only: settings.is_tls_only() }))
-        .layer(CrossSiteLayer::new(settings.public_origin.as_deref()));
+        .layer(CrossSiteLayer::new(web.inner.settings.public_origin.as_deref()));
     let (routes, description) = described().split_for_parts();
-    routes
+    let router: Router = routes
         .merge(description::routes(&description))
         .merge(problem::routes())
         .fallback(async || Problem::new(ProblemKind::NotFound, "there is no such page"))
         .method_not_allowed_fallback(async || {
             Problem::new(ProblemKind::MethodNotAllowed, "this path does not take this method")
         })
-        .layer(layers)
-        .with_state(web)
+        .with_state(web);
+    layers.service(router)
 }
 
 fn described() -> OpenApiRouter<Web> {

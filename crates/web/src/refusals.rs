@@ -30,7 +30,6 @@ pub(crate) fn problem_of(refusal: &Refusal, names: FieldNames, now: Timestamp) -
         Refusal::NoSuchEvent => Problem::new(K::NotFound, "there is no such event"),
         Refusal::NoSuchBooking => Problem::new(K::NotFound, "there is no such booking"),
         Refusal::NoSuchUser => Problem::new(K::NotFound, "there is no such user"),
-        Refusal::BookingGone => hold_expired(),
         Refusal::NotAdmin => Problem::new(K::Forbidden, "only an admin may do this"),
         Refusal::Plan(faults) => {
             let errors = faults.iter().map(|fault| plan_fault(*fault, names)).collect();
@@ -43,7 +42,7 @@ pub(crate) fn problem_of(refusal: &Refusal, names: FieldNames, now: Timestamp) -
         Refusal::Book(refusal) => book_refusal(*refusal, now),
         Refusal::Occupy(refusal) => occupy_refusal(*refusal),
         Refusal::Confirm(refusal) => confirm_refusal(*refusal),
-        Refusal::Cancel(CancelRefusal::Expired) => hold_expired(),
+        Refusal::BookingGone | Refusal::Cancel(CancelRefusal::Expired) => hold_expired(),
         Refusal::Register(RegisterRefusal::LoginTaken) => {
             Problem::new(K::LoginTaken, "the login is taken")
         }

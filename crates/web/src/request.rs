@@ -263,11 +263,13 @@ impl Query {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use axum::http::{HeaderName, HeaderValue};
 
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    type Pairs = &'static [(&'static str, &'static str)];
+
+    fn headers(pairs: Pairs) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_static(value));
@@ -277,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_session_cookie_is_found_among_others() {
-        let table: [(&[(&'static str, &'static str)], Option<&str>); 7] = [
+        let table: [(Pairs, Option<&str>); 7] = [
             (&[], None),
             (&[("cookie", "session_id=abc")], Some("abc")),
             (&[("cookie", "a=b; session_id=abc; c=d")], Some("abc")),
@@ -303,7 +305,9 @@ mod tests {
             ("10.0.0.1", "::1", "10.0.0.1", "::1"),
         ];
         for (trusted, forwarded, peer, client) in table {
-            let headers = headers(&[("x-forwarded-for", forwarded)]);
+            let value = HeaderValue::from_static(forwarded);
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static("x-forwarded-for"), value)]);
             let found = client_address(address(peer), &headers, &[address(trusted)]);
             assert_eq!(found, address(client), "{forwarded} by {peer}");
         }
@@ -311,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_body_is_json_unless_it_is_said_to_be_something_else() {
-        let table: [(&[(&'static str, &'static str)], bool); 8] = [
+        let table: [(Pairs, bool); 8] = [
             (&[], true),
             (&[("content-type", "application/json")], true),
             (&[("content-type", "Application/JSON; charset=utf-8")], true),
