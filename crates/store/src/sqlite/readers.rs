@@ -1,7 +1,12 @@
 //! Queries: a few reading connections, each on a thread of its own, each with a bounded queue.
 //!
+//! A reader takes all that waits and answers it in one read transaction, because beginning one
+//! costs more than reading a row. The transaction begins after the last of its queries was asked,
+//! so each sees everything that was durable when it was asked.
+//!
 //! A query that finds every queue full is refused at once; nobody waits behind an unbounded line.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -20,8 +25,16 @@ use crate::{BookingRoute, DueHolds, EventsPage, OldestKept, Queries, SessionUser
 const READERS: usize = 2;
 /// Queries that may wait for one reader.
 const WAITING_MAX: usize = 4096;
+/// Queries answered in one transaction.
+const TOGETHER_MAX: usize = 256;
 
-type Query = Box<dyn FnOnce(&Connection) + Send>;
+type Answer<T> = oneshot::Sender<rusqlite::Result<T>>;
+
+enum Query {
+    /// The most frequent one: whoever asks for the same event at the same time shares one read.
+    Event(EventId, Answer<Option<Event>>),
+    Other(Box<dyn FnOnce(&Connection) + Send>),
+}
 
 pub(super) struct Readers {
     queues: Vec<mpsc::Sender<Query>>,
@@ -41,8 +54,9 @@ impl Readers {
             thread::Builder::new()
                 .name(format!("reader-{number}"))
                 .spawn(move || {
-                    while let Some(query) = waiting.blocking_recv() {
-                        query(&conn);
+                    let mut together = Vec::with_capacity(TOGETHER_MAX);
+                    while waiting.blocking_recv_many(&mut together, TOGETHER_MAX) > 0 {
+                        answer_together(&conn, &mut together);
                     }
                 })
                 .expect("the system gives the process a few threads");
@@ -57,30 +71,59 @@ impl Readers {
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let mut job: Query = Box::new(move |conn| {
+        let query = Query::Other(Box::new(move |conn| {
             // Whoever asked may have hung up.
             let _ = answer.send(query(conn));
-        });
+        }));
+        self.ask(query, answered).await
+    }
+
+    async fn ask<T>(
+        &self,
+        mut query: Query,
+        answered: oneshot::Receiver<rusqlite::Result<T>>,
+    ) -> Result<T, StoreError> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         for turn in 0..self.queues.len() {
-            match self.queues[(first + turn) % self.queues.len()].try_send(job) {
+            match self.queues[(first + turn) % self.queues.len()].try_send(query) {
                 Ok(()) => {
-                    let outcome = answered
-                        .await
-                        .map_err(|_| StoreError::Away("a reading thread has stopped".to_owned()))?;
-                    return Ok(outcome?);
+                    let stopped = |_| StoreError::Away("a reading thread has stopped".to_owned());
+                    return Ok(answered.await.map_err(stopped)??);
                 }
-                Err(full) => job = full.into_inner(),
+                Err(full) => query = full.into_inner(),
             }
         }
         Err(StoreError::Overloaded)
     }
 }
 
+fn answer_together(conn: &Connection, queries: &mut Vec<Query>) {
+    let one_transaction = queries.len() > 1 && conn.execute_batch("BEGIN").is_ok();
+    let mut events_read: HashMap<EventId, Option<Event>> = HashMap::new();
+    for query in queries.drain(..) {
+        match query {
+            Query::Event(id, answer) => {
+                let event = match events_read.get(&id) {
+                    Some(event) => Ok(event.clone()),
+                    None => events::one(conn, id).inspect(|event| {
+                        events_read.insert(id, event.clone());
+                    }),
+                };
+                let _ = answer.send(event);
+            }
+            Query::Other(query) => query(conn),
+        }
+    }
+    if one_transaction && let Err(error) = conn.execute_batch("COMMIT") {
+        tracing::warn!(%error, "could not end a read transaction");
+    }
+}
+
 #[async_trait]
 impl Queries for SqliteStore {
     async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
-        self.readers.run(move |conn| events::one(conn, id)).await
+        let (answer, answered) = oneshot::channel();
+        self.readers.ask(Query::Event(id, answer), answered).await
     }
 
     async fn events(&self, page: EventsPage) -> Result<Vec<Event>, StoreError> {
