@@ -1,0 +1,24 @@
+# Two commands do everything: `make run` and `make test`.
+
+.PHONY: help run test check bench
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: ## Build and start the demo at http://localhost:8080
+	@mkdir -p target/demo
+	cargo build --release --locked --package eventbooker
+	target/release/eventbooker serve --demo --database sqlite:target/demo/eventbooker.db
+
+test: ## Run every test (installs what they need, as root through apt)
+	testkit/setup
+	testkit/run
+
+check: ## Formatting, lints, licences
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	testkit/deny
+
+bench: ## Measure, print a table, write bench/results/ (needs wrk)
+	cargo build --release --locked --package eventbooker --package eventbooker-bench
+	target/release/eventbooker-bench
