@@ -40,10 +40,12 @@ CREATE TABLE events (
     capacity               INTEGER NOT NULL,
     price_minor            INTEGER NOT NULL,
     payment_window_minutes INTEGER NOT NULL,
-    created_at             INTEGER NOT NULL
+    created_at             INTEGER NOT NULL,
+    -- The place in the list of events: soonest first, undated ones last.
+    place                  INTEGER NOT NULL
+        GENERATED ALWAYS AS (ifnull(starts_at, 9223372036854775807)) VIRTUAL
 ) STRICT;
--- Undated events come last in the order of dates: ifnull() gives them the greatest one.
-CREATE INDEX events_by_start ON events (ifnull(starts_at, 9223372036854775807), id);
+CREATE INDEX events_by_place ON events (place, id);
 
 -- Apart from the events, because every batch rewrites these rows: a thousand of them fit on few pages.
 CREATE TABLE tallies (

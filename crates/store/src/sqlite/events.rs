@@ -13,9 +13,6 @@ const EVENT_COLUMNS: &str = "e.id, e.name, e.description, e.starts_at, e.capacit
      e.payment_window_minutes, e.created_at, \
      t.occupied, t.pending_bookings, t.confirmed_bookings, t.version";
 const EVENT_TABLES: &str = "events e JOIN tallies t ON t.event_id = e.id";
-/// The order of the list of events; spelled as the index `events_by_start` has it.
-const BY_START: &str = "ifnull(starts_at, 9223372036854775807), id";
-
 fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     Ok(Event {
         id: EventId::new(row.get(0)?),
@@ -230,16 +227,13 @@ pub(super) fn one(conn: &Connection, id: EventId) -> rusqlite::Result<Option<Eve
 }
 
 pub(super) fn page(conn: &Connection, page: &EventsPage) -> rusqlite::Result<Vec<Event>> {
-    // The anchor's place in the order is looked up, so that a page can follow an event that has
-    // moved or whose neighbours have.
+    // The anchor's place is looked up, so that a page can follow an event that has moved.
     let sql = format!(
         "SELECT {EVENT_COLUMNS} FROM {EVENT_TABLES}
-         WHERE ({BY_START}) > (
-             coalesce((SELECT ifnull(starts_at, 9223372036854775807) FROM events WHERE id = ?1),
-                      -9223372036854775808),
-             ?1)
+         WHERE (e.place, e.id) > (
+             coalesce((SELECT place FROM events WHERE id = ?1), -9223372036854775808), ?1)
            AND (?2 IS NULL OR e.name LIKE ?2 ESCAPE '\\')
-         ORDER BY {BY_START} LIMIT ?3"
+         ORDER BY e.place, e.id LIMIT ?3"
     );
     let after = page.after.map_or(i64::MIN, EventId::get);
     let pattern = page.name_contains.as_deref().map(like_pattern);

@@ -34,7 +34,7 @@ use crate::{OpenError, Snapshot, Store, StoreError, Writer};
 pub use self::schema::{MigrationReport, SCHEMA_VERSION};
 
 /// How long a transaction waits for one of another process, such as `eventbooker user add`.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Statements that each connection keeps prepared.
 const STATEMENTS_KEPT: usize = 64;
 /// Page cache of the writing connection, in KiB. Its working set is the edges of a few trees.
