@@ -80,10 +80,11 @@ impl HoldLimits {
     }
 }
 
-/// One of a user's holds on an event whose deadline has not passed: live, or cancelled unpaid.
+/// One of a user's holds on an event whose deadline has not passed: live, or cancelled.
 ///
-/// Cancelled ones count until the deadline that they had. Otherwise a hold could be renewed for
-/// ever by cancelling it a moment before its deadline and booking the same seats again.
+/// Cancelled ones count until the deadline that they had, whether or not they were paid meanwhile.
+/// Otherwise a hold could be renewed for ever by cancelling it a moment before its deadline and
+/// booking the same seats again; where seats are free, paying and cancelling costs nothing either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holding {
     /// How many seats it has, or had.

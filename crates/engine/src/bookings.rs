@@ -21,6 +21,16 @@ pub struct BookingAt {
     pub at: Timestamp,
 }
 
+/// A page of live bookings. Holds whose deadline has passed are left out, whether or not their
+/// rows are gone yet, so a page may be short and still not be the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BookingsPage {
+    /// The bookings, newest first.
+    pub bookings: Vec<BookingAt>,
+    /// The number that the next page follows, if there may be one.
+    pub next: Option<BookingId>,
+}
+
 /// Holds seats until the event's payment window has passed.
 struct Book {
     user_id: UserId,
@@ -230,13 +240,14 @@ impl Engine {
         event_id: EventId,
         before: Option<BookingId>,
         limit: u32,
-    ) -> Result<Vec<BookingAt>, StoreError> {
+    ) -> Result<BookingsPage, StoreError> {
         if !actor.is_admin() {
             return self.bookings_of_user(actor.user_id, Some(event_id), before, limit).await;
         }
         let slots = self.store().slots(event_id, before, limit).await?;
-        let ids = slots.iter().map(|slot| slot.booking_id).collect();
-        Ok(self.still_live(self.store().bookings(ids).await?))
+        let ids: Vec<BookingId> = slots.iter().map(|slot| slot.booking_id).collect();
+        let next = if ids.len() < limit as usize { None } else { ids.last().copied() };
+        Ok(self.page(self.store().bookings(ids).await?, next))
     }
 
     /// A user's live bookings older than `before`, newest first; on one event or on all.
@@ -246,19 +257,16 @@ impl Engine {
         event_id: Option<EventId>,
         before: Option<BookingId>,
         limit: u32,
-    ) -> Result<Vec<BookingAt>, StoreError> {
+    ) -> Result<BookingsPage, StoreError> {
         let bookings = self.store().live_bookings_of_user(user_id, event_id, before, limit).await?;
-        Ok(self.still_live(bookings))
+        let full = bookings.len() >= limit as usize;
+        let next = bookings.last().filter(|_| full).map(|booking| booking.id);
+        Ok(self.page(bookings, next))
     }
 
-    /// Without holds whose deadline has passed: they have ended, whether or not their rows are
-    /// gone yet.
-    fn still_live(&self, bookings: Vec<Booking>) -> Vec<BookingAt> {
+    fn page(&self, bookings: Vec<Booking>, next: Option<BookingId>) -> BookingsPage {
         let at = self.now();
-        bookings
-            .into_iter()
-            .filter(|booking| !booking.is_due(at))
-            .map(|booking| BookingAt { booking, at })
-            .collect()
+        let live = bookings.into_iter().filter(|booking| !booking.is_due(at));
+        BookingsPage { bookings: live.map(|booking| BookingAt { booking, at }).collect(), next }
     }
 }

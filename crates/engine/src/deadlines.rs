@@ -8,17 +8,18 @@
 //! What it says decides nothing: a lane expires a hold only if the hold's deadline has passed when
 //! the lane looks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use eventbooker_core::{BookingId, EventId, Timestamp};
+use metrics::Gauge;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::bookings::Expire;
-use crate::{Clock, Engine};
+use crate::{Clock, Engine, Error};
 
 /// Holds in one slice. Large enough to end 100,000 within a second or two, small enough that a
 /// booking which waits behind a slice hardly notices.
@@ -51,58 +52,105 @@ impl Schedule {
 }
 
 pub(crate) fn spawn(engine: Engine, schedule: Arc<Schedule>) -> JoinHandle<()> {
+    let mut clock = DeadlineClock {
+        clock: Arc::clone(&engine.inner.parts.clock),
+        engine,
+        schedule,
+        parked: BTreeSet::new(),
+        parked_gauge: metrics::gauge!("eventbooker_parked_holds"),
+    };
     tokio::spawn(async move {
-        let clock = Arc::clone(&engine.inner.parts.clock);
         loop {
-            let wake_at = look(&engine, &*clock, &schedule).await;
-            if let Some(wake_at) = wake_at {
+            if let Some(wake_at) = clock.look().await {
                 tokio::select! {
-                    () = clock.sleep_until(wake_at) => {}
-                    () = schedule.sooner.notified() => {}
+                    () = clock.clock.sleep_until(wake_at) => {}
+                    () = clock.schedule.sooner.notified() => {}
                 }
             }
         }
     })
 }
 
-/// Ends one slice of due holds. Returns when to look again, or `None` for at once.
-async fn look(engine: &Engine, clock: &dyn Clock, schedule: &Schedule) -> Option<Timestamp> {
-    // Forgotten before the store is asked: a hold that is saved from here on is noted anew, and
-    // one that was saved before is found.
-    schedule.next_micros.store(i64::MAX, Ordering::Relaxed);
-    let due = match engine.store().due_holds(clock.now(), SLICE_HOLDS).await {
-        Ok(due) => due,
-        Err(error) => {
-            tracing::warn!(%error, "could not look for holds that are due");
-            return Some(clock.now().plus(AFTER_FAILURE));
-        }
-    };
-    if due.holds.is_empty() {
-        let next = due.next.map_or(i64::MAX, Timestamp::as_micros);
-        let next = schedule.next_micros.fetch_min(next, Ordering::Relaxed).min(next);
-        return Some(Timestamp::from_micros(next).min(clock.now().plus(LOOK_EVERY)));
-    }
-    if expire(engine, due.holds).await { None } else { Some(clock.now().plus(AFTER_FAILURE)) }
+struct DeadlineClock {
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    schedule: Arc<Schedule>,
+    /// Holds that can't be ended because their rows are damaged. They are left to the operator, so
+    /// that they don't keep sound ones from ending.
+    parked: BTreeSet<BookingId>,
+    parked_gauge: Gauge,
 }
 
-/// Sends holds into their lanes and waits until they are decided. Returns whether all were.
-async fn expire(engine: &Engine, holds: Vec<(EventId, BookingId)>) -> bool {
-    let lanes = engine.settings().lanes;
-    let mut by_lane: BTreeMap<usize, Vec<(EventId, BookingId)>> = BTreeMap::new();
-    for hold in holds {
-        by_lane.entry(crate::Lane::Event(hold.0).index(lanes)).or_default().push(hold);
-    }
-    let mut slices = JoinSet::new();
-    for holds in by_lane.into_values() {
-        let engine = engine.clone();
-        slices.spawn(async move { engine.submit_patiently(Expire { holds }).await });
-    }
-    let mut all = true;
-    while let Some(joined) = slices.join_next().await {
-        if let Ok(Err(error)) = joined {
-            tracing::warn!(%error, "could not expire holds that are due");
-            all = false;
+impl DeadlineClock {
+    /// Ends one slice of due holds. Returns when to look again, or `None` for at once.
+    async fn look(&mut self) -> Option<Timestamp> {
+        // Forgotten before the store is asked: a hold that is saved from here on is noted anew,
+        // and one that was saved before is found.
+        self.schedule.next_micros.store(i64::MAX, Ordering::Relaxed);
+        let parked = u32::try_from(self.parked.len()).unwrap_or(u32::MAX);
+        let limit = SLICE_HOLDS.saturating_add(parked);
+        let now = self.clock.now();
+        let mut due = match self.engine.store().due_holds(now, limit).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(%error, "could not look for holds that are due");
+                return Some(now.plus(AFTER_FAILURE));
+            }
+        };
+        due.holds.retain(|(_, id)| !self.parked.contains(id));
+        if due.holds.is_empty() {
+            let next = due.next.map_or(i64::MAX, Timestamp::as_micros);
+            let next = self.schedule.next_micros.fetch_min(next, Ordering::Relaxed).min(next);
+            return Some(Timestamp::from_micros(next).min(now.plus(LOOK_EVERY)));
         }
+        if self.expire(due.holds).await { None } else { Some(now.plus(AFTER_FAILURE)) }
     }
-    all
+
+    /// Sends holds into their lanes and waits until they are decided. Returns whether it is of use
+    /// to go on at once.
+    async fn expire(&mut self, holds: Vec<(EventId, BookingId)>) -> bool {
+        let lanes = self.engine.settings().lanes;
+        let mut by_lane: BTreeMap<usize, Vec<(EventId, BookingId)>> = BTreeMap::new();
+        for hold in holds {
+            by_lane.entry(crate::Lane::Event(hold.0).index(lanes)).or_default().push(hold);
+        }
+        let mut slices = JoinSet::new();
+        for holds in by_lane.into_values() {
+            let engine = self.engine.clone();
+            slices.spawn(async move {
+                let answer = engine.submit_patiently(Expire { holds: holds.clone() }).await;
+                (holds, answer.err())
+            });
+        }
+        let mut go_on = true;
+        while let Some(joined) = slices.join_next().await {
+            match joined {
+                Ok((_, None)) => {}
+                Ok((holds, Some(Error::Bug))) => self.expire_singly(holds).await,
+                Ok((_, Some(error))) => {
+                    tracing::warn!(%error, "could not expire holds that are due");
+                    go_on = false;
+                }
+                Err(_) => go_on = false,
+            }
+        }
+        go_on
+    }
+
+    /// Ends what can be ended of a slice that holds something damaged.
+    async fn expire_singly(&mut self, holds: Vec<(EventId, BookingId)>) {
+        for hold in holds {
+            let (event_id, booking_id) = hold;
+            let answer = self.engine.submit_patiently(Expire { holds: vec![hold] }).await;
+            if let Err(Error::Bug) = answer {
+                self.parked.insert(booking_id);
+                tracing::error!(
+                    event = %event_id, booking = %booking_id,
+                    "a hold can't be ended because its rows are damaged; run `eventbooker check`"
+                );
+            }
+        }
+        #[allow(clippy::cast_precision_loss, reason = "a count that should be 0")]
+        self.parked_gauge.set(self.parked.len() as f64);
+    }
 }

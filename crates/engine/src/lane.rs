@@ -249,12 +249,16 @@ impl LaneTask {
     }
 
     async fn attempt(&mut self, tasks: &mut Tasks) -> Result<(), Trouble> {
-        let mut wants = Wants::default();
-        for task in tasks.iter() {
-            task.wants(&self.rules, &mut wants);
-        }
-        let loaded = self.writer.load(&wants, self.clock.now()).await.map_err(Trouble::Store)?;
         let rules = self.rules;
+        let wanted = catch_unwind(AssertUnwindSafe(|| {
+            let mut wants = Wants::default();
+            for task in tasks.iter() {
+                task.wants(&rules, &mut wants);
+            }
+            wants
+        }));
+        let Ok(wants) = wanted else { return Err(Trouble::Panic) };
+        let loaded = self.writer.load(&wants, self.clock.now()).await.map_err(Trouble::Store)?;
         let decided = catch_unwind(AssertUnwindSafe(|| {
             let mut batch = Batch::new(loaded, rules);
             for task in tasks.iter_mut() {

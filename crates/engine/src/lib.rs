@@ -32,8 +32,8 @@ use eventbooker_core::bookings::HoldLimits;
 use eventbooker_store::{Store, StoreError};
 use tokio::task::JoinHandle;
 
-pub use self::batch::Batch;
-pub use self::bookings::BookingAt;
+pub use self::batch::{Batch, Rules};
+pub use self::bookings::{BookingAt, BookingsPage};
 pub use self::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 pub use self::command::{Answer, Command, Decided, Key, Lane};
 pub use self::error::{Error, Refusal};
@@ -180,8 +180,11 @@ impl Engine {
     /// Finishes every command that was taken, refuses any other, and closes the store.
     pub async fn stop(&self) {
         self.drain();
-        for task in self.background().drain(..) {
+        let background = std::mem::take(&mut *self.background());
+        for task in background {
             task.abort();
+            // It holds the engine, and with it the store, until it has really ended.
+            let _ = task.await;
         }
         self.inner.lanes.stop().await;
         self.inner.parts.store.close().await;

@@ -35,7 +35,8 @@ impl Passwords {
     /// takes a known amount of it: allocated anew for each hash, it would be left behind in the
     /// allocator's arenas of whichever threads did the work.
     pub(crate) fn new(settings: &Settings) -> Self {
-        let (waiting, queue) = mpsc::channel::<Work>(settings.hashes_waiting_max);
+        let (waiting, queue) =
+            mpsc::channel::<Work>(settings.hashes_at_once_max + settings.hashes_waiting_max);
         let queue = Arc::new(Mutex::new(queue));
         for number in 0..settings.hashes_at_once_max {
             let queue = Arc::clone(&queue);

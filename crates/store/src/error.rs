@@ -11,7 +11,7 @@ pub enum StoreError {
     /// Another transaction was in the way. The same batch may well succeed at once.
     #[error("another transaction was in the way: {0}")]
     Contention(String),
-    /// The disk is full.
+    /// The disk is full, or takes no more for another reason.
     #[error("the disk is full: {0}")]
     Full(String),
     /// The database can't be reached or can't work.

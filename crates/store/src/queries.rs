@@ -36,7 +36,7 @@ pub enum BookingRoute {
 pub struct DueHolds {
     /// They, soonest deadline first.
     pub holds: Vec<(EventId, BookingId)>,
-    /// The soonest deadline among all live holds, due or not.
+    /// The soonest deadline that has not come yet.
     pub next: Option<Timestamp>,
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use eventbooker_core::{BookingId, EventId, UserId};
 use eventbooker_store::sqlite::{Access, MigrationReport, SCHEMA_VERSION, SqliteStore};
 use eventbooker_store::{Changes, EventsPage, OpenError, Queries, Store, StoreError, Wants};
-use eventbooker_testkit::rows::{at, event, held, hold, save, session, slot, user};
+use eventbooker_testkit::rows::{at, event, one_of_each, save};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -106,13 +106,15 @@ async fn only_the_owner_may_read_the_file() {
 }
 
 #[tokio::test]
-async fn every_commit_is_synced_before_it_counts() {
+async fn the_file_has_a_log_and_small_pages() {
     let (_directory, path) = place();
     drop(open(&path, Access::Tool).expect("created"));
     let conn = Connection::open(&path).expect("opens");
     let mode: String =
         conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).expect("read");
-    assert_eq!(mode, "wal");
+    let page_bytes: i64 =
+        conn.pragma_query_value(None, "page_size", |row| row.get(0)).expect("read");
+    assert_eq!((mode.as_str(), page_bytes), ("wal", 2048));
 }
 
 /// A row with a number that this program doesn't know is an error that names it, for every way
@@ -121,16 +123,7 @@ async fn every_commit_is_synced_before_it_counts() {
 async fn numbers_that_mean_nothing_are_named() {
     let (_directory, path) = place();
     let store = open(&path, Access::Tool).expect("created");
-    let rows = Changes {
-        users_added: vec![user(1, "ann")],
-        sessions_added: vec![session(1, 1, 60)],
-        events_added: vec![event(1)],
-        slots_added: vec![slot(1, 1)],
-        journal: vec![held(1, 1, 1)],
-        bookings_added: vec![hold(1, 1, 1, 60)],
-        ..Changes::default()
-    };
-    save(&store, rows).await;
+    save(&store, one_of_each()).await;
     sql(
         &path,
         "UPDATE bookings SET state = 77; UPDATE slots SET state = 78;

@@ -175,8 +175,10 @@ pub(super) fn due(conn: &Connection, now: Timestamp, limit: u32) -> rusqlite::Re
         })?
         .collect::<rusqlite::Result<_>>()?;
     let next: Option<i64> = conn
-        .prepare_cached(&format!("SELECT min(expires_at) FROM bookings WHERE state = {due}"))?
-        .query_row([], |row| row.get(0))?;
+        .prepare_cached(&format!(
+            "SELECT min(expires_at) FROM bookings WHERE state = {due} AND expires_at > ?1"
+        ))?
+        .query_row([now.as_micros()], |row| row.get(0))?;
     Ok(DueHolds { holds, next: next.map(Timestamp::from_micros) })
 }
 

@@ -187,6 +187,11 @@ impl From<rusqlite::Error> for StoreError {
         if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC {
             return Self::OutcomeUnknown(text);
         }
+        // SQLite knows a full disk by one error of the system only. A quota and a limit on the size
+        // of files come as others, and mean the same: reading works, writing waits for room.
+        if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE {
+            return Self::Full(text);
+        }
         #[allow(
             clippy::wildcard_enum_match_arm,
             reason = "the rest of SQLite's codes mean a bug here"

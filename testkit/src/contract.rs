@@ -1,0 +1,61 @@
+//! What every store has to do, as functions over any of them: SQLite and PostgreSQL pass the very
+//! same tests. What is particular to one store is tested beside it.
+
+mod listing;
+mod looking;
+mod saving;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use eventbooker_store::Store;
+
+pub use self::listing::*;
+pub use self::looking::*;
+pub use self::saving::*;
+
+/// An empty database of a test's own, that can be opened again and again.
+#[async_trait]
+pub trait Database: Send + Sync {
+    /// Opens it, beside whoever has it open already.
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// The contract's tests, on databases that the expression makes.
+#[macro_export]
+macro_rules! store_contract {
+    ($database:expr) => {
+        $crate::store_contract! { $database;
+            a_load_brings_what_is_wanted_and_nothing_else
+            a_save_writes_every_kind_of_change
+            changed_rows_keep_what_nobody_may_change
+            a_save_that_fails_leaves_nothing
+            a_release_leaves_nothing
+            keys_are_unique
+            numbers_rise_and_are_never_used_twice
+            holdings_are_those_that_still_count
+            writers_are_serialised
+            a_writer_sees_what_others_have_saved
+            sessions_end_one_by_one_and_all_together
+            a_purge_is_bounded_and_oldest_first
+            events_come_soonest_first_and_undated_last
+            events_are_found_by_any_part_of_their_names
+            journals_are_read_from_a_version_on
+            slots_are_paged_newest_first
+            bookings_are_found_by_number
+            live_bookings_are_paged_newest_first
+            a_booking_exists_or_is_gone_or_never_was
+            due_holds_come_soonest_first
+            users_and_sessions_are_found
+            a_snapshot_is_every_row_at_one_instant
+        }
+    };
+    ($database:expr; $($test:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                $crate::contract::$test(&$database).await;
+            }
+        )*
+    };
+}

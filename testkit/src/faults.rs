@@ -1,0 +1,265 @@
+//! A store between the engine and the real one, that fails when a test tells it to.
+
+mod lost_updates;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use eventbooker_core::bookings::Booking;
+use eventbooker_core::events::{Event, JournalEntry, Slot};
+use eventbooker_core::identity::{TokenDigest, User};
+use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use eventbooker_store::{
+    BookingRoute, Changes, DueHolds, EventsPage, Loaded, OldestKept, Queries, SessionUser,
+    Snapshot, Store, StoreError, Wants, Writer,
+};
+use tokio::sync::oneshot;
+
+pub use self::lost_updates::LostUpdates;
+use crate::clock::PATIENCE;
+
+/// What goes wrong with a save.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// It doesn't happen, and the writer says this.
+    Refuse(StoreError),
+    /// It happens, and the writer says that it doesn't know.
+    LoseAnswer,
+}
+
+/// Refuses the saves that it gives an error for.
+type Objection = Box<dyn Fn(&Changes) -> Option<StoreError> + Send>;
+
+/// What is to go wrong. Clones tell the same stores.
+#[derive(Clone, Default)]
+pub struct Faults {
+    plan: Arc<Plan>,
+}
+
+#[derive(Default)]
+struct Plan {
+    saves: Mutex<VecDeque<Fault>>,
+    objection: Mutex<Option<Objection>>,
+    held: Mutex<Option<Gate>>,
+    due_holds: AtomicU32,
+    saves_tried: AtomicUsize,
+}
+
+struct Gate {
+    reached: oneshot::Sender<()>,
+    opened: oneshot::Receiver<()>,
+}
+
+/// A save that has stopped, or will stop, just before it happens.
+pub struct HeldSave {
+    reached: oneshot::Receiver<()>,
+    open: oneshot::Sender<()>,
+}
+
+impl HeldSave {
+    /// Waits until the save is there, with its lane behind it.
+    pub async fn reached(&mut self) {
+        tokio::time::timeout(PATIENCE, &mut self.reached)
+            .await
+            .expect("a save comes")
+            .expect("the store is there");
+    }
+
+    /// Lets it happen.
+    pub fn let_go(self) {
+        self.open.send(()).expect("the save waits");
+    }
+}
+
+impl Faults {
+    /// What goes wrong with the next save that comes and isn't spoken for.
+    pub fn next_save(&self, fault: Fault) {
+        lock(&self.plan.saves).push_back(fault);
+    }
+
+    /// Refuses every save that the objection gives an error for, until another takes its place.
+    pub fn object(&self, objection: impl Fn(&Changes) -> Option<StoreError> + Send + 'static) {
+        *lock(&self.plan.objection) = Some(Box::new(objection));
+    }
+
+    /// Stops the next save just before it happens.
+    pub fn hold_next_save(&self) -> HeldSave {
+        let (reached, was_reached) = oneshot::channel();
+        let (open, opened) = oneshot::channel();
+        *lock(&self.plan.held) = Some(Gate { reached, opened });
+        HeldSave { reached: was_reached, open }
+    }
+
+    /// Fails this many of the next searches for due holds.
+    pub fn fail_due_holds(&self, times: u32) {
+        self.plan.due_holds.store(times, Ordering::SeqCst);
+    }
+
+    /// Whether every fault has happened.
+    pub fn are_used_up(&self) -> bool {
+        lock(&self.plan.saves).is_empty() && self.plan.due_holds.load(Ordering::SeqCst) == 0
+    }
+
+    /// How many saves have been tried so far.
+    pub fn saves_tried(&self) -> usize {
+        self.plan.saves_tried.load(Ordering::SeqCst)
+    }
+
+    async fn before_save(&self, changes: &Changes) -> Option<Fault> {
+        self.plan.saves_tried.fetch_add(1, Ordering::SeqCst);
+        let objection = lock(&self.plan.objection).as_ref().and_then(|object| object(changes));
+        // Taken before the save is held: what a test asks for meanwhile is for those behind it.
+        let fault = objection.map(Fault::Refuse).or_else(|| lock(&self.plan.saves).pop_front());
+        let gate = lock(&self.plan.held).take();
+        if let Some(gate) = gate {
+            gate.reached.send(()).expect("somebody waits for the save");
+            gate.opened.await.expect("whoever holds the save lets it go");
+        }
+        fault
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A store with [`Faults`].
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    faults: Faults,
+    lost_updates: Option<LostUpdates>,
+}
+
+impl FaultyStore {
+    /// Puts faults between whoever uses this and the real store.
+    pub fn new(inner: Arc<dyn Store>, faults: Faults, lost_updates: Option<LostUpdates>) -> Self {
+        Self { inner, faults, lost_updates }
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn writer(&self) -> Result<Box<dyn Writer>, StoreError> {
+        let mut writer = self.inner.writer().await?;
+        if let Some(lost_updates) = &self.lost_updates {
+            writer = lost_updates.between(writer);
+        }
+        Ok(Box::new(FaultyWriter { inner: writer, faults: self.faults.clone() }))
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.inner.snapshot().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+struct FaultyWriter {
+    inner: Box<dyn Writer>,
+    faults: Faults,
+}
+
+#[async_trait]
+impl Writer for FaultyWriter {
+    async fn load(&mut self, wants: &Wants, clock: Timestamp) -> Result<Loaded, StoreError> {
+        self.inner.load(wants, clock).await
+    }
+
+    async fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        match self.faults.before_save(changes).await {
+            None => self.inner.save(changes).await,
+            Some(Fault::Refuse(error)) => {
+                self.inner.release().await?;
+                Err(error)
+            }
+            Some(Fault::LoseAnswer) => {
+                self.inner.save(changes).await?;
+                Err(StoreError::OutcomeUnknown("nobody heard the answer".to_owned()))
+            }
+        }
+    }
+
+    async fn release(&mut self) -> Result<(), StoreError> {
+        self.inner.release().await
+    }
+}
+
+#[async_trait]
+impl Queries for FaultyStore {
+    async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        self.inner.event(id).await
+    }
+
+    async fn events(&self, page: EventsPage) -> Result<Vec<Event>, StoreError> {
+        self.inner.events(page).await
+    }
+
+    async fn journal(
+        &self,
+        event_id: EventId,
+        after_version: i64,
+        limit: u32,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        self.inner.journal(event_id, after_version, limit).await
+    }
+
+    async fn slots(
+        &self,
+        event_id: EventId,
+        before: Option<BookingId>,
+        limit: u32,
+    ) -> Result<Vec<Slot>, StoreError> {
+        self.inner.slots(event_id, before, limit).await
+    }
+
+    async fn bookings(&self, ids: Vec<BookingId>) -> Result<Vec<Booking>, StoreError> {
+        self.inner.bookings(ids).await
+    }
+
+    async fn live_bookings_of_user(
+        &self,
+        user_id: UserId,
+        event_id: Option<EventId>,
+        before: Option<BookingId>,
+        limit: u32,
+    ) -> Result<Vec<Booking>, StoreError> {
+        self.inner.live_bookings_of_user(user_id, event_id, before, limit).await
+    }
+
+    async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
+        self.inner.booking_route(id).await
+    }
+
+    async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError> {
+        let left = &self.faults.plan.due_holds;
+        let fails = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        if fails.is_ok() {
+            return Err(StoreError::Away("not just now".to_owned()));
+        }
+        self.inner.due_holds(clock, limit).await
+    }
+
+    async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError> {
+        self.inner.session(digest).await
+    }
+
+    async fn user_by_login(&self, login: String) -> Result<Option<User>, StoreError> {
+        self.inner.user_by_login(login).await
+    }
+
+    async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError> {
+        self.inner.users(after, limit).await
+    }
+
+    async fn oldest_kept(&self) -> Result<OldestKept, StoreError> {
+        self.inner.oldest_kept().await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.ping().await
+    }
+}

@@ -1,0 +1,143 @@
+//! Rows to fill a store with, made by the rules' own constructors.
+
+use eventbooker_core::bookings::{Booking, State};
+use eventbooker_core::events::{
+    Draft, Event, JournalEntry, JournalKind, Seats, Slot, SlotState, Tally,
+};
+use eventbooker_core::identity::{Profile, Role, Session, User};
+use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
+use eventbooker_store::{Answer, AnswerKey, Changes, LastIds, Store, Wants};
+
+use crate::clock::NEW_YEAR;
+
+/// The instant so many seconds after [`NEW_YEAR`].
+pub const fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(NEW_YEAR.as_micros() + seconds * 1_000_000)
+}
+
+/// An event of 100 seats without a date.
+pub fn event(id: i64) -> Event {
+    event_called(id, "Green run", None)
+}
+
+/// An event with this name and date.
+pub fn event_called(id: i64, name: &str, starts_at: Option<Timestamp>) -> Event {
+    let draft = Draft {
+        name: name.to_owned(),
+        description: "Down the hill,\nand up again".to_owned(),
+        starts_at,
+        capacity: 100,
+        price_minor: 40,
+        payment_window_minutes: 30,
+    };
+    Event::create(EventId::new(id), draft.check(at(0)).expect("a good draft"), at(0)).0
+}
+
+/// A hold of two seats that ends so many seconds after [`NEW_YEAR`].
+pub fn hold(id: i64, event: i64, user: i64, ends: i64) -> Booking {
+    booking(id, event, user, State::Occupied, ends)
+}
+
+/// A booking of two seats in some state.
+pub fn booking(id: i64, event: i64, user: i64, state: State, ends: i64) -> Booking {
+    Booking {
+        id: BookingId::new(id),
+        event_id: EventId::new(event),
+        user_id: UserId::new(user),
+        seats: Seats::new(2),
+        amount: Money::from_minor(80),
+        state,
+        created_at: at(0),
+        expires_at: at(ends),
+    }
+}
+
+/// A held slot of two seats.
+pub fn slot(event: i64, booking: i64) -> Slot {
+    Slot {
+        event_id: EventId::new(event),
+        booking_id: BookingId::new(booking),
+        seats: Seats::new(2),
+        state: SlotState::Held,
+    }
+}
+
+/// An entry about a hold of two seats.
+pub fn held(event: i64, version: i64, booking: i64) -> JournalEntry {
+    JournalEntry {
+        event_id: EventId::new(event),
+        version,
+        kind: JournalKind::Held,
+        booking_id: Some(BookingId::new(booking)),
+        seats: Seats::new(2),
+        at: at(0),
+    }
+}
+
+/// A tally of this version.
+pub fn tally(version: i64) -> Tally {
+    Tally { occupied: Seats::new(2), pending_bookings: 1, confirmed_bookings: 3, version }
+}
+
+/// A user.
+pub fn user(id: i64, login: &str) -> User {
+    User {
+        id: UserId::new(id),
+        profile: Profile {
+            login: login.to_owned(),
+            email: "ann@example.org".to_owned(),
+            first_name: "Анна".to_owned(),
+            last_name: "O'Neill".to_owned(),
+        },
+        role: Role::User,
+        password_hash: "$argon2id$none".to_owned(),
+        created_at: at(0),
+    }
+}
+
+/// A session that ends so many seconds after [`NEW_YEAR`].
+pub fn session(digest: u8, user: i64, ends: i64) -> Session {
+    Session {
+        token_digest: [digest; 32],
+        user_id: UserId::new(user),
+        created_at: at(0),
+        expires_at: at(ends),
+    }
+}
+
+/// A user's key.
+pub fn key(scope: i64, key: &str) -> AnswerKey {
+    AnswerKey { scope: UserId::new(scope), key: key.to_owned() }
+}
+
+/// An answer that was given so many seconds after [`NEW_YEAR`].
+pub fn answer(scope: i64, name: &str, given: i64) -> Answer {
+    Answer {
+        key: key(scope, name),
+        fingerprint: [7; 32],
+        answer: b"booking 1".to_vec(),
+        created_at: at(given),
+    }
+}
+
+/// One row of every kind: event 1 with the held booking 1 of user 1, who is signed in.
+pub fn one_of_each() -> Changes {
+    Changes {
+        users_added: vec![user(1, "ann")],
+        sessions_added: vec![session(1, 1, 60)],
+        events_added: vec![event(1)],
+        slots_added: vec![slot(1, 1)],
+        journal: vec![held(1, 1, 1)],
+        bookings_added: vec![hold(1, 1, 1, 60)],
+        answers_added: vec![answer(1, "key", 0)],
+        last_ids: LastIds { booking: Some(1), event: Some(1), user: Some(1) },
+        ..Changes::default()
+    }
+}
+
+/// Writes changes.
+pub async fn save(store: &dyn Store, changes: Changes) {
+    let mut writer = store.writer().await.expect("a writer");
+    writer.load(&Wants::default(), at(0)).await.expect("loaded");
+    writer.save(&changes).await.expect("saved");
+}

@@ -1,0 +1,274 @@
+//! The real program as a process of its own.
+//!
+//! Whoever starts a [`Server`] owns its process: it is killed when the value is dropped, so a test
+//! that fails leaves nothing behind.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::client::{Client, PASSWORD};
+use crate::clock::PATIENCE;
+use crate::database::Database;
+
+/// The service promises to be gone within this after SIGTERM.
+pub const STOP_MAX: Duration = Duration::from_secs(10);
+const ON_A_FREE_PORT: [&str; 2] = ["--listen", "127.0.0.1:0"];
+/// How often a process is asked whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// The program with a directory of its own, in which its database lies.
+pub struct Installation {
+    program: PathBuf,
+    directory: TempDir,
+}
+
+/// What a command came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// The exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Installation {
+    /// The program at this path, freshly installed.
+    pub fn new(program: &str) -> Self {
+        let directory = TempDir::new().expect("there is a place for a test's files");
+        Self { program: PathBuf::from(program), directory }
+    }
+
+    /// The same with the users `admin` (an admin), `alice` and `bob`.
+    pub fn with_users(program: &str) -> Self {
+        let installation = Self::new(program);
+        installation.add_user("admin", "admin");
+        for login in ["alice", "bob"] {
+            installation.add_user(login, "user");
+        }
+        installation
+    }
+
+    /// Where its files are. Commands run here.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Its database.
+    pub fn database(&self) -> Database {
+        Database::at(&self.directory().join("eventbooker.db"))
+    }
+
+    /// The program, about to be run with these arguments, and no settings but those in them.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments);
+        self.prepare(&mut command);
+        command
+    }
+
+    /// Puts a command into the directory and takes the settings of whoever runs the tests away.
+    fn prepare(&self, command: &mut Command) {
+        command.current_dir(self.directory());
+        for (key, _) in std::env::vars_os() {
+            if key.to_string_lossy().starts_with("EVENTBOOKER_") {
+                command.env_remove(key);
+            }
+        }
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, "", &[])
+    }
+
+    /// The same, with something to read and with settings in the environment.
+    pub fn run_with(&self, arguments: &[&str], stdin: &str, environment: &[(&str, &str)]) -> Ran {
+        let mut command = self.command(arguments);
+        command.envs(environment.iter().copied());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut input = child.stdin.take().expect("it is a pipe");
+        // A command that doesn't read may have ended already.
+        let _ = input.write_all(stdin.as_bytes());
+        drop(input);
+        // A command that goes on, such as a server that should have refused to start, has to end
+        // all the same.
+        let pid = Pid::from_child(&child);
+        let (ended, waiting) = mpsc::channel::<()>();
+        let guard = thread::spawn(move || {
+            if waiting.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        });
+        let output = child.wait_with_output().expect("it ends");
+        drop(ended);
+        guard.join().expect("the guard ends");
+        Ran {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("text"),
+            stderr: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+
+    /// Adds a user by the command line.
+    pub fn add_user(&self, login: &str, role: &str) {
+        let ran = self.run_with(&["user", "add", login, "--role", role], PASSWORD, &[]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+
+    /// Fails unless every invariant holds.
+    pub fn check(&self) {
+        let ran = self.run(&["check"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+
+    /// Starts the service, on a free port of loopback unless the flags say where, and waits until
+    /// it is ready.
+    pub fn serve(&self, flags: &[&str]) -> Server {
+        self.serve_with(flags, &[])
+    }
+
+    /// The same, with settings in the environment.
+    pub fn serve_with(&self, flags: &[&str], environment: &[(&str, &str)]) -> Server {
+        let mut command = self.command(&["serve"]);
+        if !flags.contains(&"--listen") {
+            command.args(ON_A_FREE_PORT);
+        }
+        command.args(flags).envs(environment.iter().copied());
+        Server::start(command)
+    }
+
+    /// The same, where no file may grow beyond so many KiB until [`Server::lift_file_limit`].
+    pub fn serve_with_file_limit(&self, kib: u64, flags: &[&str]) -> Server {
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", "ulimit -S -f \"$0\" && exec \"$@\""])
+            .arg(kib.to_string())
+            .arg(&self.program)
+            .arg("serve")
+            .args(ON_A_FREE_PORT)
+            .args(flags);
+        self.prepare(&mut command);
+        Server::start(command)
+    }
+}
+
+/// A running service.
+pub struct Server {
+    child: Child,
+    base: String,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let stderr = child.stderr.take().expect("it is a pipe");
+        // From here on a panic ends the process too.
+        let mut server = Self { child, base: String::new(), log: Arc::default() };
+        let address = follow(stderr, Arc::clone(&server.log)).recv_timeout(PATIENCE);
+        server.base = address.unwrap_or_else(|_| panic!("it doesn't listen; {}", server.log()));
+        server.wait_until_ready();
+        server
+    }
+
+    fn wait_until_ready(&self) {
+        let (client, begun) = (self.client(), Instant::now());
+        while !client.ask("GET", "/ready").send().is_ok_and(|answer| answer.status == 200) {
+            assert!(begun.elapsed() < PATIENCE, "it doesn't become ready; {}", self.log());
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Where it is, such as `http://127.0.0.1:8080`.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// A client that is not signed in.
+    pub fn client(&self) -> Client {
+        Client::new(&self.base)
+    }
+
+    /// A client with the session of one of the installation's users.
+    pub fn client_of(&self, login: &str) -> Client {
+        self.client().signed_in(login, PASSWORD)
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// Lets files grow again.
+    pub fn lift_file_limit(&self) {
+        let pid = self.child.id().to_string();
+        let lifted = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited:"]).status();
+        assert!(lifted.expect("prlimit is installed").success());
+    }
+
+    /// Ends it as a power failure would.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it is running");
+        self.child.wait().expect("it was killed");
+    }
+
+    /// Asks it to end.
+    pub fn begin_stop(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is running");
+    }
+
+    /// Waits until it has ended by itself, which it has to do well and in time. Returns its log.
+    pub fn stopped(mut self) -> String {
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                break status;
+            }
+            assert!(begun.elapsed() < STOP_MAX, "it doesn't end; {}", self.log());
+            thread::sleep(LOOK_EVERY);
+        };
+        assert!(ExitStatus::success(&status), "{status}; {}", self.log());
+        self.log()
+    }
+
+    /// Asks it to end and waits until it has.
+    pub fn terminate(self) {
+        self.begin_stop();
+        self.stopped();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // One that has ended already is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Keeps what the process logs, and tells where it listens once it says so.
+fn follow(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) -> mpsc::Receiver<String> {
+    const LISTENING: &str = "listening on ";
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let address = line.split_once(LISTENING).map(|(_, address)| address.to_owned());
+            log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            if let Some(address) = address {
+                let _ = tell.send(address);
+            }
+        }
+    });
+    told
+}

@@ -1,0 +1,330 @@
+//! A whole service without its HTTP: an engine, or several, on a real SQLite file in a directory
+//! of its own, by a clock that the test sets.
+
+use std::future::{Future, poll_fn};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use eventbooker_core::bookings::{Booking, HoldLimits};
+use eventbooker_core::events::{Draft, Event};
+use eventbooker_core::identity::{Actor, Role};
+use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use eventbooker_engine::check::{Report, recount};
+use eventbooker_engine::{Answer, BookingAt, Decided, Engine, Error, Parts, Refusal, Settings};
+use eventbooker_store::Store;
+use eventbooker_store::sqlite::{Access, SqliteStore};
+use tempfile::TempDir;
+
+use crate::clock::PATIENCE;
+use crate::faults::{Faults, FaultyStore, LostUpdates};
+use crate::{ManualClock, SeededEntropy};
+
+/// Tasks that sleep by the clock in each engine: the deadline clock and the clean-up.
+const SLEEPERS: usize = 2;
+
+/// Who organises events in tests.
+pub const ADMIN: Actor = Actor { user_id: UserId::new(1_000_000), role: Role::Admin };
+
+/// A user's actor.
+pub const fn attendee(user: i64) -> Actor {
+    Actor { user_id: UserId::new(user), role: Role::User }
+}
+
+/// No limits but those of a booking's seats, for tests that are about something else.
+pub const UNLIMITED: HoldLimits =
+    HoldLimits { seats_per_booking_max: 100, holds_max: None, held_seats_max: None };
+
+/// How a service is built.
+#[derive(Clone)]
+pub struct Options {
+    /// What its operator chose.
+    pub settings: Settings,
+    /// Engines on the same file, as replicas are on the same database.
+    pub engines: usize,
+    /// The negative control.
+    pub lost_updates: Option<LostUpdates>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let settings = Settings { holds: UNLIMITED, ..Settings::default() };
+        Self { settings, engines: 1, lost_updates: None }
+    }
+}
+
+/// Why a command came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// A rule said no.
+    Refused(Refusal),
+    /// The outside world failed.
+    Failed(Error),
+}
+
+/// What a command came to.
+pub type Outcome<T> = Result<T, Failure>;
+
+/// The failure that is this refusal.
+pub fn refused(refusal: impl Into<Refusal>) -> Failure {
+    Failure::Refused(refusal.into())
+}
+
+/// What a command without a key came to.
+pub fn outcome<T>(answer: Result<Answer<T>, Error>) -> Outcome<T> {
+    match answer.map_err(Failure::Failed)? {
+        Answer::Given(Decided { outcome, .. }) => outcome.map_err(Failure::Refused),
+        Answer::Kept { .. } => panic!("a command without a key has no kept answer"),
+    }
+}
+
+/// Starts something that has to wait, and lets it wait: a command is in its lane's inbox when this
+/// returns.
+pub async fn begin<F: Future>(future: F) -> Pin<Box<F>> {
+    let mut future = Box::pin(future);
+    poll_fn(|context| {
+        assert!(future.as_mut().poll(context).is_pending(), "this should have had to wait");
+        Poll::Ready(())
+    })
+    .await;
+    future
+}
+
+/// A service. A test ends with [`finish`](Self::finish), which fails if the service's rows aren't
+/// sound.
+pub struct Service {
+    /// Its clock.
+    pub clock: Arc<ManualClock>,
+    /// What goes wrong with its store.
+    pub faults: Faults,
+    engines: Vec<Engine>,
+    /// The open files, so that a restart can wait until all are closed.
+    files: Vec<Weak<SqliteStore>>,
+    entropy: Arc<SeededEntropy>,
+    options: Options,
+    directory: TempDir,
+    finished: bool,
+}
+
+impl Service {
+    /// A service that has just been installed.
+    pub async fn start() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    /// The same, built in some other way.
+    pub async fn with(options: Options) -> Self {
+        let mut service = Self {
+            clock: Arc::default(),
+            faults: Faults::default(),
+            engines: Vec::new(),
+            files: Vec::new(),
+            entropy: Arc::new(SeededEntropy::new(1)),
+            options,
+            directory: TempDir::new().expect("there is a place for a test's files"),
+            finished: false,
+        };
+        service.open().await;
+        service
+    }
+
+    async fn open(&mut self) {
+        let Options { settings, engines, lost_updates } = self.options.clone();
+        // Only one server may have the file, but replicas are what some tests are about.
+        let access = if engines == 1 { Access::Serve } else { Access::Tool };
+        for _ in 0..engines {
+            let file = SqliteStore::open(&self.path(), access).expect("the file opens");
+            let file = Arc::new(file);
+            self.files.push(Arc::downgrade(&file));
+            let faults = self.faults.clone();
+            let parts = Parts {
+                store: Arc::new(FaultyStore::new(file, faults, lost_updates.clone())),
+                clock: Arc::clone(&self.clock) as _,
+                entropy: Arc::clone(&self.entropy) as _,
+            };
+            self.engines.push(Engine::start(parts, settings.clone()).await.expect("it starts"));
+        }
+        self.settle().await;
+    }
+
+    async fn close(&mut self) {
+        for engine in self.engines.drain(..) {
+            engine.stop().await;
+        }
+    }
+
+    /// Stops, lets time pass, and starts again on the same file.
+    pub async fn restart(&mut self, away: Duration) {
+        self.close().await;
+        let files = std::mem::take(&mut self.files);
+        let closed = async {
+            while files.iter().any(|file| file.strong_count() > 0) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, closed).await.expect("nobody keeps a stopped engine");
+        self.clock.advance(away);
+        self.open().await;
+    }
+
+    /// The database's file.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("eventbooker.db")
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engines[0]
+    }
+
+    /// All engines.
+    pub fn engines(&self) -> &[Engine] {
+        &self.engines
+    }
+
+    /// The store, for queries.
+    pub fn store(&self) -> &dyn Store {
+        self.engine().store()
+    }
+
+    /// Seeded numbers.
+    pub fn entropy(&self) -> &SeededEntropy {
+        &self.entropy
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
+        self.engine().now()
+    }
+
+    /// Waits until the deadline clock and the clean-up have done what is due by now.
+    pub async fn settle(&self) {
+        self.settle_with(0).await;
+    }
+
+    /// The same, where so many events are watched.
+    pub async fn settle_with(&self, watched: usize) {
+        self.clock.until_asleep(SLEEPERS * self.engines.len() + watched).await;
+    }
+
+    /// Lets time pass, and waits until what has fallen due meanwhile is done.
+    pub async fn pass(&self, span: Duration) {
+        self.clock.advance(span);
+        self.settle().await;
+    }
+
+    /// Creates an event without a date.
+    pub async fn create_event(&self, capacity: i64, price: i64, window_minutes: i64) -> EventId {
+        let draft = Draft {
+            name: "Green run".to_owned(),
+            description: String::new(),
+            starts_at: None,
+            capacity,
+            price_minor: price,
+            payment_window_minutes: window_minutes,
+        };
+        let answer = self.engine().create_event(ADMIN, draft, None).await;
+        outcome(answer).expect("the draft breaks no rule").id
+    }
+
+    /// An event as it stands.
+    pub async fn event(&self, id: EventId) -> Event {
+        self.store().event(id).await.expect("the store answers").expect("the event exists")
+    }
+
+    /// Seats that nobody holds or has bought.
+    pub async fn free_seats(&self, id: EventId) -> u32 {
+        self.event(id).await.free_seats().get()
+    }
+
+    /// Holds seats.
+    pub async fn book(&self, user: i64, event_id: EventId, seats: i64) -> Outcome<Booking> {
+        book(self.engine(), user, event_id, seats).await
+    }
+
+    /// Pays a booking.
+    pub async fn confirm(&self, actor: Actor, id: BookingId) -> Outcome<Booking> {
+        booking(self.engine().confirm(actor, None, id, None).await)
+    }
+
+    /// Ends a booking.
+    pub async fn cancel(&self, actor: Actor, id: BookingId) -> Outcome<Booking> {
+        booking(self.engine().cancel(actor, id, None).await)
+    }
+
+    /// Changes rows behind the service's back.
+    pub fn sql(&self, statements: &str) {
+        let conn = rusqlite::Connection::open(self.path()).expect("the file opens");
+        conn.execute_batch(statements).expect("the statements are right");
+    }
+
+    /// Recounts every invariant in a copy of the file that has been damaged.
+    pub async fn recount_damaged(&self, damage: &str) -> Report {
+        let copy = self.directory.path().join("damaged.db");
+        // The log of the damaged copy before must not be taken for this one's.
+        for suffix in ["", "-wal", "-shm"] {
+            let mut name = copy.clone().into_os_string();
+            name.push(suffix);
+            let _ = std::fs::remove_file(name);
+        }
+        self.sql(&format!("VACUUM INTO '{}'", copy.display()));
+        let conn = rusqlite::Connection::open(&copy).expect("the copy opens");
+        conn.execute_batch(damage).expect("the statements are right");
+        drop(conn);
+        let store = SqliteStore::open(&copy, Access::Look).expect("the copy opens");
+        recount_of(&store).await
+    }
+
+    /// Recounts every invariant.
+    pub async fn recount(&self) -> Report {
+        recount_of(self.store()).await
+    }
+
+    /// Fails if an invariant is broken.
+    pub async fn check_clean(&self) {
+        let report = self.recount().await;
+        assert!(report.is_clean(), "the recount found {:#?}", report.findings);
+    }
+
+    /// Stops, and fails if an invariant is broken.
+    pub async fn finish(mut self) {
+        assert!(self.faults.are_used_up(), "a fault that a test asked for never happened");
+        self.check_clean().await;
+        self.abandon().await;
+    }
+
+    /// Stops without a look at the rows, which the test has spoilt on purpose.
+    pub async fn finish_spoilt(mut self) {
+        self.abandon().await;
+    }
+
+    async fn abandon(&mut self) {
+        self.finished = true;
+        tokio::time::timeout(PATIENCE, self.close()).await.expect("the service stops");
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        assert!(
+            self.finished || std::thread::panicking(),
+            "a test has to end with finish(), so that the rows are checked"
+        );
+    }
+}
+
+async fn recount_of(store: &dyn Store) -> Report {
+    let mut snapshot = store.snapshot().await.expect("the store gives a snapshot");
+    recount(&mut *snapshot, &mut |_, _| {}).await.expect("the rows can be read")
+}
+
+/// Holds seats through one of several engines.
+pub async fn book(engine: &Engine, user: i64, event_id: EventId, seats: i64) -> Outcome<Booking> {
+    booking(engine.book(UserId::new(user), event_id, seats, None).await)
+}
+
+fn booking(answer: Result<Answer<BookingAt>, Error>) -> Outcome<Booking> {
+    outcome(answer).map(|at| at.booking)
+}
