@@ -246,6 +246,14 @@ impl Answer {
         self.json()["id"].as_i64().unwrap_or_else(|| panic!("no id in {self:?}"))
     }
 
+    /// The numbers of what the body lists.
+    pub fn ids(&self) -> Vec<i64> {
+        assert_eq!(self.status, 200, "{self:?}");
+        let list = self.json();
+        let items = list.as_array().unwrap_or_else(|| panic!("no list in {self:?}")).iter();
+        items.map(|item| item["id"].as_i64().expect("a number")).collect()
+    }
+
     /// A header's value, if it is there once.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();

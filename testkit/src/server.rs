@@ -19,6 +19,8 @@ use crate::database::Database;
 
 /// The service promises to be gone within this after SIGTERM.
 pub const STOP_MAX: Duration = Duration::from_secs(10);
+/// Flags that lift the limits on holds, for tests that are about something else.
+pub const UNLIMITED: [&str; 4] = ["--holds-per-user-max", "0", "--held-seats-per-user-max", "0"];
 const ON_A_FREE_PORT: [&str; 2] = ["--listen", "127.0.0.1:0"];
 /// How often a process is asked whether it has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(2);

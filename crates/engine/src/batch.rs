@@ -124,10 +124,25 @@ impl Batch {
 
     /// Adds a hold, which counts among its owner's from now on.
     pub(crate) fn add_hold(&mut self, booking: Booking) {
+        self.count_holding(&booking);
+        self.bookings.add(booking.id, booking);
+    }
+
+    /// A booking counts among what its owner holds.
+    pub(crate) fn count_holding(&mut self, booking: &Booking) {
         if let Some(holdings) = self.holdings.get_mut(&(booking.event_id, booking.user_id)) {
             holdings.push(Holding { seats: booking.seats, expires_at: booking.expires_at });
         }
-        self.bookings.add(booking.id, booking);
+    }
+
+    /// A booking was paid and is no holding any more. Holdings that look alike count alike, so it
+    /// doesn't matter which of them goes.
+    pub(crate) fn discount_holding(&mut self, booking: &Booking) {
+        if let Some(holdings) = self.holdings.get_mut(&(booking.event_id, booking.user_id)) {
+            let gone = Holding { seats: booking.seats, expires_at: booking.expires_at };
+            let place = holdings.iter().position(|holding| *holding == gone);
+            place.map(|place| holdings.swap_remove(place));
+        }
     }
 
     pub(crate) fn change_booking(&mut self, booking: Booking) {
@@ -169,7 +184,13 @@ impl Batch {
         self.changes.sessions_removed.push(digest);
     }
 
+    pub(crate) fn trim_sessions(&mut self, user_id: UserId, newest: u32) {
+        self.changes.sessions_trimmed.push((user_id, newest));
+    }
+
+    /// Ends every session of a user, those that began earlier in this batch as well.
     pub(crate) fn remove_sessions_of(&mut self, user_id: UserId) {
+        self.changes.sessions_added.retain(|session| session.user_id != user_id);
         self.changes.sessions_removed_of.push(user_id);
     }
 

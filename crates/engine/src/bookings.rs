@@ -2,7 +2,7 @@
 //!
 //! This is where bookings and events meet: a booking's hold exists exactly as long as its slot.
 
-use eventbooker_core::bookings::{self, Booking, Step};
+use eventbooker_core::bookings::{self, Booking, State, Step};
 use eventbooker_core::events::{Release, Slot};
 use eventbooker_core::identity::Actor;
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
@@ -63,9 +63,10 @@ impl Command for Book {
         event.may_occupy(seats, now)?;
         bookings::admit(&limits, batch.holdings(self.event_id, self.user_id), seats, now)?;
 
+        // From here on nothing is refused, so a refusal leaves the batch as it was.
         let id = batch.next_booking_id();
-        let event = batch.event_to_change(self.event_id).ok_or(Refusal::NoSuchEvent)?;
-        let (slot, entry) = event.occupy(id, seats, now)?;
+        let event = batch.event_to_change(self.event_id).expect("it was there a moment ago");
+        let (slot, entry) = event.occupy(id, seats, now).expect("it may be occupied");
         batch.add_slot(slot, entry);
         let booking = Booking::hold(id, self.event_id, self.user_id, (seats, amount), window, now);
         batch.add_hold(booking);
@@ -120,6 +121,7 @@ impl Command for MoveBooking {
         if !booking.is_open_to(self.actor) || self.event_id.is_some_and(|id| id != event_id) {
             return Err(Refusal::NoSuchBooking);
         }
+        let was = booking.state;
         let step = match self.to {
             // Nobody has an account yet, so everybody's balance is nothing.
             Move::Confirm => booking.confirm(Money::ZERO, now)?,
@@ -132,10 +134,14 @@ impl Command for MoveBooking {
                 Move::Confirm => {
                     let (slot, entry) = event.settle(slot, now);
                     batch.change_slot(slot, entry);
+                    batch.discount_holding(&booking);
                 }
                 Move::Cancel => {
                     let entry = event.release(slot, Release::Cancelled, now);
                     batch.remove_slot(slot, entry);
+                    if was == State::Complete {
+                        batch.count_holding(&booking);
+                    }
                 }
             }
             batch.change_booking(booking);
@@ -266,7 +272,8 @@ impl Engine {
 
     fn page(&self, bookings: Vec<Booking>, next: Option<BookingId>) -> BookingsPage {
         let at = self.now();
-        let live = bookings.into_iter().filter(|booking| !booking.is_due(at));
+        let is_live = |b: &Booking| b.state != State::Cancelled && !b.is_due(at);
+        let live = bookings.into_iter().filter(is_live);
         BookingsPage { bookings: live.map(|booking| BookingAt { booking, at }).collect(), next }
     }
 }

@@ -1,7 +1,7 @@
 //! Time and randomness, as parameters.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use eventbooker_core::Timestamp;
@@ -16,11 +16,20 @@ pub trait Clock: Send + Sync + 'static {
     async fn sleep_until(&self, instant: Timestamp);
 }
 
-/// The machine's clock, kept from going backwards when somebody sets it back: time then stands
-/// still until the machine has caught up, so that a deadline that has passed stays passed.
-#[derive(Debug, Default)]
+/// The machine's clock, kept from going backwards. When somebody sets it back, time goes on from
+/// where it was, by the monotonic clock, so that a deadline that has passed stays passed and one
+/// that has not still comes.
+#[derive(Debug)]
 pub struct SystemClock {
-    latest_micros: AtomicI64,
+    started: Instant,
+    /// What time it was at `started`, by the latest that the machine's clock has ever said.
+    started_at_micros: AtomicI64,
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self { started: Instant::now(), started_at_micros: AtomicI64::new(i64::MIN) }
+    }
 }
 
 /// A long wait is cut into pieces, so that a clock that was set forward is noticed.
@@ -30,8 +39,11 @@ const SLEEP_AT_MOST: Duration = Duration::from_secs(1);
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let micros = i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX);
-        Timestamp::from_micros(self.latest_micros.fetch_max(micros, Ordering::Relaxed).max(micros))
+        let wall = i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX);
+        let elapsed = i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX);
+        let started_at = wall.saturating_sub(elapsed);
+        let latest = self.started_at_micros.fetch_max(started_at, Ordering::Relaxed);
+        Timestamp::from_micros(latest.max(started_at).saturating_add(elapsed))
     }
 
     async fn sleep_until(&self, instant: Timestamp) {

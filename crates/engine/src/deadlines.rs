@@ -126,7 +126,7 @@ impl DeadlineClock {
         while let Some(joined) = slices.join_next().await {
             match joined {
                 Ok((_, None)) => {}
-                Ok((holds, Some(Error::Bug))) => self.expire_singly(holds).await,
+                Ok((holds, Some(Error::Bug))) => go_on &= self.expire_singly(holds).await,
                 Ok((_, Some(error))) => {
                     tracing::warn!(%error, "could not expire holds that are due");
                     go_on = false;
@@ -137,20 +137,30 @@ impl DeadlineClock {
         go_on
     }
 
-    /// Ends what can be ended of a slice that holds something damaged.
-    async fn expire_singly(&mut self, holds: Vec<(EventId, BookingId)>) {
+    /// Ends what can be ended of a slice that holds something damaged. Returns whether it is of use
+    /// to go on at once.
+    async fn expire_singly(&mut self, holds: Vec<(EventId, BookingId)>) -> bool {
+        let mut go_on = true;
         for hold in holds {
             let (event_id, booking_id) = hold;
             let answer = self.engine.submit_patiently(Expire { holds: vec![hold] }).await;
-            if let Err(Error::Bug) = answer {
-                self.parked.insert(booking_id);
-                tracing::error!(
-                    event = %event_id, booking = %booking_id,
-                    "a hold can't be ended because its rows are damaged; run `eventbooker check`"
-                );
+            match answer {
+                Ok(_) => {}
+                Err(Error::Bug) => {
+                    self.parked.insert(booking_id);
+                    tracing::error!(
+                        event = %event_id, booking = %booking_id,
+                        "a hold can't be ended because its rows are damaged; run `eventbooker check`"
+                    );
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "could not expire a hold that is due");
+                    go_on = false;
+                }
             }
         }
         #[allow(clippy::cast_precision_loss, reason = "a count that should be 0")]
         self.parked_gauge.set(self.parked.len() as f64);
+        go_on
     }
 }

@@ -22,6 +22,8 @@ use crate::{Engine, Error, Refusal};
 const REMEMBERED: Duration = Duration::from_secs(3);
 /// Sessions remembered at the same time.
 const REMEMBERED_MAX: u64 = 100_000;
+/// Sessions that a user may have at the same time.
+const SESSIONS_PER_USER_MAX: u32 = 100;
 /// Random bytes of a token.
 const TOKEN_BYTES: usize = 32;
 
@@ -176,6 +178,8 @@ impl Command for SignIn {
         if let Some(digest) = self.replaces {
             batch.remove_session(digest);
         }
+        // Only the newest stay, so that signing in again and again fills no disk.
+        batch.trim_sessions(self.user_id, SESSIONS_PER_USER_MAX);
         batch.add_session(Session {
             token_digest: self.token_digest,
             user_id: self.user_id,
@@ -234,12 +238,12 @@ impl Sessions {
         }
     }
 
-    fn forget(&self, digest: &TokenDigest) {
+    pub(crate) fn forget(&self, digest: &TokenDigest) {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.remembered.invalidate(digest);
     }
 
-    fn forget_all(&self) {
+    pub(crate) fn forget_all(&self) {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.remembered.invalidate_all();
     }
@@ -285,9 +289,7 @@ impl Engine {
         user_id: UserId,
         change: UserChange,
     ) -> Result<Answer<User>, Error> {
-        let answer = self.submit(ChangeUser { user_id, change }, None).await;
-        self.inner.sessions.forget_all();
-        answer
+        self.submit(ChangeUser { user_id, change }, None).await
     }
 
     /// Begins a session, and ends the one that `replaces` belongs to. An unknown login takes the
@@ -311,27 +313,19 @@ impl Engine {
 
         let token = self.draw_token();
         let lifetime = self.settings().session_lifetime;
-        let replaced = replaces.map(Token::digest_of);
         let command = SignIn {
             user_id: user.id,
             checked_hash: user.password_hash,
             token_digest: Token::digest_of(token.reveal()),
-            replaces: replaced,
+            replaces: replaces.map(Token::digest_of),
             lifetime,
         };
-        let answer = self.submit(command, None).await;
-        if let Some(digest) = replaced {
-            self.inner.sessions.forget(&digest);
-        }
-        Ok(given(answer?)?.map(|user| SignedIn { user, token, lifetime }))
+        Ok(given(self.submit(command, None).await?)?.map(|user| SignedIn { user, token, lifetime }))
     }
 
     /// Ends the session that a token belongs to, if it belongs to one.
     pub async fn sign_out(&self, token: &str) -> Result<(), Error> {
-        let token_digest = Token::digest_of(token);
-        let answer = self.submit(SignOut { token_digest }, None).await;
-        self.inner.sessions.forget(&token_digest);
-        answer.map(drop)
+        self.submit(SignOut { token_digest: Token::digest_of(token) }, None).await.map(drop)
     }
 
     /// Whose session a token belongs to.

@@ -50,6 +50,7 @@ async fn sweep(engine: &Engine, now: Timestamp) -> bool {
     let purge = Purge {
         sessions_until: now,
         answers_until: now.minus(engine.settings().answers_kept),
+        answers_after: now,
         limit: ROWS_AT_ONCE,
     };
     let oldest = match engine.store().oldest_kept().await {
@@ -60,7 +61,7 @@ async fn sweep(engine: &Engine, now: Timestamp) -> bool {
         }
     };
     let due = oldest.session_end.is_some_and(|end| end <= purge.sessions_until)
-        || oldest.answer.is_some_and(|at| at <= purge.answers_until);
+        || oldest.answer.is_some_and(|at| at <= purge.answers_until || at > purge.answers_after);
     if !due {
         return false;
     }

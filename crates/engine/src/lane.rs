@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use eventbooker_core::EventId;
 use eventbooker_store::{Changes, StoreError, Wants, Writer};
 use metrics::{Gauge, Histogram};
 use tokio::sync::{mpsc, oneshot};
@@ -19,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::batch::{Batch, Rules};
 use crate::command::{Answer, Command, Job, Key, Task};
 use crate::deadlines::Schedule;
+use crate::identity::Sessions;
 use crate::live::Live;
 use crate::{Clock, Error, Parts, Settings};
 
@@ -40,8 +40,7 @@ impl Lanes {
     pub(crate) async fn start(
         parts: &Parts,
         settings: &Settings,
-        schedule: &Arc<Schedule>,
-        live: &Arc<Live>,
+        listeners: &Listeners,
     ) -> Result<Self, StoreError> {
         let mut inboxes = Vec::with_capacity(settings.lanes);
         let mut threads = Vec::with_capacity(settings.lanes);
@@ -53,8 +52,7 @@ impl Lanes {
                 clock: Arc::clone(&parts.clock),
                 rules: Rules { holds: settings.holds },
                 batch_commands_max: settings.batch_commands_max,
-                schedule: Arc::clone(schedule),
-                live: Arc::clone(live),
+                listeners: listeners.clone(),
                 meters: Meters::new(number),
             };
             // A thread of its own, because the embedded store's calls block.
@@ -120,6 +118,14 @@ impl Lanes {
     }
 }
 
+/// Who in this process hears of what has become durable.
+#[derive(Clone)]
+pub(crate) struct Listeners {
+    pub(crate) schedule: Arc<Schedule>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) sessions: Arc<Sessions>,
+}
+
 struct Meters {
     batch_commands: Histogram,
     batch_seconds: Histogram,
@@ -143,8 +149,7 @@ struct LaneTask {
     clock: Arc<dyn Clock>,
     rules: Rules,
     batch_commands_max: usize,
-    schedule: Arc<Schedule>,
-    live: Arc<Live>,
+    listeners: Listeners,
     meters: Meters,
 }
 
@@ -255,6 +260,7 @@ impl LaneTask {
             for task in tasks.iter() {
                 task.wants(&rules, &mut wants);
             }
+            wants.tidy();
             wants
         }));
         let Ok(wants) = wanted else { return Err(Trouble::Panic) };
@@ -278,13 +284,20 @@ impl LaneTask {
         Ok(())
     }
 
-    /// Tells the deadline clock and the live pages about what is now durable.
+    /// Tells the rest of the process about what is now durable. Whoever asked for it may be gone.
     fn announce(&self, changes: &Changes) {
+        let Listeners { schedule, live, sessions } = &self.listeners;
+        for digest in &changes.sessions_removed {
+            sessions.forget(digest);
+        }
+        if !changes.sessions_removed_of.is_empty() {
+            sessions.forget_all();
+        }
         if let Some(soonest) = changes.bookings_added.iter().map(|b| b.expires_at).min() {
-            self.schedule.note(soonest);
+            schedule.note(soonest);
         }
         let changed = changes.tallies_changed.iter().map(|(id, _)| *id);
-        self.live.changed(changed.collect::<Vec<EventId>>());
+        live.changed(changed);
     }
 }
 

@@ -42,7 +42,7 @@ pub use self::live::{Subscription, Update};
 
 use self::deadlines::Schedule;
 use self::identity::Sessions;
-use self::lane::Lanes;
+use self::lane::{Lanes, Listeners};
 use self::live::Live;
 use self::passwords::Passwords;
 
@@ -75,6 +75,9 @@ pub struct Settings {
     pub session_lifetime: Duration,
     /// How long the answer to a command with a key is remembered.
     pub answers_kept: Duration,
+    /// Whether this engine expires holds and removes what has outlived its use. A tool beside a
+    /// server leaves both to the server, whose settings it doesn't know.
+    pub background: bool,
 }
 
 impl Default for Settings {
@@ -88,6 +91,7 @@ impl Default for Settings {
             hashes_waiting_max: 256,
             session_lifetime: Duration::from_secs(7 * 24 * 3600),
             answers_kept: Duration::from_secs(48 * 3600),
+            background: true,
         }
     }
 }
@@ -104,7 +108,7 @@ struct Inner {
     lanes: Lanes,
     live: Arc<Live>,
     passwords: Passwords,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     draining: AtomicBool,
     background: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
@@ -114,7 +118,13 @@ impl Engine {
     pub async fn start(parts: Parts, settings: Settings) -> Result<Self, StoreError> {
         let schedule = Arc::new(Schedule::default());
         let live = Arc::new(Live::new(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
-        let lanes = Lanes::start(&parts, &settings, &schedule, &live).await?;
+        let sessions = Arc::new(Sessions::new());
+        let listeners = Listeners {
+            schedule: Arc::clone(&schedule),
+            live: Arc::clone(&live),
+            sessions: Arc::clone(&sessions),
+        };
+        let lanes = Lanes::start(&parts, &settings, &listeners).await?;
         let passwords = Passwords::new(&settings);
         let inner = Arc::new(Inner {
             parts,
@@ -122,14 +132,16 @@ impl Engine {
             lanes,
             live,
             passwords,
-            sessions: Sessions::new(),
+            sessions,
             draining: AtomicBool::new(false),
             background: std::sync::Mutex::new(Vec::new()),
         });
         let engine = Self { inner };
-        let background =
-            vec![deadlines::spawn(engine.clone(), schedule), janitor::spawn(engine.clone())];
-        *engine.background() = background;
+        if engine.settings().background {
+            let background =
+                vec![deadlines::spawn(engine.clone(), schedule), janitor::spawn(engine.clone())];
+            *engine.background() = background;
+        }
         Ok(engine)
     }
 

@@ -22,7 +22,7 @@ use crate::{Clock, Engine};
 /// Changes that come quicker than this are told together.
 const PACE: Duration = Duration::from_millis(50);
 /// An event is looked at this often even if no lane of this process has changed it.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Journal entries in one update.
 const ENTRIES_MAX: u32 = 500;
 /// Updates that a watcher may lag behind.

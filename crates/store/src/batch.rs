@@ -30,6 +30,23 @@ pub struct Wants {
     pub new_users: u32,
 }
 
+impl Wants {
+    /// Puts every row once, in the one order in which all writers lock rows.
+    pub fn tidy(&mut self) {
+        fn once<T: Ord>(rows: &mut Vec<T>) {
+            rows.sort_unstable();
+            rows.dedup();
+        }
+        once(&mut self.answers);
+        once(&mut self.bookings);
+        once(&mut self.holdings);
+        once(&mut self.events);
+        once(&mut self.slots);
+        once(&mut self.logins);
+        once(&mut self.users);
+    }
+}
+
 /// A command's idempotency key and whom it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AnswerKey {
@@ -53,7 +70,7 @@ pub struct Answer {
 }
 
 /// Asks for what a user holds on an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HoldingsOf {
     /// The event.
     pub event_id: EventId,
@@ -120,6 +137,8 @@ pub struct Changes {
     pub sessions_added: Vec<Session>,
     /// Sessions that ended.
     pub sessions_removed: Vec<TokenDigest>,
+    /// Users of whose sessions only the newest so many stay.
+    pub sessions_trimmed: Vec<(UserId, u32)>,
     /// Users all of whose sessions ended, before any in `sessions_added` began.
     pub sessions_removed_of: Vec<UserId>,
     /// New events.
@@ -166,6 +185,8 @@ pub struct Purge {
     pub sessions_until: Timestamp,
     /// Answers given at or before this instant.
     pub answers_until: Timestamp,
+    /// Answers given after this instant: by a clock that was ahead.
+    pub answers_after: Timestamp,
     /// How many rows of each kind to remove at most.
     pub limit: u32,
 }

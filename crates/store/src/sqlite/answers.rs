@@ -46,14 +46,19 @@ pub(super) fn save(conn: &Connection, answers: &[Answer]) -> rusqlite::Result<()
     Ok(())
 }
 
-/// Rows are numbered in the order of their instants, so the oldest come first and no index is needed.
+/// Rows are numbered in the order of their instants, so the oldest come first and no index is
+/// needed. Only a clock that was ahead breaks this order, and its rows are removed as well.
 pub(super) fn purge(conn: &Connection, purge: &Purge) -> rusqlite::Result<()> {
     conn.prepare_cached(
         "DELETE FROM answers WHERE number IN
            (SELECT number FROM (SELECT number, created_at FROM answers ORDER BY number LIMIT ?2)
-            WHERE created_at <= ?1)",
+            WHERE created_at <= ?1 OR created_at > ?3)",
     )?
-    .execute((purge.answers_until.as_micros(), purge.limit))?;
+    .execute((
+        purge.answers_until.as_micros(),
+        purge.limit,
+        purge.answers_after.as_micros(),
+    ))?;
     Ok(())
 }
 

@@ -75,11 +75,11 @@ impl Drop for Checkpointer {
 
 fn copy_if_worthwhile(conn: &Connection, start_over: &AtomicBool) -> rusqlite::Result<()> {
     let (logged, copied) = checkpoint(conn, "NOOP")?;
-    if logged - copied < COPY_PAGES_MIN {
-        return Ok(());
+    if logged - copied >= COPY_PAGES_MIN {
+        checkpoint(conn, "PASSIVE")?;
     }
-    let (logged, _) = checkpoint(conn, "PASSIVE")?;
-    if logged >= START_OVER_PAGES_MIN {
+    // Asked for again and again until it has happened: a reader in the middle of the log prevents it.
+    if logged >= START_OVER_PAGES_MIN && logged > copied {
         start_over.store(true, Ordering::Relaxed);
     }
     Ok(())

@@ -118,6 +118,14 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
     for digest in &changes.sessions_removed {
         conn.prepare_cached("DELETE FROM sessions WHERE token_digest = ?1")?.execute([digest])?;
     }
+    for (user_id, newest) in &changes.sessions_trimmed {
+        conn.prepare_cached(
+            "DELETE FROM sessions WHERE token_digest IN
+               (SELECT token_digest FROM sessions WHERE user_id = ?1
+                ORDER BY created_at DESC LIMIT -1 OFFSET ?2)",
+        )?
+        .execute((user_id.get(), newest.saturating_sub(1)))?;
+    }
     for session in &changes.sessions_added {
         conn.prepare_cached(
             "INSERT INTO sessions (token_digest, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)",

@@ -135,12 +135,17 @@ fn name(path: &Path) -> String {
 }
 
 /// Only whoever runs the server may read the file: it holds people's names and password hashes.
+/// A file that exists isn't opened, because closing it would drop the locks that this process's
+/// other connections have on it.
 fn create_private(path: &Path) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
-    options.append(true).create(true);
+    options.append(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
+    match options.open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        created => created.map(drop),
+    }
 }
 
 fn lock_for_serving(path: &Path) -> Result<File, OpenError> {

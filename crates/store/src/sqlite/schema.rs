@@ -28,7 +28,11 @@ pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<MigrationRep
         database: name(path),
         reason: error.to_string(),
     };
-    // The lock comes first: two programs that start at once must not both migrate.
+    // Nothing is locked for a schema that is current: a tool must not wait for a busy server.
+    if version(conn).map_err(unreachable)? == SCHEMA_VERSION {
+        return Ok(MigrationReport { from: SCHEMA_VERSION, to: SCHEMA_VERSION });
+    }
+    // The lock comes before the look: two programs that start at once must not both migrate.
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unreachable)?;
     let from = version(&tx).map_err(unreachable)?;
     refuse_newer(from, path)?;

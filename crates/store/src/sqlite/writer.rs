@@ -59,9 +59,19 @@ impl SqliteWriter {
             identity::purge_sessions(conn, purge)?;
             answers::purge(conn, purge)?;
         }
-        save_last_ids(conn, changes.last_ids)?;
-        conn.prepare_cached("COMMIT")?.execute([])?;
-        Ok(())
+        save_last_ids(conn, changes.last_ids)
+    }
+
+    /// An error here is a definite no only where SQLite fails before the log holds the whole
+    /// commit. After that (a failed sync, a failure to extend the log's index) the next recovery
+    /// may still find it.
+    fn commit(&self) -> Result<(), StoreError> {
+        let committed = self.conn.prepare_cached("COMMIT").and_then(|mut it| it.execute([]));
+        let Err(error) = committed.map_err(StoreError::from) else { return Ok(()) };
+        if matches!(error, StoreError::Full(_) | StoreError::Contention(_)) {
+            return Err(error);
+        }
+        Err(StoreError::OutcomeUnknown(error.to_string()))
     }
 }
 
@@ -79,10 +89,8 @@ impl Writer for SqliteWriter {
     }
 
     async fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
-        self.save_now(changes).map_err(|error| {
-            self.roll_back();
-            error.into()
-        })
+        let saved = self.save_now(changes).map_err(StoreError::from);
+        saved.and_then(|()| self.commit()).inspect_err(|_| self.roll_back())
     }
 
     async fn release(&mut self) -> Result<(), StoreError> {

@@ -1,0 +1,242 @@
+//! The measurements, and what they share: the program, the load, the yardstick, fresh databases.
+
+mod deadlines;
+mod footprint;
+mod latency;
+mod storm;
+mod throughput;
+
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use eventbooker_core::Timestamp;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::Fallible;
+use crate::echo::Echo;
+use crate::fill::{self, Filling};
+use crate::numbers::median;
+use crate::report::{Findings, Row, Unit};
+use crate::server::{Ending, Server};
+use crate::wrk::{CONNECTIONS, Request, Requests, Wrk};
+
+/// What can be measured. The yardsticks are measured along with what is held against them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Measurement {
+    /// Durable bookings on one hot event, against echo.
+    Hot,
+    /// Durable bookings over 1,000 events, against echo.
+    Spread,
+    /// "Sold out" answers, against echo.
+    SoldOut,
+    /// GET /events/{id}, against a bare GET.
+    Event,
+    /// Percentiles of a booking at half of the maximum load.
+    Latency,
+    /// From a deadline to free seats: 1,000 holds spread over 10 s.
+    Deadlines,
+    /// 100,000 holds with one deadline, while another event is booked.
+    Storm,
+    /// Resident memory of an idle service.
+    Idle,
+    /// Resident memory and start with 1,000,000 live holds.
+    Million,
+}
+
+impl Measurement {
+    /// Measures it.
+    pub(crate) fn run(self, bench: &Bench) -> Fallible<Findings> {
+        match self {
+            Self::Hot => throughput::hot(bench),
+            Self::Spread => throughput::spread(bench),
+            Self::SoldOut => throughput::sold_out(bench),
+            Self::Event => throughput::event(bench),
+            Self::Latency => latency::run(bench),
+            Self::Deadlines => deadlines::run(bench),
+            Self::Storm => storm::run(bench),
+            Self::Idle => footprint::idle(bench),
+            Self::Million => footprint::million(bench),
+        }
+    }
+
+    /// How it is called on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// How long and how often to measure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// Seconds of each run of the load.
+    pub(crate) seconds: u32,
+    /// Runs of which the median counts.
+    pub(crate) rounds: u32,
+    /// Whether fewer holds have to do.
+    pub(crate) quick: bool,
+}
+
+/// What measurements share.
+pub(crate) struct Bench {
+    pub(crate) wrk: Wrk,
+    pub(crate) echo: Echo,
+    pub(crate) effort: Effort,
+    server: PathBuf,
+    dir: PathBuf,
+    runtime: Arc<Runtime>,
+    /// What `hot` came to, for whoever needs the maximum.
+    hot_rate: Cell<Option<f64>>,
+    echo_rates: RefCell<Vec<f64>>,
+    bare_get_rates: RefCell<Vec<f64>>,
+}
+
+/// A directory with one database, gone when this is dropped.
+pub(crate) struct Site {
+    dir: TempDir,
+    pub(crate) database: PathBuf,
+}
+
+impl Bench {
+    /// Makes everything ready in a directory.
+    pub(crate) fn new(
+        server: PathBuf,
+        dir: &Path,
+        effort: Effort,
+        runtime: Arc<Runtime>,
+    ) -> Fallible<Self> {
+        Ok(Self {
+            wrk: Wrk::find(dir)?,
+            echo: Echo::start(dir)?,
+            effort,
+            server,
+            dir: dir.to_owned(),
+            runtime,
+            hot_rate: Cell::new(None),
+            echo_rates: RefCell::default(),
+            bare_get_rates: RefCell::default(),
+        })
+    }
+
+    /// A place for a fresh database.
+    pub(crate) fn site(&self) -> Fallible<Site> {
+        let dir = TempDir::new_in(&self.dir)
+            .map_err(|error| format!("can't create a directory: {error}"))?;
+        let database = dir.path().join("bench.db");
+        Ok(Site { dir, database })
+    }
+
+    /// Fills a fresh database, in which it is `now` at first.
+    pub(crate) fn fill<T>(
+        &self,
+        site: &Site,
+        now: Timestamp,
+        fill: impl AsyncFnOnce(&Filling) -> Fallible<T>,
+    ) -> Fallible<T> {
+        self.runtime.block_on(async {
+            let filling = Filling::begin(&site.database, now).await?;
+            let filled = fill(&filling).await;
+            filling.end().await;
+            filled
+        })
+    }
+
+    /// Starts the service on a database.
+    pub(crate) fn start(&self, site: &Site) -> Fallible<Server> {
+        Server::start(&self.server, &site.database)
+    }
+
+    /// Stops the service, recounts, and compares the bookings with those that were answered with a
+    /// 201. When the load ends, each connection of each run may leave one on its way.
+    pub(crate) fn stop(
+        &self,
+        site: &Site,
+        server: Server,
+        booked: u64,
+        runs: u32,
+    ) -> Fallible<Ending> {
+        let ending = server.stop()?;
+        let counted = self.runtime.block_on(fill::count_bookings(&site.database))?;
+        let most = booked + u64::from(runs) * u64::from(CONNECTIONS);
+        if (booked..=most).contains(&counted) {
+            return Ok(ending);
+        }
+        Err(format!(
+            "{booked} bookings were answered with a 201, but {counted} are in the database"
+        ))
+    }
+
+    /// The rows of the yardsticks, as far as they were measured.
+    pub(crate) fn yardsticks(&self) -> Findings {
+        let rows = [
+            ("yardstick: echo, a POST that does nothing", self.echo_rates.borrow()),
+            ("yardstick: a bare GET", self.bare_get_rates.borrow()),
+        ];
+        let rows = rows.into_iter().filter(|(_, rates)| !rates.is_empty()).map(|(title, rates)| {
+            let low = rates.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = rates.iter().copied().fold(0.0, f64::max);
+            Row {
+                title: title.to_owned(),
+                value: median(&rates),
+                unit: Unit::PerSecond,
+                floor: None,
+                note: format!("{} runs, {:.0}k to {:.0}k", rates.len(), low / 1e3, high / 1e3),
+                details: json!({ "rates": *rates }),
+            }
+        });
+        Findings { rows: rows.collect(), ..Findings::default() }
+    }
+}
+
+impl Site {
+    /// A file for wrk's requests.
+    pub(crate) fn requests(
+        &self,
+        name: &str,
+        requests: impl Iterator<Item = Request>,
+    ) -> Fallible<Requests> {
+        Requests::write(self.dir.path().join(name), requests)
+    }
+
+    /// Bookings of one seat, in turn over sessions and events, until each has met each.
+    pub(crate) fn bookings(&self, events: &[i64]) -> Fallible<Requests> {
+        self.requests("bookings", pairs(events).map(|(event, token)| booking(event, token)))
+    }
+}
+
+/// A request for one seat.
+pub(crate) fn booking(event: i64, token: String) -> Request {
+    let path = format!("/events/{event}/book");
+    Request { method: "POST", path, token, body: ONE_SEAT }
+}
+
+/// The body of a request for one seat.
+pub(crate) const ONE_SEAT: &str = r#"{"seats":1}"#;
+
+/// Events and sessions, in turn, until the sequence repeats.
+pub(crate) fn pairs(events: &[i64]) -> impl Iterator<Item = (i64, String)> {
+    let sessions = fill::USERS as usize;
+    let count = events.len() / gcd(events.len(), sessions) * sessions;
+    let tokens: Vec<String> = (0..fill::USERS).map(fill::token).collect();
+    (0..count).map(move |turn| (events[turn % events.len()], tokens[turn % sessions].clone()))
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_go_over_all_sessions_and_events() {
+        assert_eq!(pairs(&[1]).count(), 256);
+        let events: Vec<i64> = (1..=1000).collect();
+        let all: std::collections::BTreeSet<_> = pairs(&events).collect();
+        assert_eq!(all.len(), 32_000, "no pair twice");
+    }
+}

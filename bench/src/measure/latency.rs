@@ -1,0 +1,79 @@
+//! How long a booking takes at half of the maximum load.
+//!
+//! wrk sends the next request when an answer has come. To halve its load each connection pauses in
+//! between, for random times, so that connections don't move in step. How long the pauses have to
+//! be depends on how long answers take, so each run corrects the pause of the next, and those whose
+//! rate was far off don't count.
+
+use serde_json::json;
+
+use super::{Bench, throughput};
+use crate::Fallible;
+use crate::fill::{LONG, now};
+use crate::numbers::{median, real, thousands};
+use crate::report::{Findings, Floor, Row, Unit};
+use crate::wrk::{CONNECTIONS, Run};
+
+/// Runs whose rate missed the mark; with one more, the measurement has failed.
+const MISSES_MAX: usize = 8;
+/// How far from half of the maximum the rate of a run that counts may lie.
+const OFF_MAX: f64 = 0.10;
+
+pub(super) fn run(bench: &Bench) -> Fallible<Findings> {
+    let target = throughput::hot_rate(bench)? / 2.0;
+    let site = bench.site()?;
+    let events = bench.fill(&site, now(), async |filling| filling.events(1, LONG).await)?;
+    let server = bench.start(&site)?;
+    let bookings = site.bookings(&events)?;
+    // A connection's cycle is a pause and an answer.
+    let cycle_ms = |rate: f64| f64::from(CONNECTIONS) / rate * 1e3;
+    let mut pause_ms = cycle_ms(target);
+    let (mut runs, mut misses, mut booked) = (Vec::new(), Vec::new(), 0);
+    while runs.len() < bench.effort.rounds as usize {
+        // Pauses are uniform from nothing on, so the longest is twice the mean.
+        let run = bench.wrk.run_paced(
+            "half of the maximum load",
+            server.address(),
+            &bookings,
+            bench.effort.seconds,
+            pause_ms * 2.0,
+        )?;
+        let rate = run.rate();
+        booked += run.requests;
+        pause_ms = (pause_ms + cycle_ms(target) - cycle_ms(rate)).max(0.5);
+        if (rate / target - 1.0).abs() <= OFF_MAX {
+            runs.push(run);
+            continue;
+        }
+        misses.push(rate);
+        if misses.len() > MISSES_MAX {
+            let target = thousands(target);
+            return Err(format!(
+                "half of the maximum, {target}/s, was never reached: {misses:.0?}"
+            ));
+        }
+    }
+    let count = u32::try_from(runs.len() + misses.len()).unwrap_or(u32::MAX);
+    let ending = bench.stop(&site, server, booked, count)?;
+
+    let rate = median(&runs.iter().map(Run::rate).collect::<Vec<_>>());
+    let millis = |of: fn(&Run) -> u64| {
+        median(&runs.iter().map(|run| real(of(run)) / 1e3).collect::<Vec<_>>())
+    };
+    let (p50, p99) = (millis(|run| run.p50), millis(|run| run.p99));
+    let (p999, max) = (millis(|run| run.p999), millis(|run| run.max));
+    let row = Row {
+        title: "p99 of a booking at half of the maximum load".to_owned(),
+        value: p99,
+        unit: Unit::Milliseconds,
+        floor: Some(Floor::AtMost(10.0)),
+        note: format!(
+            "at {}/s of {}/s; p50 {p50:.1}, p99.9 {p999:.1}, max {max:.0} ms",
+            thousands(rate),
+            thousands(target * 2.0)
+        ),
+        details: json!({ "rate": rate, "maximumRate": target * 2.0, "p50Ms": p50, "p99Ms": p99,
+            "p999Ms": p999, "maxMs": max, "ratesOfRunsThatDoNotCount": misses, "ending": ending }),
+    };
+    Ok(Findings { rows: vec![row], ..Findings::default() })
+}

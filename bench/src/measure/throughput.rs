@@ -1,0 +1,267 @@
+//! Answers in a second, against the yardstick.
+//!
+//! The machine's speed drifts, so the yardstick is measured before, between and after the runs that
+//! are held against it, and medians are compared.
+
+use serde_json::json;
+
+use super::{Bench, ONE_SEAT, Site, booking, pairs};
+use crate::Fallible;
+use crate::fill::{LONG, PLENTY, now, token};
+use crate::http::Metrics;
+use crate::numbers::{length, median, thousands};
+use crate::plot::{Bar, Series};
+use crate::report::{Findings, Floor, Row, Unit};
+use crate::server::Server;
+use crate::wrk::{Expected, Request, Requests, Run};
+
+/// Seconds of load that nobody counts, for caches and connections to get warm.
+const WARM_UP_SECONDS: u32 = 1;
+/// How far the sizes of answers of the service and of the yardstick may lie apart.
+const SIZES_APART_MAX: f64 = 0.1;
+
+/// What is held against which yardstick.
+struct Plan {
+    title: &'static str,
+    unit: Unit,
+    floor: f64,
+    expected: Expected,
+    /// Events to fill the database with.
+    events: u32,
+    /// The capacity of each.
+    capacity: u32,
+    /// Holds to fill it with.
+    held: u32,
+}
+
+const HOT: Plan = Plan {
+    title: "durable bookings, one hot event",
+    unit: Unit::TimesEcho,
+    floor: 0.45,
+    expected: Expected::Success,
+    events: 1,
+    capacity: PLENTY,
+    held: 0,
+};
+
+pub(super) fn hot(bench: &Bench) -> Fallible<Findings> {
+    let (findings, rate) = measure(bench, &HOT)?;
+    bench.hot_rate.set(Some(rate));
+    Ok(findings)
+}
+
+pub(super) fn spread(bench: &Bench) -> Fallible<Findings> {
+    let plan =
+        Plan { title: "durable bookings over 1,000 events", floor: 0.35, events: 1000, ..HOT };
+    Ok(measure(bench, &plan)?.0)
+}
+
+pub(super) fn sold_out(bench: &Bench) -> Fallible<Findings> {
+    let plan = Plan {
+        title: "\"sold out\" answers",
+        floor: 0.70,
+        expected: Expected::Refusal,
+        capacity: 1,
+        held: 1,
+        ..HOT
+    };
+    Ok(measure(bench, &plan)?.0)
+}
+
+pub(super) fn event(bench: &Bench) -> Fallible<Findings> {
+    let plan = Plan {
+        title: "`GET /events/{id}`",
+        unit: Unit::TimesBareGet,
+        floor: 0.50,
+        events: 1000,
+        ..HOT
+    };
+    Ok(measure(bench, &plan)?.0)
+}
+
+/// The yardstick's and the service's requests.
+struct Lists {
+    echo: Requests,
+    service: Requests,
+}
+
+impl Plan {
+    fn reads(&self) -> bool {
+        self.unit == Unit::TimesBareGet
+    }
+
+    fn lists(&self, site: &Site, events: &[i64]) -> Fallible<Lists> {
+        let get = |path: String, token| Request { method: "GET", path, token, body: "" };
+        if self.reads() {
+            let echo = pairs(events).map(|(_, token)| get("/echo".to_owned(), token));
+            let service =
+                pairs(events).map(|(event, token)| get(format!("/events/{event}"), token));
+            return Ok(Lists {
+                echo: site.requests("echo", echo)?,
+                service: site.requests("events", service)?,
+            });
+        }
+        let echo = pairs(events).map(|(event, token)| {
+            let path = format!("/echo/{event}");
+            Request { path, ..booking(event, token) }
+        });
+        Ok(Lists { echo: site.requests("echo", echo)?, service: site.bookings(events)? })
+    }
+
+    /// Asks both once, and sees that the yardstick answers with as many bytes. Returns how many
+    /// bookings this made.
+    fn compare_sizes(&self, bench: &Bench, server: &Server, event: i64) -> Fallible<u64> {
+        let (service, echo) = (server.client(), bench.echo.client());
+        let (answer, yardstick) = if self.reads() {
+            (service.get(&format!("/events/{event}"))?, echo.get("/echo")?)
+        } else {
+            (
+                service.post(&format!("/events/{event}/book"), &token(0), ONE_SEAT)?,
+                echo.post(&format!("/echo/{event}"), &token(0), ONE_SEAT)?,
+            )
+        };
+        let wanted = match self.expected {
+            Expected::Refusal => 409,
+            Expected::Success if self.reads() => 200,
+            Expected::Success => 201,
+        };
+        if answer.status != wanted {
+            return Err(format!("the answer was {} {}", answer.status, answer.body));
+        }
+        let bytes = length(answer.head_bytes + answer.body.len());
+        let apart = bytes / length(yardstick.head_bytes + yardstick.body.len()) - 1.0;
+        // A refusal is held against the same yardstick as a booking, whatever its own size.
+        if self.expected == Expected::Success && apart.abs() > SIZES_APART_MAX {
+            let apart = apart * 100.0;
+            return Err(format!("an answer's size is {apart:+.0} % off the yardstick's"));
+        }
+        Ok(u64::from(wanted == 201))
+    }
+}
+
+/// What the runs of one plan came to.
+#[derive(Default)]
+struct Rounds {
+    echo_rates: Vec<f64>,
+    runs: Vec<Run>,
+    /// What the service counted during the runs.
+    counted: Metrics,
+    seconds: f64,
+}
+
+fn measure(bench: &Bench, plan: &Plan) -> Fallible<(Findings, f64)> {
+    let site = bench.site()?;
+    let events = bench.fill(&site, now(), async |filling| {
+        let mut events = Vec::new();
+        for _ in 0..plan.events {
+            events.push(filling.event(plan.capacity, LONG).await?);
+        }
+        for _ in 0..plan.held {
+            filling.hold(events[0]).await?;
+        }
+        Ok(events)
+    })?;
+    let server = bench.start(&site)?;
+    let mut booked = plan.compare_sizes(bench, &server, events[0])?;
+    let lists = plan.lists(&site, &events)?;
+
+    let echo = bench.echo.address;
+    bench.wrk.run("warming up", echo, &lists.echo, WARM_UP_SECONDS, Expected::Success)?;
+    let warm_up = bench.wrk.run(
+        "warming up",
+        server.address(),
+        &lists.service,
+        WARM_UP_SECONDS,
+        plan.expected,
+    )?;
+    let rounds = rounds(bench, plan, &server, &lists)?;
+    let memory = server.memory()?;
+    if plan.expected == Expected::Success && !plan.reads() {
+        booked += warm_up.requests + rounds.runs.iter().map(|run| run.requests).sum::<u64>();
+    }
+    let ending =
+        bench.stop(&site, server, booked + u64::from(plan.held), bench.effort.rounds + 1)?;
+
+    let rates: Vec<f64> = rounds.runs.iter().map(Run::rate).collect();
+    let (rate, echo_rate) = (median(&rates), median(&rounds.echo_rates));
+    let (per_batch, commits) = (rounds.counted.commands_per_batch(), rounds.counted.batches);
+    let commits = commits / rounds.seconds;
+    let (rate_words, echo_words) = (thousands(rate), thousands(echo_rate));
+    let batches = match thousands(commits) {
+        _ if plan.reads() => String::new(),
+        commits => format!("{commits} batches/s of {per_batch:.0}; "),
+    };
+    let recount = if booked == 0 { String::new() } else { format!("; {}", ending.words(booked)) };
+    let note = format!(
+        "{rate_words}/s of {echo_words}/s; {batches}{:.0} MiB{recount}",
+        memory.resident_mib,
+    );
+    let all = if plan.reads() { &bench.bare_get_rates } else { &bench.echo_rates };
+    all.borrow_mut().extend(&rounds.echo_rates);
+    let row = Row {
+        title: plan.title.to_owned(),
+        value: rate / echo_rate,
+        unit: plan.unit,
+        floor: Some(Floor::AtLeast(plan.floor)),
+        note,
+        details: json!({
+            "rates": rates,
+            "yardstickRates": rounds.echo_rates,
+            "p99Micros": rounds.runs.iter().map(|run| run.p99).collect::<Vec<_>>(),
+            "batchesPerSecond": commits,
+            "commandsPerBatch": per_batch,
+            "memory": memory,
+            "ending": ending,
+        }),
+    };
+    let bar = Bar {
+        title: plan.title.to_owned(),
+        rate,
+        yardstick: echo_rate,
+        floor: plan.floor * echo_rate,
+    };
+    let series = Series { bars: vec![bar], ..Series::default() };
+    Ok((Findings { rows: vec![row], series }, rate))
+}
+
+fn rounds(bench: &Bench, plan: &Plan, server: &Server, lists: &Lists) -> Fallible<Rounds> {
+    let seconds = bench.effort.seconds;
+    let client = server.client();
+    let echo = || {
+        let address = bench.echo.address;
+        bench.wrk.run("the yardstick", address, &lists.echo, seconds, Expected::Success)
+    };
+    let mut rounds = Rounds::default();
+    rounds.echo_rates.push(echo()?.rate());
+    for _ in 0..bench.effort.rounds {
+        let before = client.metrics()?;
+        let run =
+            bench.wrk.run(plan.title, server.address(), &lists.service, seconds, plan.expected)?;
+        let counted = client.metrics()?.since(before);
+        rounds.counted.batches += counted.batches;
+        rounds.counted.commands += counted.commands;
+        rounds.seconds += run.seconds();
+        rounds.runs.push(run);
+        rounds.echo_rates.push(echo()?.rate());
+    }
+    Ok(rounds)
+}
+
+/// The maximum rate of bookings on one event, measured now if it wasn't before.
+pub(super) fn hot_rate(bench: &Bench) -> Fallible<f64> {
+    if let Some(rate) = bench.hot_rate.get() {
+        return Ok(rate);
+    }
+    let site = bench.site()?;
+    let events = bench.fill(&site, now(), async |filling| filling.events(1, LONG).await)?;
+    let server = bench.start(&site)?;
+    let bookings = site.bookings(&events)?;
+    let load = |what, seconds| {
+        bench.wrk.run(what, server.address(), &bookings, seconds, Expected::Success)
+    };
+    let warm_up = load("warming up", WARM_UP_SECONDS)?;
+    let run = load("the maximum load", bench.effort.seconds)?;
+    bench.stop(&site, server, warm_up.requests + run.requests, 2)?;
+    bench.hot_rate.set(Some(run.rate()));
+    Ok(run.rate())
+}
