@@ -227,17 +227,28 @@ pub(super) fn one(conn: &Connection, id: EventId) -> rusqlite::Result<Option<Eve
 }
 
 pub(super) fn page(conn: &Connection, page: &EventsPage) -> rusqlite::Result<Vec<Event>> {
-    // The anchor's place is looked up, so that a page can follow an event that has moved.
-    let sql = format!(
-        "SELECT {EVENT_COLUMNS} FROM {EVENT_TABLES}
-         WHERE (e.place, e.id) > (
-             coalesce((SELECT place FROM events WHERE id = ?1), -9223372036854775808), ?1)
-           AND (?2 IS NULL OR e.name LIKE ?2 ESCAPE '\\')
-         ORDER BY e.place, e.id LIMIT ?3"
-    );
-    let after = page.after.map_or(i64::MIN, EventId::get);
     let pattern = page.name_contains.as_deref().map(like_pattern);
-    conn.prepare_cached(&sql)?.query_map((after, pattern, page.limit), event)?.collect()
+    let Some(after) = page.after else {
+        let sql = format!(
+            "SELECT {EVENT_COLUMNS} FROM {EVENT_TABLES}
+             WHERE ?1 IS NULL OR e.name LIKE ?1 ESCAPE '\\' ORDER BY e.place, e.id LIMIT ?2"
+        );
+        return conn.prepare_cached(&sql)?.query_map((pattern, page.limit), event)?.collect();
+    };
+    // The anchor's place is looked up, so that a page can follow an event that has moved. What
+    // shares its place and what comes behind are asked for apart: each part is then one seek, where
+    // a comparison of pairs would read all events of a place, such as all undated ones.
+    let sql = format!(
+        "SELECT {EVENT_COLUMNS}, e.place FROM {EVENT_TABLES}
+         WHERE e.place = (SELECT place FROM events WHERE id = ?1) AND e.id > ?1
+           AND (?2 IS NULL OR e.name LIKE ?2 ESCAPE '\\')
+         UNION ALL
+         SELECT {EVENT_COLUMNS}, e.place FROM {EVENT_TABLES}
+         WHERE e.place > (SELECT place FROM events WHERE id = ?1)
+           AND (?2 IS NULL OR e.name LIKE ?2 ESCAPE '\\')
+         ORDER BY 13, 1 LIMIT ?3"
+    );
+    conn.prepare_cached(&sql)?.query_map((after.get(), pattern, page.limit), event)?.collect()
 }
 
 /// A pattern for LIKE that finds this text as it stands.

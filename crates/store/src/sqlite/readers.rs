@@ -4,6 +4,9 @@
 //! costs more than reading a row. The transaction begins after the last of its queries was asked,
 //! so each sees everything that was durable when it was asked.
 //!
+//! Lists that anybody can ask for have a reader of their own, so that however long they take, no
+//! session, no booking's route and no deadline waits behind them.
+//!
 //! A query that finds every queue full is refused at once; nobody waits behind an unbounded line.
 
 use std::collections::HashMap;
@@ -21,8 +24,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::{SqliteStore, answers, bookings, events, identity};
 use crate::{BookingRoute, DueHolds, EventsPage, OldestKept, Queries, SessionUser, StoreError};
 
-/// Reading connections. They share the machine with everything else, so two do for most of them.
-const READERS: usize = 2;
+/// Readers for single rows. They share the machine with everything else, so two do.
+const ROW_READERS: usize = 2;
+/// Readers for lists.
+const LIST_READERS: usize = 1;
 /// Queries that may wait for one reader.
 const WAITING_MAX: usize = 4096;
 /// Queries answered in one transaction.
@@ -37,22 +42,40 @@ enum Query {
 }
 
 pub(super) struct Readers {
-    queues: Vec<mpsc::Sender<Query>>,
-    next: AtomicUsize,
+    rows: Pool,
+    lists: Pool,
 }
 
 impl Readers {
     pub(super) fn start(
         connect: impl Fn() -> rusqlite::Result<Connection>,
     ) -> rusqlite::Result<Self> {
-        let mut queues = Vec::with_capacity(READERS);
-        for number in 0..READERS {
+        Ok(Self {
+            rows: Pool::start("row-reader", ROW_READERS, &connect)?,
+            lists: Pool::start("list-reader", LIST_READERS, &connect)?,
+        })
+    }
+}
+
+struct Pool {
+    queues: Vec<mpsc::Sender<Query>>,
+    next: AtomicUsize,
+}
+
+impl Pool {
+    fn start(
+        name: &str,
+        count: usize,
+        connect: &impl Fn() -> rusqlite::Result<Connection>,
+    ) -> rusqlite::Result<Self> {
+        let mut queues = Vec::with_capacity(count);
+        for number in 0..count {
             let conn = connect()?;
             // A reader that could write would be a second writer.
             conn.pragma_update(None, "query_only", true)?;
             let (queue, mut waiting) = mpsc::channel::<Query>(WAITING_MAX);
             thread::Builder::new()
-                .name(format!("reader-{number}"))
+                .name(format!("{name}-{number}"))
                 .spawn(move || {
                     let mut together = Vec::with_capacity(TOGETHER_MAX);
                     while waiting.blocking_recv_many(&mut together, TOGETHER_MAX) > 0 {
@@ -116,6 +139,8 @@ fn answer_together(conn: &Connection, queries: &mut Vec<Query>) {
     }
     if one_transaction && let Err(error) = conn.execute_batch("COMMIT") {
         tracing::warn!(%error, "could not end a read transaction");
+        // Left open, it would show this moment for ever.
+        let _ = conn.execute_batch("ROLLBACK");
     }
 }
 
@@ -123,11 +148,11 @@ fn answer_together(conn: &Connection, queries: &mut Vec<Query>) {
 impl Queries for SqliteStore {
     async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.readers.ask(Query::Event(id, answer), answered).await
+        self.readers.rows.ask(Query::Event(id, answer), answered).await
     }
 
     async fn events(&self, page: EventsPage) -> Result<Vec<Event>, StoreError> {
-        self.readers.run(move |conn| events::page(conn, &page)).await
+        self.readers.lists.run(move |conn| events::page(conn, &page)).await
     }
 
     async fn journal(
@@ -136,7 +161,10 @@ impl Queries for SqliteStore {
         after_version: i64,
         limit: u32,
     ) -> Result<Vec<JournalEntry>, StoreError> {
-        self.readers.run(move |conn| events::journal_of(conn, event_id, after_version, limit)).await
+        self.readers
+            .lists
+            .run(move |conn| events::journal_of(conn, event_id, after_version, limit))
+            .await
     }
 
     async fn slots(
@@ -145,11 +173,11 @@ impl Queries for SqliteStore {
         before: Option<BookingId>,
         limit: u32,
     ) -> Result<Vec<Slot>, StoreError> {
-        self.readers.run(move |conn| events::slots_of(conn, event_id, before, limit)).await
+        self.readers.lists.run(move |conn| events::slots_of(conn, event_id, before, limit)).await
     }
 
     async fn bookings(&self, ids: Vec<BookingId>) -> Result<Vec<Booking>, StoreError> {
-        self.readers.run(move |conn| bookings::by_ids(conn, &ids)).await
+        self.readers.lists.run(move |conn| bookings::by_ids(conn, &ids)).await
     }
 
     async fn live_bookings_of_user(
@@ -160,32 +188,34 @@ impl Queries for SqliteStore {
         limit: u32,
     ) -> Result<Vec<Booking>, StoreError> {
         self.readers
+            .lists
             .run(move |conn| bookings::live_of_user(conn, user_id, event_id, before, limit))
             .await
     }
 
     async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
-        self.readers.run(move |conn| bookings::route(conn, id)).await
+        self.readers.rows.run(move |conn| bookings::route(conn, id)).await
     }
 
     async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError> {
-        self.readers.run(move |conn| bookings::due(conn, clock, limit)).await
+        self.readers.rows.run(move |conn| bookings::due(conn, clock, limit)).await
     }
 
     async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError> {
-        self.readers.run(move |conn| identity::session(conn, &digest)).await
+        self.readers.rows.run(move |conn| identity::session(conn, &digest)).await
     }
 
     async fn user_by_login(&self, login: String) -> Result<Option<User>, StoreError> {
-        self.readers.run(move |conn| identity::user_by_login(conn, &login)).await
+        self.readers.rows.run(move |conn| identity::user_by_login(conn, &login)).await
     }
 
     async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError> {
-        self.readers.run(move |conn| identity::users(conn, after, limit)).await
+        self.readers.lists.run(move |conn| identity::users(conn, after, limit)).await
     }
 
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError> {
         self.readers
+            .rows
             .run(|conn| {
                 Ok(OldestKept {
                     session_end: identity::first_session_end(conn)?,
@@ -196,6 +226,6 @@ impl Queries for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.readers.run(|conn| bookings::last_id(conn).map(drop)).await
+        self.readers.rows.run(|conn| bookings::last_id(conn).map(drop)).await
     }
 }
