@@ -34,7 +34,8 @@ pub(crate) async fn engine(store: Arc<dyn Store>, settings: Settings) -> Result<
 
 /// An engine for a command that changes something and ends.
 pub(crate) async fn tool_engine(flags: DatabaseFlags) -> Result<Engine, String> {
-    engine(store(&flags.resolve()?, Access::Tool)?, Settings::default()).await
+    let settings = Settings { background: false, ..Settings::default() };
+    engine(store(&flags.resolve()?, Access::Tool)?, settings).await
 }
 
 /// The outcome of a command without a key, in words if it is none.

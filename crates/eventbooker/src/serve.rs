@@ -1,5 +1,6 @@
 //! `eventbooker serve`: wires everything together, and takes it apart again in the right order.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use eventbooker_core::UserId;
@@ -66,7 +67,12 @@ pub(crate) async fn run(flags: ServeFlags) -> Result<(), String> {
 
 fn log_to_stderr(settings: &ServeSettings) -> Result<(), String> {
     let filter = EnvFilter::try_new(&settings.log).map_err(|error| format!("log: {error}"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for people; a journal or a file would keep their escape codes.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr);
     if settings.log_json {
         lines.json().init();
     } else {

@@ -317,7 +317,18 @@ fn layered(
         .merge(Env::prefixed(ENV_PREFIX).only(KEYS))
         .merge(flags)
         .extract()
-        .map_err(|error| error.into_iter().map(|e| e.to_string()).collect::<Vec<_>>().join("\n  "))
+        .map_err(|error| error.into_iter().map(|e| words(&e)).collect::<Vec<_>>().join("\n  "))
+}
+
+/// What is wrong with a value, and where it stands.
+fn words(error: &figment::Error) -> String {
+    let from_environment =
+        error.metadata.as_ref().is_some_and(|from| from.name.contains(ENV_PREFIX));
+    if from_environment {
+        // The library would name the prefix and the rest of the variable in two places.
+        return format!("{ENV_PREFIX}{}: {}", error.path.join("_").to_uppercase(), error.kind);
+    }
+    error.to_string()
 }
 
 fn within(

@@ -1,11 +1,11 @@
 //! Bookings: book, confirm, cancel, list.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use eventbooker_core::bookings::{Booking, State as BookingState};
 use eventbooker_core::{BookingId, EventId};
-use eventbooker_engine::{BookingAt, Decided};
+use eventbooker_engine::{BookingAt, BookingsPage, Decided};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,10 +13,10 @@ use utoipa_axum::routes;
 
 use crate::answers::{SignedInChange, SignedInRequest};
 use crate::events::{add_link, no_such_event};
-use crate::idempotency::{Shown, View, respond};
+use crate::idempotency::{KeyHeader, Shown, View, respond};
 use crate::problem::Problem;
 use crate::refusals::{FIRST_SEED, problem_of};
-use crate::request::{CurrentUser, Input, Query, path_number};
+use crate::request::{CurrentUser, Input, PathId, Query};
 use crate::shapes::{Rfc3339, next_page};
 use crate::state::Web;
 
@@ -130,6 +130,7 @@ impl View for Moved {
 /// Seats to book.
 #[derive(ToSchema)]
 #[schema(as = NewBooking)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "only its description is used; the body is read field by field")]
 struct NewBookingShape {
     /// How many seats.
@@ -144,7 +145,7 @@ struct NewBookingShape {
     post, path = "/events/{id}/book", tag = "bookings", request_body = NewBookingShape,
     params(
         ("id" = i64, Path, description = "The event's number"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same answer again, the effect once"),
+        KeyHeader,
     ),
     responses((status = 201, description = "The booking, pending", body = BookingShape), SignedInChange),
     security(("session" = [])),
@@ -152,10 +153,10 @@ struct NewBookingShape {
 async fn book(
     State(web): State<Web>,
     user: CurrentUser,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     input: Input,
 ) -> Result<Response, Problem> {
-    let event_id = EventId::new(path_number(&id)?);
+    let event_id = EventId::new(id);
     let mut fields = input.fields()?;
     let seats = fields.integer("seats");
     fields.finish()?;
@@ -167,11 +168,12 @@ async fn book(
 /// Which booking to confirm.
 #[derive(ToSchema)]
 #[schema(as = Confirmation)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "only its description is used; the body is read field by field")]
 struct ConfirmationShape {
     /// The booking's number.
-    #[schema(rename = "bookingId")]
-    booking_id: i64,
+    #[schema(rename = "bookingId", nullable = false)]
+    booking_id: Option<i64>,
 }
 
 /// Confirm a booking
@@ -182,7 +184,7 @@ struct ConfirmationShape {
     post, path = "/events/{id}/confirm", tag = "bookings", request_body = Option<ConfirmationShape>,
     params(
         ("id" = i64, Path, description = "The event's number; the booking's with an empty body"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same answer again, the effect once"),
+        KeyHeader,
     ),
     responses((status = 200, description = "The booking, confirmed", body = BookingShape), SignedInChange),
     security(("session" = [])),
@@ -190,10 +192,9 @@ struct ConfirmationShape {
 async fn confirm(
     State(web): State<Web>,
     user: CurrentUser,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     input: Input,
 ) -> Result<Response, Problem> {
-    let id = path_number(&id)?;
     let (event_id, booking_id) = match input.optional_fields()? {
         Some(mut fields) => {
             let booking_id = fields.integer("bookingId");
@@ -212,7 +213,7 @@ async fn confirm(
     post, path = "/bookings/{id}/cancel", tag = "bookings",
     params(
         ("id" = i64, Path, description = "The booking's number"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same answer again, the effect once"),
+        KeyHeader,
     ),
     responses((status = 200, description = "The booking, cancelled", body = BookingShape), SignedInChange),
     security(("session" = [])),
@@ -220,10 +221,10 @@ async fn confirm(
 async fn cancel(
     State(web): State<Web>,
     user: CurrentUser,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     input: Input,
 ) -> Result<Response, Problem> {
-    let booking_id = BookingId::new(path_number(&id)?);
+    let booking_id = BookingId::new(id);
     if let Some(fields) = input.optional_fields()? {
         fields.finish()?;
     }
@@ -276,10 +277,10 @@ async fn list_own(
 async fn list_of_event(
     State(web): State<Web>,
     user: CurrentUser,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let event_id = EventId::new(path_number(&id)?);
+    let event_id = EventId::new(id);
     let (limit, before) = page_of(&uri)?;
     web.engine().store().event(event_id).await?.ok_or_else(no_such_event)?;
     let bookings = web.engine().bookings_of_event(user.actor(), event_id, before, limit).await?;
@@ -293,15 +294,11 @@ fn page_of(uri: &Uri) -> Result<(u32, Option<BookingId>), Problem> {
     Ok(page)
 }
 
-/// A page of bookings. A full page may be followed by another one; holds that ended while it was
-/// read are left out, so a page may also be shorter and still not be the last.
-fn page(path: &str, limit: u32, bookings: &[BookingAt]) -> Response {
-    let shapes: Vec<BookingShape> = bookings.iter().map(BookingShape::of).collect();
+fn page(path: &str, limit: u32, page: &BookingsPage) -> Response {
+    let shapes: Vec<BookingShape> = page.bookings.iter().map(BookingShape::of).collect();
     let mut response = Shown::ok(&shapes).into_response();
-    if let Some(last) = bookings.last()
-        && bookings.len() >= limit as usize
-    {
-        add_link(&mut response, &next_page(path, limit, last.booking.id.get(), None));
+    if let Some(next) = page.next {
+        add_link(&mut response, &next_page(path, limit, next.get(), None));
     }
     response
 }

@@ -1,6 +1,6 @@
 //! Events: create, list, show.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use eventbooker_core::events::{Draft, Event};
@@ -13,10 +13,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answers::{AnyRequest, SignedInChange};
-use crate::idempotency::{Shown, View, respond};
+use crate::idempotency::{KeyHeader, Shown, View, respond};
 use crate::problem::{Problem, ProblemKind};
 use crate::refusals::{FIRST_SEED, problem_of};
-use crate::request::{CurrentUser, Input, Query, path_number};
+use crate::request::{CurrentUser, Input, PathId, Query};
 use crate::shapes::{Rfc3339, next_page};
 use crate::state::Web;
 
@@ -77,10 +77,11 @@ impl<'a> EventShape<'a> {
 /// A new event.
 #[derive(ToSchema)]
 #[schema(as = NewEvent)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "only its description is used; the body is read field by field")]
 struct NewEventShape {
     /// What it is called.
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\u0000]*$")]
     name: String,
     /// When it takes place; must lie in the future.
     #[schema(value_type = String, format = DateTime)]
@@ -92,10 +93,10 @@ struct NewEventShape {
     #[schema(rename = "paymentTTL", minimum = 1, maximum = 43200)]
     payment_ttl: i64,
     /// What a seat costs, in minor units; nothing by default.
-    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64, nullable = false)]
     price: Option<i64>,
     /// What it is about; nothing by default.
-    #[schema(max_length = 10000)]
+    #[schema(max_length = 10000, nullable = false, pattern = "^[^\\u0000]*$")]
     description: Option<String>,
 }
 
@@ -116,7 +117,7 @@ impl View for Created {
 /// Create an event
 #[utoipa::path(
     post, path = "/events", tag = "events", request_body = NewEventShape,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same answer again, the effect once")),
+    params(KeyHeader),
     responses(
         (status = 201, description = "The event", body = EventShape<'_>, headers(("Location", description = "The event's path"))),
         SignedInChange,
@@ -193,8 +194,8 @@ pub(crate) fn add_link(response: &mut Response, link: &str) {
     params(("id" = i64, Path, description = "The event's number")),
     responses((status = 200, description = "The event", body = EventShape<'_>), AnyRequest),
 )]
-async fn show(State(web): State<Web>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let id = EventId::new(path_number(&id)?);
+async fn show(State(web): State<Web>, PathId(id): PathId) -> Result<Response, Problem> {
+    let id = EventId::new(id);
     let event = web.engine().store().event(id).await?.ok_or_else(no_such_event)?;
     Ok(Shown::ok(&EventShape::of(&event)).into_response())
 }

@@ -57,9 +57,9 @@ impl Fields {
         }
     }
 
-    /// As [`Fields::parse`], but `None` for a body that is empty, blank or `{}`.
+    /// As [`Fields::parse`], but `None` for a body that is empty, blank, `null` or `{}`.
     pub fn parse_optional(body: &[u8]) -> Result<Option<Self>, Problem> {
-        if body.iter().all(u8::is_ascii_whitespace) {
+        if matches!(body.trim_ascii(), b"" | b"null") {
             return Ok(None);
         }
         let fields = Self::parse(body)?;

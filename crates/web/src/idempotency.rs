@@ -19,6 +19,7 @@ use eventbooker_engine::{Answer, Decided, Key};
 use eventbooker_store::AnswerKey;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::IntoParams;
 
 use crate::problem::{FieldError, Problem, ProblemKind};
 
@@ -28,6 +29,22 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const KEY_CHARS_MAX: usize = 255;
 /// Whose keys they are while nobody is signed in.
 const NOBODY: UserId = UserId::new(0);
+
+/// The header, for the API description.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "only its description is used")]
+pub(crate) struct KeyHeader {
+    /// The same answer again, the effect once.
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$",
+        nullable = false
+    )]
+    key: Option<String>,
+}
 
 /// A key as it came with a request.
 pub(crate) struct RawKey {

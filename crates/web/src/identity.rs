@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use crate::answers::{Change, SignedInRequest};
 use crate::cross_site::is_same_origin;
-use crate::idempotency::{RawKey, Shown, View, respond};
+use crate::idempotency::{KeyHeader, RawKey, Shown, View, respond};
 use crate::limits::{Limiter, address_key};
 use crate::problem::{Problem, ProblemKind};
 use crate::refusals::{FIRST_SEED, problem_of};
@@ -30,21 +30,22 @@ pub(crate) fn routes() -> OpenApiRouter<Web> {
 /// A new user.
 #[derive(ToSchema)]
 #[schema(as = NewUser)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "only its description is used; the body is read field by field")]
 struct NewUserShape {
     /// The name to sign in with; case matters.
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(min_length = 1, max_length = 64, pattern = "^[^\\u0000]*$")]
     login: String,
-    #[schema(min_length = 8, max_length = 1024)]
+    #[schema(min_length = 8, max_length = 1024, pattern = "^[^\\u0000]*$")]
     password: String,
     /// May be empty.
-    #[schema(max_length = 254)]
+    #[schema(max_length = 254, pattern = "^[^\\u0000]*$")]
     email: String,
     /// May be empty.
-    #[schema(max_length = 100)]
+    #[schema(max_length = 100, pattern = "^[^\\u0000]*$")]
     first_name: String,
     /// May be empty.
-    #[schema(max_length = 100)]
+    #[schema(max_length = 100, pattern = "^[^\\u0000]*$")]
     last_name: String,
 }
 
@@ -71,7 +72,7 @@ impl View for Registered {
 /// Register
 #[utoipa::path(
     post, path = "/register", tag = "identity", request_body = NewUserShape,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same answer again, the effect once")),
+    params(KeyHeader),
     responses((status = 200, description = "The user's number", body = RegisteredShape), Change),
 )]
 async fn register(
@@ -121,9 +122,12 @@ fn limit(
 /// A login and its password.
 #[derive(ToSchema)]
 #[schema(as = Credentials)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "only its description is used; the body is read field by field")]
 struct CredentialsShape {
+    #[schema(pattern = "^[^\\u0000]*$")]
     login: String,
+    #[schema(pattern = "^[^\\u0000]*$")]
     password: String,
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use crate::answers::AnyRequest;
 use crate::events::{EventShape, no_such_event};
 use crate::idempotency::json;
 use crate::problem::Problem;
-use crate::request::path_number;
+use crate::request::PathId;
 use crate::shapes::Rfc3339;
 use crate::state::Web;
 
@@ -105,10 +105,10 @@ struct UpdateShape<'a> {
 )]
 async fn live(
     State(web): State<Web>,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let id = EventId::new(path_number(&id)?);
+    let id = EventId::new(id);
     // Whatever isn't one of our versions was never seen here; such a client starts afresh.
     let last_seen = headers
         .get("last-event-id")

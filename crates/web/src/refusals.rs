@@ -152,9 +152,9 @@ impl From<StoreError> for Problem {
         let away = |detail| Self::new(ProblemKind::StoreUnavailable, detail);
         match error {
             StoreError::Overloaded => overloaded(),
-            StoreError::Full(_) => {
-                away("the disk is full; nothing was changed, and reading still works")
-            }
+            StoreError::Full(_) => away(
+                "the disk is full or takes no writes; nothing was changed, and reading still works",
+            ),
             StoreError::Conflict(_) | StoreError::Contention(_) => {
                 away("the database is busy; nothing was changed, try again")
             }

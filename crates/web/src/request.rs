@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts};
+use axum::extract::{FromRequest, FromRequestParts, Path};
 use axum::http::header::{CONTENT_TYPE, COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request};
@@ -184,12 +184,20 @@ fn is_json_kind(headers: &HeaderMap) -> bool {
         || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
-/// A number in the path.
-pub(crate) fn path_number(text: &str) -> Result<i64, Problem> {
-    text.parse().map_err(|_| {
-        let detail = "in the path must be a whole number of at most 64 bits";
-        Problem::of_fields(ProblemKind::InvalidValue, vec![FieldError::new("id", detail)])
-    })
+/// The number in the path.
+pub(crate) struct PathId(pub(crate) i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        // A path that isn't UTF-8 has no number either.
+        let text = Path::<String>::from_request_parts(parts, state).await.ok();
+        text.and_then(|Path(text)| text.parse().ok()).map(Self).ok_or_else(|| {
+            let detail = "in the path must be a whole number of at most 64 bits";
+            Problem::of_fields(ProblemKind::InvalidValue, vec![FieldError::new("id", detail)])
+        })
+    }
 }
 
 /// The query's parameters; unknown ones are nobody's business.

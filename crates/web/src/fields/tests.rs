@@ -175,7 +175,7 @@ fn long_values_are_cut_in_the_answer() {
 
 #[test]
 fn an_optional_body_may_be_missing_but_not_broken() {
-    for body in [&b""[..], b"\n", b"{}", b" { } "] {
+    for body in [&b""[..], b"\n", b"null", b" null\n", b"{}", b" { } "] {
         assert!(Fields::parse_optional(body).expect("fine").is_none());
     }
     assert!(Fields::parse_optional(b"{\"bookingId\":1}").expect("fine").is_some());

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use axum::Router;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use axum::response::{Html, IntoResponse, Response};
@@ -31,10 +32,13 @@ const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/problems", get(async || dressed(index()))).route(
         "/problems/{slug}",
-        get(async |Path(slug): Path<String>| match page(&slug) {
-            Some(page) => dressed(page),
-            None => Problem::new(ProblemKind::NotFound, "there is no such kind of problem")
-                .into_response(),
+        // A path that isn't UTF-8 names no kind; axum's own refusal would be no problem.
+        get(async |slug: Result<Path<String>, PathRejection>| {
+            match slug.ok().and_then(|Path(slug)| page(&slug)) {
+                Some(page) => dressed(page),
+                None => Problem::new(ProblemKind::NotFound, "there is no such kind of problem")
+                    .into_response(),
+            }
         }),
     )
 }

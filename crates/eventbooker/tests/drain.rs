@@ -1,0 +1,151 @@
+//! SIGTERM under load: no answer is lost, none is cut in half, and nobody who idles delays it.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that can't go on has failed")]
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use eventbooker_testkit::clock::PATIENCE;
+use eventbooker_testkit::server::{Installation, UNLIMITED};
+
+const SENDERS: usize = 8;
+const ANSWERS_BEFORE: usize = 200;
+
+/// How a request on a connection ended.
+#[derive(Debug)]
+enum End {
+    Answered {
+        status: u16,
+        body: String,
+        last: bool,
+    },
+    /// Closed without a byte: the service had not taken the request.
+    Closed,
+}
+
+/// One request, told byte by byte: a client library would hide where an answer broke off.
+fn exchange(stream: &mut TcpStream, request: &str) -> End {
+    if stream.write_all(request.as_bytes()).is_err() {
+        return End::Closed;
+    }
+    let mut received = Vec::new();
+    let mut byte = [0];
+    while !received.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => received.push(byte[0]),
+            ended => {
+                let text = String::from_utf8_lossy(&received);
+                assert!(received.is_empty(), "a head broke off ({ended:?}): {text}");
+                return End::Closed;
+            }
+        }
+    }
+    let head = String::from_utf8(received).expect("ASCII").to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.expect("a length").parse().unwrap()];
+    stream.read_exact(&mut body).unwrap_or_else(|error| panic!("a body broke off: {error}"));
+    End::Answered {
+        status: head[9..12].parse().expect("a status"),
+        body: String::from_utf8(body).expect("text"),
+        last: head.contains("connection: close"),
+    }
+}
+
+/// Books until nobody listens any more. Returns the numbers of the bookings that were answered.
+fn book_until_the_end(address: &str, request: &str, answers: &AtomicUsize) -> Vec<i64> {
+    let mut booked = Vec::new();
+    // A refused connection is how a client learns that the service has gone.
+    while let Ok(mut stream) = TcpStream::connect(address) {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        loop {
+            match exchange(&mut stream, request) {
+                End::Answered { status: 201, body, last } => {
+                    let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+                    booked.push(body["id"].as_i64().unwrap());
+                    answers.fetch_add(1, Ordering::Relaxed);
+                    if last {
+                        break;
+                    }
+                }
+                End::Answered { status: 503, body, .. } => {
+                    assert!(body.contains("/problems/draining"), "{body}");
+                    break;
+                }
+                End::Answered { status, body, .. } => panic!("{status} {body}"),
+                End::Closed => break,
+            }
+        }
+    }
+    booked
+}
+
+#[test]
+fn stopping_under_load_loses_no_answer() {
+    let installation = Installation::with_users(env!("CARGO_BIN_EXE_eventbooker"));
+    let server = installation.serve(&UNLIMITED);
+    let event = server.client_of("admin").create_event(1_000_000, 0, 30);
+    let alice = server.client_of("alice");
+    let address = server.base().strip_prefix("http://").unwrap().to_owned();
+    let request = format!(
+        "POST /events/{event}/book HTTP/1.1\r\nhost: {address}\r\ncookie: session_id={}\r\n\
+         content-length: 11\r\n\r\n{{\"seats\":1}}",
+        alice.session().unwrap()
+    );
+
+    // Connections that idle: one that never said anything, and some that were used.
+    let silent = TcpStream::connect(&address).unwrap();
+    let idle: Vec<_> = (0..5).map(|_| alice.clone()).collect();
+    for client in &idle {
+        assert_eq!(client.get("/health").status, 200);
+    }
+    let mut live = alice.live(event, None);
+    assert_eq!(live.next_message().expect("the event as it stands").data["id"], event);
+
+    let answers = AtomicUsize::new(0);
+    let (booked, log) = thread::scope(|scope| {
+        let send = || scope.spawn(|| book_until_the_end(&address, &request, &answers));
+        let senders: Vec<_> = (0..SENDERS).map(|_| send()).collect();
+        let watcher = scope.spawn(move || {
+            let mut last = 0;
+            while let Some(message) = live.next_message() {
+                last = message.id;
+            }
+            last
+        });
+        while answers.load(Ordering::Relaxed) < ANSWERS_BEFORE {
+            assert!(!senders.iter().all(thread::ScopedJoinHandle::is_finished), "all have failed");
+            thread::sleep(Duration::from_millis(1));
+        }
+        server.begin_stop();
+        let log = server.stopped();
+        assert!(watcher.join().unwrap() > 1, "the stream told something before it ended");
+        let booked: Vec<i64> =
+            senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
+        (booked, log)
+    });
+    drop((silent, idle));
+
+    assert!(log.contains("SIGTERM"), "{log}");
+    assert!(!log.contains("cut off"), "it had to wait until its patience ended: {log}");
+    let answered: BTreeSet<i64> = booked.iter().copied().collect();
+    assert_eq!(answered.len(), booked.len(), "a number was given out twice");
+    let kept = installation.database().numbers("SELECT id FROM bookings", []);
+    assert_eq!(kept.into_iter().collect::<BTreeSet<_>>(), answered, "answered and kept");
+    installation.check();
+}
+
+#[test]
+fn a_service_that_idles_stops_at_once_and_starts_again() {
+    let installation = Installation::with_users(env!("CARGO_BIN_EXE_eventbooker"));
+    let server = installation.serve(&[]);
+    let event = server.client_of("admin").create_event(9, 0, 30);
+    server.terminate();
+    let server = installation.serve(&[]);
+    assert_eq!(server.client().event(event)["freeSeats"], 9);
+    server.terminate();
+    installation.check();
+}

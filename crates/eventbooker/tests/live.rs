@@ -1,0 +1,161 @@
+//! `GET /events/{id}/live` over a socket.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that can't go on has failed")]
+
+use std::thread;
+
+use eventbooker_testkit::client::{LiveStream, Message};
+use eventbooker_testkit::server::{Installation, Server, UNLIMITED};
+use serde_json::Value;
+
+fn installed() -> (Installation, Server) {
+    let installation = Installation::with_users(env!("CARGO_BIN_EXE_eventbooker"));
+    let server = installation.serve(&UNLIMITED);
+    (installation, server)
+}
+
+/// Messages up to a version, which the last of them has to have exactly.
+fn until(stream: &mut LiveStream, version: i64) -> Vec<Message> {
+    let mut messages: Vec<Message> = Vec::new();
+    while messages.last().is_none_or(|message| message.id < version) {
+        let message = stream.next_message().expect("the stream goes on");
+        assert_eq!(message.data["version"], message.id);
+        messages.push(message);
+    }
+    assert_eq!(messages.last().unwrap().id, version);
+    messages
+}
+
+/// The entries of all messages, which have to be all versions from the first one on.
+fn journal(messages: &[Message], from: i64) -> Vec<Value> {
+    let entries: Vec<Value> = messages
+        .iter()
+        .flat_map(|message| message.data["journal"].as_array().unwrap().clone())
+        .collect();
+    for (entry, version) in entries.iter().zip(from..) {
+        assert_eq!(entry["version"], version, "the journal has a gap or a double");
+    }
+    assert_eq!(messages.last().unwrap().id, from + i64::try_from(entries.len()).unwrap() - 1);
+    entries
+}
+
+#[test]
+fn a_watcher_sees_every_change() {
+    let (installation, server) = installed();
+    let (admin, alice) = (server.client_of("admin"), server.client_of("alice"));
+    let event = admin.create_event(10, 0, 30);
+    let mut live = server.client().live(event, None);
+    let first = live.next_message().expect("how the event stands");
+    assert_eq!((first.id, &first.data["freeSeats"]), (1, &Value::from(10)));
+
+    let paid = alice.book(event, 3).id();
+    let held = until(&mut live, 2).pop().unwrap().data;
+    assert_eq!((&held["freeSeats"], &held["pendingBookings"]), (&7.into(), &1.into()));
+    alice.confirm(event, paid);
+    let sold = until(&mut live, 3).pop().unwrap().data;
+    assert_eq!((&sold["freeSeats"], &sold["confirmedBookings"]), (&7.into(), &1.into()));
+    let mut event_shown = sold.clone();
+    for member in ["version", "journal"] {
+        event_shown.as_object_mut().unwrap().remove(member);
+    }
+    assert_eq!(event_shown, alice.event(event), "the event as everybody sees it");
+    let unpaid = alice.book(event, 2).id();
+    alice.cancel(unpaid);
+    alice.cancel(paid);
+    let messages = until(&mut live, 6);
+    assert_eq!(messages.last().unwrap().data["freeSeats"], 10);
+    let told: Vec<(Value, Value, Value)> = journal(&messages, 4)
+        .iter()
+        .map(|entry| (entry["kind"].clone(), entry["bookingId"].clone(), entry["seats"].clone()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("held".into(), unpaid.into(), 2.into()),
+            ("cancelled".into(), unpaid.into(), 2.into()),
+            ("cancelled".into(), paid.into(), 3.into()),
+        ]
+    );
+    server.client().get(&format!("/events/{}/live", event + 1)).problem(404, "not-found");
+    server.terminate();
+    installation.check();
+}
+
+#[test]
+fn a_watcher_that_comes_back_misses_nothing() {
+    let (_installation, server) = installed();
+    let (admin, alice) = (server.client_of("admin"), server.client_of("alice"));
+    let event = admin.create_event(1000, 0, 30);
+    let mut live = alice.live(event, None);
+    for _ in 0..3 {
+        assert_eq!(alice.book(event, 1).status, 201);
+    }
+    let seen = until(&mut live, 4).pop().unwrap().id;
+    drop(live);
+    for _ in 0..3 {
+        assert_eq!(alice.book(event, 1).status, 201);
+    }
+    let missed = until(&mut alice.live(event, Some(seen)), 7);
+    assert_eq!(journal(&missed, 5).len(), 3);
+    assert_eq!(missed.last().unwrap().data["freeSeats"], 994);
+    let everything = until(&mut alice.live(event, Some(0)), 7);
+    assert_eq!(journal(&everything, 1)[0]["kind"], "created");
+
+    // A version that was never given out says nothing about what was seen.
+    for nonsense in [8, i64::MAX, -1] {
+        let fresh = alice.live(event, Some(nonsense)).next_message().unwrap();
+        assert_eq!((fresh.id, &fresh.data["freeSeats"]), (7, &994.into()));
+        assert_eq!(fresh.data["journal"], serde_json::json!([]));
+    }
+
+    // Who has seen all hears of the next change first.
+    let mut live = alice.live(event, Some(7));
+    assert_eq!(alice.book(event, 1).status, 201);
+    assert_eq!(journal(&until(&mut live, 8), 8).len(), 1);
+    server.terminate();
+}
+
+#[test]
+fn under_load_every_watcher_sees_a_journal_without_gaps() {
+    const BOOKERS: i64 = 4;
+    const EACH: i64 = 100;
+    let (installation, server) = installed();
+    let event = server.client_of("admin").create_event(1000, 0, 30);
+    let alice = server.client_of("alice");
+    let last = 1 + BOOKERS * EACH;
+    thread::scope(|scope| {
+        for _ in 0..BOOKERS {
+            scope.spawn(|| {
+                let client = alice.clone();
+                for _ in 0..EACH {
+                    assert_eq!(client.book(event, 1).status, 201);
+                }
+            });
+        }
+        for _ in 0..3 {
+            let mut live = server.client().live(event, Some(0));
+            scope.spawn(move || {
+                let messages = until(&mut live, last);
+                assert_eq!(journal(&messages, 1).len(), usize::try_from(last).unwrap());
+                assert_eq!(messages.last().unwrap().data["freeSeats"], 1000 - BOOKERS * EACH);
+            });
+        }
+    });
+    server.terminate();
+    installation.check();
+}
+
+#[test]
+fn streams_end_when_the_service_stops() {
+    let (_installation, server) = installed();
+    let event = server.client_of("admin").create_event(10, 0, 30);
+    let mut streams: Vec<LiveStream> = (0..3).map(|_| server.client().live(event, None)).collect();
+    for stream in &mut streams {
+        stream.next_message().expect("how the event stands");
+    }
+    server.begin_stop();
+    for stream in &mut streams {
+        assert_eq!(stream.next_message(), None, "it ends in good order");
+    }
+    server.stopped();
+}

@@ -1,0 +1,237 @@
+//! Settings: what wins over what, and what is said about a value that can't be used.
+
+#![allow(missing_docs, reason = "a test")]
+
+use std::fs;
+
+use eventbooker_testkit::server::{Installation, Ran};
+
+/// Every setting with values that it can't have.
+const BAD: &[(&str, &[&str])] = &[
+    ("listen", &["nowhere", "127.0.0.1", "127.0.0.1:65536", ""]),
+    ("database", &["eventbooker.db", "sqlite:", "mysql://localhost/x", ""]),
+    ("demo", &["maybe", "2"]),
+    ("demo_anywhere", &["maybe"]),
+    (
+        "public_origin",
+        &["tickets.example", "https://tickets.example/path", "https://", "ftp://tickets.example"],
+    ),
+    ("trusted_proxies", &["10.0.0.1,nowhere", "10.0.0.0/8"]),
+    ("log", &["eventbooker=loud", "a=b=c"]),
+    ("log_json", &["maybe"]),
+    ("seats_per_booking_max", &["0", "10001", "-1", "1.5", "many", "4294967296"]),
+    ("holds_per_user_max", &["-1", "1.5", "many", "4294967296"]),
+    ("held_seats_per_user_max", &["-1", "1.5", "many", "4294967296"]),
+    ("failed_sign_ins_per_login", &["0", "1000001", "-1", "many"]),
+    ("failed_sign_ins_per_address", &["0", "1000001", "-1", "many"]),
+    ("registrations_per_address", &["0", "1000001", "-1", "many"]),
+    ("hashes_at_once_max", &["0", "1025", "-1", "many"]),
+    ("session_hours", &["0", "8785", "-1", "many"]),
+    ("idempotency_hours", &["0", "23", "8785", "-1", "many"]),
+    ("inbox_commands_max", &["0", "1000001", "-1", "many"]),
+    ("connections_max", &["0", "1000001", "-1", "many"]),
+    ("body_bytes_max", &["0", "1023", "16777217", "-1", "many"]),
+    ("header_timeout_s", &["0", "3601", "-1", "many"]),
+    ("request_timeout_s", &["0", "3601", "-1", "many"]),
+];
+
+fn installed() -> Installation {
+    Installation::new(env!("CARGO_BIN_EXE_eventbooker"))
+}
+
+fn flag(key: &str) -> String {
+    format!("--{}", key.replace('_', "-"))
+}
+
+fn variable(key: &str) -> String {
+    format!("EVENTBOOKER_{}", key.to_uppercase())
+}
+
+/// Numbers stand as they are in TOML, everything else between quotes.
+fn toml(key: &str, value: &str) -> String {
+    let bare = value.parse::<f64>().is_ok();
+    if bare { format!("{key} = {value}\n") } else { format!("{key} = {value:?}\n") }
+}
+
+/// Runs `serve` with these. What isn't given is good for a test.
+fn serve(installation: &Installation, flags: &[&str], environment: &[(&str, &str)]) -> Ran {
+    let is_given = |key: &str| {
+        flags.iter().any(|given| given.starts_with(&flag(key)))
+            || environment.iter().any(|(given, _)| *given == variable(key))
+            || flags.contains(&"--config")
+    };
+    let mut arguments = vec!["serve"];
+    if !is_given("listen") {
+        arguments.extend(["--listen", "127.0.0.1:0"]);
+    }
+    arguments.extend(flags);
+    installation.run_with(&arguments, "", environment)
+}
+
+/// Fails unless the program said no, named the key, and began nothing.
+fn assert_refused(installation: &Installation, ran: &Ran, key: &str, what: &str) {
+    assert!(matches!(ran.code, Some(1..)), "{what}: {ran:?}");
+    let named = [key.to_owned(), flag(key), variable(key)];
+    assert!(named.iter().any(|name| ran.stderr.contains(name)), "{what}: {ran:?}");
+    assert!(!ran.stderr.contains("listening on"), "{what}: {ran:?}");
+    assert!(!ran.stderr.contains("panicked"), "{what}: {ran:?}");
+    assert!(!installation.database().path().exists(), "{what}: {ran:?}");
+}
+
+#[test]
+fn the_table_knows_every_setting() {
+    let help = installed().run(&["serve", "--help"]).stdout;
+    let flags = help.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
+    let mut keys: Vec<String> = flags
+        .map(|line| line.split([' ', '[', '=']).next().unwrap_or_default().replace('-', "_"))
+        .filter(|key| !matches!(&**key, "config" | "help" | "version"))
+        .collect();
+    let mut known: Vec<&str> = BAD.iter().map(|(key, _)| *key).collect();
+    keys.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(keys, known);
+}
+
+#[test]
+fn a_bad_flag_is_an_error_that_names_it() {
+    let installation = installed();
+    for (key, values) in BAD {
+        for value in *values {
+            let given = format!("{}={value}", flag(key));
+            let ran = serve(&installation, &[&given], &[]);
+            assert_refused(&installation, &ran, key, &given);
+        }
+    }
+    let ran = serve(&installation, &["--seats", "5"], &[]);
+    assert_refused(&installation, &ran, "seats", "an unknown flag");
+}
+
+#[test]
+fn a_bad_variable_is_an_error_that_names_its_key() {
+    let installation = installed();
+    for (key, values) in BAD {
+        for value in *values {
+            let ran = serve(&installation, &[], &[(&variable(key), value)]);
+            assert_refused(&installation, &ran, key, &format!("{}={value}", variable(key)));
+        }
+    }
+}
+
+#[test]
+fn a_bad_line_in_the_file_is_an_error_that_names_its_key() {
+    let installation = installed();
+    let file = installation.directory().join("bad.toml");
+    let refuse = |key: &str, text: &str| {
+        let listen = if key == "listen" { "" } else { "listen = \"127.0.0.1:0\"\n" };
+        fs::write(&file, format!("{listen}{text}")).expect("a file");
+        let ran = serve(&installation, &["--config", "bad.toml"], &[]);
+        assert_refused(&installation, &ran, key, text);
+    };
+    for (key, values) in BAD {
+        for value in *values {
+            refuse(key, &toml(key, value));
+        }
+        refuse(key, &format!("{key} = {{ a = 1 }}\n"));
+    }
+    refuse("trusted_proxies", "trusted_proxies = [\"10.0.0.1\", \"nowhere\"]\n");
+    refuse("seats", "seats = 5\n");
+    refuse("listen", "listen = \n");
+    for (flags, environment) in [
+        (vec!["--config", "missing.toml"], vec![]),
+        (vec![], vec![("EVENTBOOKER_CONFIG", "missing.toml")]),
+    ] {
+        let ran = serve(&installation, &flags, &environment);
+        assert_refused(&installation, &ran, "config", "a file that isn't there");
+        assert!(ran.stderr.contains("missing.toml"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
+    let installation = Installation::with_users(env!("CARGO_BIN_EXE_eventbooker"));
+    let file = installation.directory().join("good.toml");
+    fs::write(&file, "seats_per_booking_max = 2\ntrusted_proxies = [\"10.0.0.1\", \"::1\"]\n")
+        .expect("a file");
+    let of_file = ["--config", "good.toml"];
+    let of_flag = ["--config", "good.toml", "--seats-per-booking-max", "4"];
+    let variable = [("EVENTBOOKER_SEATS_PER_BOOKING_MAX", "3")];
+    let by_variable =
+        [("EVENTBOOKER_CONFIG", "good.toml"), ("EVENTBOOKER_SEATS_PER_BOOKING_MAX", "3")];
+    for (flags, environment, max) in [
+        (&of_file[..], &[][..], 2),
+        (&of_file, &variable, 3),
+        (&[], &by_variable, 3),
+        (&of_flag, &variable, 4),
+        (&[], &[], 100),
+    ] {
+        let server = installation.serve_with(flags, environment);
+        let event = server.client_of("admin").create_event(1000, 0, 30);
+        let alice = server.client_of("alice");
+        assert_eq!(alice.book(event, max).status, 201, "{flags:?} {environment:?}");
+        let problem = alice.book(event, max + 1).problem(422, "validation-failed");
+        let detail = problem["errors"][0]["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains(&max.to_string()), "{problem}");
+        server.terminate();
+    }
+}
+
+#[test]
+fn other_commands_take_the_servers_settings() {
+    let installation = installed();
+    let file = installation.directory().join("all.toml");
+    fs::write(&file, "database = \"sqlite:other.db\"\nlisten = \"127.0.0.1:0\"\ndemo = false\n")
+        .expect("a file");
+    let other = installation.directory().join("other.db");
+    assert_eq!(installation.run(&["migrate", "--config", "all.toml"]).code, Some(0));
+    assert!(other.exists() && !installation.database().path().exists());
+    let environment = [("EVENTBOOKER_DATABASE", "sqlite:third.db")];
+    let ran = installation.run_with(&["migrate", "--config", "all.toml"], "", &environment);
+    assert!(ran.stdout.contains("sqlite:third.db"), "{ran:?}");
+    for command in [["migrate"].as_slice(), &["check"], &["user", "list"], &["event", "list"]] {
+        let arguments = [command, &["--database", "mysql://localhost"]].concat();
+        let ran = installation.run(&arguments);
+        assert_ne!(ran.code, Some(0));
+        assert!(ran.stderr.contains("database"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_demo_listens_on_loopback_only() {
+    let installation = installed();
+    for (flags, environment) in [
+        (&["--demo", "--listen", "0.0.0.0:0"][..], &[][..]),
+        (&["--demo", "--listen", "[::]:0"], &[]),
+        (&["--demo", "--listen", "192.0.2.1:0"], &[]),
+        (&["--listen", "0.0.0.0:0"], &[("EVENTBOOKER_DEMO", "true")]),
+        (&["--demo"], &[("EVENTBOOKER_LISTEN", "0.0.0.0:0")]),
+        (&["--demo", "--demo-anywhere=false", "--listen", "0.0.0.0:0"], &[]),
+    ] {
+        let ran = serve(&installation, flags, environment);
+        assert_refused(&installation, &ran, "listen", &format!("{flags:?} {environment:?}"));
+        assert!(ran.stderr.contains("--demo-anywhere"), "{ran:?}");
+    }
+    let anywhere = ["--demo", "--demo-anywhere", "--listen", "0.0.0.0:0"];
+    let server = installation.serve(&anywhere);
+    assert!(server.base().starts_with("http://0.0.0.0:"), "{}", server.base());
+    server.terminate();
+}
+
+#[test]
+fn a_demo_has_something_to_look_at_and_fills_the_database_once() {
+    let installation = installed();
+    let server = installation.serve(&["--demo"]);
+    let user = server.client().signed_in("user", "password");
+    let events = user.get("/events").json();
+    assert!(events.as_array().is_some_and(|events| events.len() >= 3), "{events}");
+    let event = events[0]["id"].as_i64().expect("its number");
+    assert_eq!(user.book(event, 1).status, 201);
+    let admin = server.client().signed_in("admin", "password");
+    assert_eq!(admin.get("/auth").json()["role"], "admin");
+    server.terminate();
+
+    let server = installation.serve(&["--demo"]);
+    let again = server.client().get("/events").json();
+    assert_eq!(again.as_array().map(Vec::len), events.as_array().map(Vec::len));
+    server.terminate();
+    installation.check();
+}

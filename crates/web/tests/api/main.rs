@@ -1,0 +1,16 @@
+//! The API over a real socket, by a clock that the tests set.
+
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test that can't go on has failed, and panicking is how it says so"
+)]
+
+mod described;
+mod first_seed;
+mod guessing;
+mod idempotency;
+mod identity;
+mod lists;
+mod malformed;
+mod site;
