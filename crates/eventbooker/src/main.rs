@@ -14,6 +14,11 @@ use clap::{Parser, Subcommand};
 
 use crate::settings::{DatabaseFlags, ServeFlags};
 
+/// Most of what a request allocates is freed by another thread (the lane answers, the connection's
+/// task frees), which the system's allocator is slow at; see `docs/decisions/0009-allocator.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Books seats of events against a payment deadline.
 #[derive(Parser)]
 #[command(name = "eventbooker", version, propagate_version = true, after_help = AFTER_HELP)]

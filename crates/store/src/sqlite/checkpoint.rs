@@ -15,10 +15,11 @@ use rusqlite::Connection;
 
 /// How often the log's length is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Pages in the log that are worth copying: 8 MiB of them.
-const COPY_PAGES_MIN: i64 = 4096;
-/// A log of this many pages is to start over as soon as the copying has caught up: 64 MiB.
-const START_OVER_PAGES_MIN: i64 = 32_768;
+/// Pages in the log that are worth copying: 32 MiB of them. A page that was written often is copied
+/// once, so that copying seldom is copying little.
+const COPY_PAGES_MIN: i64 = 16_384;
+/// A log of this many pages is to start over as soon as the copying has caught up: 96 MiB.
+const START_OVER_PAGES_MIN: i64 = 49_152;
 
 pub(super) struct Checkpointer {
     start_over: Arc<AtomicBool>,
