@@ -124,13 +124,7 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
                version = ?5 WHERE event_id = ?1",
         )?;
         for (id, tally) in &changes.tallies_changed {
-            statement.execute((
-                id.get(),
-                tally.occupied.get(),
-                tally.pending_bookings,
-                tally.confirmed_bookings,
-                tally.version,
-            ))?;
+            statement.execute(tally_values(*id, *tally))?;
         }
     }
     save_slots(conn, changes)?;
@@ -153,6 +147,18 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
     Ok(())
 }
 
+/// The columns of a tally, its key first.
+fn tally_values(id: EventId, tally: Tally) -> (i64, u32, u32, u32, i64) {
+    let Tally { occupied, pending_bookings, confirmed_bookings, version } = tally;
+    (id.get(), occupied.get(), pending_bookings, confirmed_bookings, version)
+}
+
+/// The columns of a slot, its key first.
+fn slot_values(slot: Slot) -> (i64, i64, u32, i64) {
+    let Slot { event_id, booking_id, seats, state } = slot;
+    (event_id.get(), booking_id.get(), seats.get(), slot_state_number(state))
+}
+
 fn add_event(conn: &Connection, event: &Event) -> rusqlite::Result<()> {
     let Event { id, plan, tally, created_at } = event;
     conn.prepare_cached(
@@ -173,13 +179,7 @@ fn add_event(conn: &Connection, event: &Event) -> rusqlite::Result<()> {
         "INSERT INTO tallies (event_id, occupied, pending_bookings, confirmed_bookings, version)
          VALUES (?, ?, ?, ?, ?)",
     )?
-    .execute((
-        id.get(),
-        tally.occupied.get(),
-        tally.pending_bookings,
-        tally.confirmed_bookings,
-        tally.version,
-    ))?;
+    .execute(tally_values(*id, *tally))?;
     Ok(())
 }
 
@@ -189,12 +189,7 @@ fn save_slots(conn: &Connection, changes: &Changes) -> rusqlite::Result<()> {
             "INSERT INTO slots (event_id, booking_id, seats, state) VALUES (?, ?, ?, ?)",
         )?;
         for slot in &changes.slots_added {
-            statement.execute((
-                slot.event_id.get(),
-                slot.booking_id.get(),
-                slot.seats.get(),
-                slot_state_number(slot.state),
-            ))?;
+            statement.execute(slot_values(*slot))?;
         }
     }
     if !changes.slots_changed.is_empty() {
@@ -202,12 +197,7 @@ fn save_slots(conn: &Connection, changes: &Changes) -> rusqlite::Result<()> {
             "UPDATE slots SET seats = ?3, state = ?4 WHERE event_id = ?1 AND booking_id = ?2",
         )?;
         for slot in &changes.slots_changed {
-            statement.execute((
-                slot.event_id.get(),
-                slot.booking_id.get(),
-                slot.seats.get(),
-                slot_state_number(slot.state),
-            ))?;
+            statement.execute(slot_values(*slot))?;
         }
     }
     if !changes.slots_removed.is_empty() {
