@@ -1,6 +1,7 @@
 //! `eventbooker check`: recounts every invariant and says what does not add up.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use eventbooker_engine::check::{Report, recount};
 use eventbooker_store::sqlite::Access;
@@ -31,9 +32,13 @@ async fn look(flags: DatabaseFlags) -> Result<(String, Report), String> {
     let words = |error: eventbooker_store::StoreError| error.to_string();
     let mut snapshot = store.snapshot().await.map_err(words)?;
     let bar = ProgressBar::new(0).with_style(
-        ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} rows, {eta} left")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+        ProgressStyle::with_template(
+            "{spinner} {wide_bar} {human_pos} of {human_len} rows, {eta} left",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
+    // The database checks its own file before the first row is read, and doesn't say how far it is.
+    bar.enable_steady_tick(Duration::from_millis(100));
     let report = recount(&mut *snapshot, &mut |read, total| {
         bar.set_length(total);
         bar.set_position(read);
