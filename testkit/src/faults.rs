@@ -27,6 +27,8 @@ pub enum Fault {
     Refuse(StoreError),
     /// It happens, and the writer says that it doesn't know.
     LoseAnswer,
+    /// It happens, and then the writer panics.
+    Panic,
 }
 
 /// Refuses the saves that it gives an error for.
@@ -175,6 +177,10 @@ impl Writer for FaultyWriter {
             Some(Fault::Refuse(error)) => {
                 self.inner.release().await?;
                 Err(error)
+            }
+            Some(Fault::Panic) => {
+                self.inner.save(changes).await?;
+                panic!("a test wants this writer to panic");
             }
             Some(Fault::LoseAnswer) => {
                 self.inner.save(changes).await?;

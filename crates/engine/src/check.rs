@@ -136,11 +136,11 @@ async fn read_events(
     meter: &mut Meter<'_>,
 ) -> Result<HashMap<EventId, Expected>, StoreError> {
     let mut events = HashMap::new();
-    let mut after = EventId::new(i64::MIN);
     loop {
-        let page: Vec<Event> = snapshot.events(after, PAGE_ROWS).await?;
-        let Some(last) = page.last() else { return Ok(events) };
-        after = last.id;
+        let page: Vec<Event> = snapshot.events(PAGE_ROWS).await?;
+        if page.is_empty() {
+            return Ok(events);
+        }
         meter.add(page.len());
         for event in page {
             events.insert(event.id, Expected { capacity: event.plan.capacity, tally: event.tally });
@@ -157,11 +157,11 @@ async fn read_bookings(
 ) -> Result<HashMap<BookingId, Slot>, StoreError> {
     let last_given = snapshot.last_booking_id().await?;
     let mut live = HashMap::new();
-    let mut after = BookingId::new(i64::MIN);
     loop {
-        let page: Vec<Booking> = snapshot.bookings(after, PAGE_ROWS).await?;
-        let Some(last) = page.last() else { return Ok(live) };
-        after = last.id;
+        let page: Vec<Booking> = snapshot.bookings(PAGE_ROWS).await?;
+        if page.is_empty() {
+            return Ok(live);
+        }
         meter.add(page.len());
         for booking in page {
             let Booking { id, event_id, seats, .. } = booking;
@@ -196,11 +196,11 @@ async fn read_slots(
     meter: &mut Meter<'_>,
 ) -> Result<HashMap<EventId, Counted>, StoreError> {
     let mut counted: HashMap<EventId, Counted> = HashMap::new();
-    let mut after = (EventId::new(i64::MIN), BookingId::new(i64::MIN));
     loop {
-        let page: Vec<Slot> = snapshot.slots(after, PAGE_ROWS).await?;
-        let Some(last) = page.last() else { break };
-        after = (last.event_id, last.booking_id);
+        let page: Vec<Slot> = snapshot.slots(PAGE_ROWS).await?;
+        if page.is_empty() {
+            break;
+        }
         meter.add(page.len());
         for slot in page {
             let Slot { event_id, booking_id, .. } = slot;
@@ -331,37 +331,28 @@ async fn read_journal(
     report: &mut Report,
     meter: &mut Meter<'_>,
 ) -> Result<HashMap<EventId, JournalEnd>, StoreError> {
-    let mut ends = HashMap::new();
-    let mut current: Option<(EventId, Journal)> = None;
-    let mut after = (EventId::new(i64::MIN), i64::MIN);
+    let mut journals: HashMap<EventId, Journal> = HashMap::new();
     loop {
-        let page: Vec<JournalEntry> = snapshot.journal(after, PAGE_ROWS).await?;
-        let Some(last) = page.last() else { break };
-        after = (last.event_id, last.version);
+        let page: Vec<JournalEntry> = snapshot.journal(PAGE_ROWS).await?;
+        if page.is_empty() {
+            break;
+        }
         meter.add(page.len());
         for entry in page {
-            if current.as_ref().is_none_or(|(id, _)| *id != entry.event_id) {
-                if let Some((id, journal)) = current.take() {
-                    ends.insert(id, journal.end());
-                }
-                if !events.contains_key(&entry.event_id) {
+            let id = entry.event_id;
+            let journal = journals.entry(id).or_insert_with(|| {
+                if !events.contains_key(&id) {
                     report.find(
                         Rule::Journal,
-                        format!(
-                            "a journal belongs to event {}, which doesn't exist",
-                            entry.event_id
-                        ),
+                        format!("a journal belongs to event {id}, which doesn't exist"),
                     );
                 }
-            }
-            let (_, journal) = current.get_or_insert_with(|| (entry.event_id, Journal::default()));
+                Journal::default()
+            });
             journal.follow(entry, report);
         }
     }
-    if let Some((id, journal)) = current {
-        ends.insert(id, journal.end());
-    }
-    Ok(ends)
+    Ok(journals.into_iter().map(|(id, journal)| (id, journal.end())).collect())
 }
 
 impl Journal {

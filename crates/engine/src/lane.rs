@@ -81,7 +81,7 @@ impl Lanes {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Error::Draining,
         })?;
-        answered.await.unwrap_or(Err(Error::Draining))
+        answered.await.unwrap_or_else(|_| Err(lane_ended()))
     }
 
     pub(crate) async fn submit_patiently<C: Command>(
@@ -92,7 +92,12 @@ impl Lanes {
         let (client, answered) = oneshot::channel();
         let job = Job { command, key: None, client, answer: None };
         inbox.send(Message::Task(Box::new(job))).await.map_err(|_| Error::Draining)?;
-        answered.await.unwrap_or(Err(Error::Draining))
+        answered.await.unwrap_or_else(|_| Err(lane_ended()))
+    }
+
+    /// Whether every lane takes commands.
+    pub(crate) fn are_running(&self) -> bool {
+        self.inboxes.iter().all(|inbox| !inbox.is_closed())
     }
 
     fn inbox_of<C: Command>(&self, command: &C) -> &mpsc::Sender<Message> {
@@ -116,6 +121,12 @@ impl Lanes {
         });
         let _ = joined.await;
     }
+}
+
+/// A lane that stops answers everything it has taken. One that ended in any other way may have been
+/// in the middle of saving it.
+fn lane_ended() -> Error {
+    Error::Store(StoreError::OutcomeUnknown("the lane ended before it answered".to_owned()))
 }
 
 /// Who in this process hears of what has become durable.

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use eventbooker_core::bookings::HoldLimits;
 use eventbooker_store::{Store, StoreError};
+use metrics::{describe_gauge, describe_histogram};
 use tokio::task::JoinHandle;
 
 pub use self::batch::{Batch, Rules};
@@ -116,6 +117,7 @@ struct Inner {
 impl Engine {
     /// Starts lanes, deadline clock and clean-up. Must be called within a Tokio runtime.
     pub async fn start(parts: Parts, settings: Settings) -> Result<Self, StoreError> {
+        describe_metrics();
         let schedule = Arc::new(Schedule::default());
         let live = Arc::new(Live::new(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
         let sessions = Arc::new(Sessions::new());
@@ -183,6 +185,17 @@ impl Engine {
         self.inner.draining.load(Ordering::Relaxed)
     }
 
+    /// Whether commands can be taken and saved, as far as one can know without doing so.
+    pub async fn check_ready(&self) -> Result<(), Error> {
+        if self.is_draining() {
+            return Err(Error::Draining);
+        }
+        if !self.inner.lanes.are_running() {
+            return Err(Error::Store(StoreError::Away("a lane has ended".to_owned())));
+        }
+        Ok(self.store().ping().await?)
+    }
+
     /// From now on says that it is stopping, and ends live subscriptions; commands are still taken.
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Relaxed);
@@ -205,4 +218,21 @@ impl Engine {
     fn background(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.inner.background.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Tells whoever reads the metrics of the engine what they mean.
+fn describe_metrics() {
+    describe_histogram!("eventbooker_batch_commands", "Commands decided in one batch, by lane");
+    describe_histogram!(
+        "eventbooker_batch_seconds",
+        "Time from taking a batch to having answered all of it, by lane"
+    );
+    describe_gauge!(
+        "eventbooker_inbox_commands",
+        "Commands that were left waiting when the last batch was taken, by lane"
+    );
+    describe_gauge!(
+        "eventbooker_parked_holds",
+        "Holds past their deadline that can't be ended, because their rows are damaged"
+    );
 }

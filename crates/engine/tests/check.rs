@@ -47,9 +47,9 @@ const DAMAGES: &[(&str, &str, Rule)] = &[
     ("event missing", "DELETE FROM events WHERE id = 1", Rule::Holds),
     ("unbooked event missing", "DELETE FROM events WHERE id = 3", Rule::Journal),
     ("slot missing", "DELETE FROM slots WHERE booking_id = 1", Rule::Holds),
-    ("slot too many", "INSERT INTO slots VALUES (1, 77, 1, 0)", Rule::Holds),
-    ("slot of a cancelled booking", "INSERT INTO slots VALUES (1, 3, 1, 0)", Rule::Holds),
-    ("slot of no event", "INSERT INTO slots VALUES (77, 1, 2, 0)", Rule::Seats),
+    ("slot too many", "INSERT INTO slots VALUES (77, 1, 1, 0, 2)", Rule::Holds),
+    ("slot of a cancelled booking", "INSERT INTO slots VALUES (3, 1, 1, 0, 2)", Rule::Holds),
+    ("slot of no event", "UPDATE slots SET event_id = 77 WHERE booking_id = 1", Rule::Seats),
     ("slot moved", "UPDATE slots SET event_id = 2 WHERE booking_id = 1", Rule::Holds),
     ("slot with other seats", "UPDATE slots SET seats = 3 WHERE booking_id = 1", Rule::Holds),
     ("slot sold unpaid", "UPDATE slots SET state = 1 WHERE booking_id = 1", Rule::Holds),
@@ -71,28 +71,33 @@ const DAMAGES: &[(&str, &str, Rule)] = &[
     ("journal missing", "DELETE FROM journal WHERE event_id = 3", Rule::Journal),
     (
         "entry doubled",
-        "INSERT INTO journal SELECT event_id, 8, kind, booking_id, seats, at FROM journal
+        "INSERT INTO journal (event_id, version, kind, booking_id, seats, at)
+           SELECT event_id, 8, kind, booking_id, seats, at FROM journal
            WHERE event_id = 1 AND version = 7;
          UPDATE tallies SET version = 8 WHERE event_id = 1",
         Rule::Holds,
     ),
     (
         "paid and expired",
-        "INSERT INTO journal VALUES (1, 8, 4, 2, 3, 0);
+        "INSERT INTO journal (event_id, version, kind, booking_id, seats, at)
+           VALUES (1, 8, 4, 2, 3, 0);
          UPDATE tallies SET version = 8 WHERE event_id = 1",
         Rule::Holds,
     ),
     (
         "paid twice",
-        "INSERT INTO journal VALUES (1, 8, 2, 2, 3, 0);
+        "INSERT INTO journal (event_id, version, kind, booking_id, seats, at)
+           VALUES (1, 8, 2, 2, 3, 0);
          UPDATE tallies SET version = 8 WHERE event_id = 1",
         Rule::Holds,
     ),
     (
         "entries of two holds exchanged",
-        "UPDATE journal SET version = -2 WHERE event_id = 1 AND version = 3;
-         UPDATE journal SET version = 3 WHERE event_id = 1 AND version = 6;
-         UPDATE journal SET version = 6 WHERE event_id = 1 AND version = -2",
+        "CREATE TEMP TABLE before AS SELECT * FROM journal;
+         UPDATE journal SET (kind, booking_id, seats) =
+           (SELECT kind, booking_id, seats FROM before
+            WHERE event_id = 1 AND version = 9 - journal.version)
+           WHERE event_id = 1 AND version IN (3, 6)",
         Rule::Holds,
     ),
     (
@@ -133,6 +138,17 @@ const DAMAGES: &[(&str, &str, Rule)] = &[
          UPDATE bookings SET id = 3 WHERE id = 1;
          UPDATE slots SET booking_id = 3 WHERE booking_id = 1",
         Rule::Journal,
+    ),
+    (
+        "entry behind another than the one before",
+        "UPDATE journal SET previous = number - 1 WHERE event_id = 2 AND version = 2",
+        Rule::Storage,
+    ),
+    ("an old entry said to be the latest", "UPDATE tallies SET latest = 1", Rule::Storage),
+    (
+        "slot that began with another's entry",
+        "UPDATE slots SET entry = entry + 1 WHERE booking_id = 4",
+        Rule::Storage,
     ),
     (
         "an index that lost its pages",
@@ -179,10 +195,11 @@ async fn findings_are_bounded() {
     let report = service
         .recount_damaged(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
-             INSERT INTO slots SELECT 1, i, 1, 0 FROM n",
+             INSERT INTO slots SELECT i, 1, 1, 0, 0 FROM n",
         )
         .await;
     assert_eq!(report.findings.len(), 1_000);
-    assert_eq!(report.findings_total, 6_000, "no such booking, no such event: twice for each");
+    // No such booking and no such event, for each; of broken links the store tells a hundred.
+    assert_eq!(report.findings_total, 6_100);
     service.finish().await;
 }

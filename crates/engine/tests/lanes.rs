@@ -8,6 +8,7 @@ use eventbooker_core::EventId;
 use eventbooker_core::bookings::Booking;
 use eventbooker_engine::{Batch, Command, Error, Lane, Refusal, Rules, Settings};
 use eventbooker_store::{StoreError, Wants};
+use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::service::outcome;
 use eventbooker_testkit::{Failure, Fault, HeldSave, Options, Outcome, Service, begin};
 
@@ -221,5 +222,32 @@ async fn stopping_finishes_what_was_taken_and_takes_no_more() {
     assert!(first.is_ok() && second.is_ok());
     assert_eq!(service.book(2, event_id, 1).await, failed(Error::Draining));
     assert_eq!(service.free_seats(event_id).await, 8);
+    service.finish().await;
+}
+
+/// A panic outside of any decision ends the lane. Whoever waits isn't told that nothing happened,
+/// because it may have, and whoever asks whether the service is ready hears that it isn't.
+#[tokio::test]
+async fn a_lane_that_ended_is_noticed() {
+    let service = Service::start().await;
+    let event_id = service.create_event(10, 0, 30).await;
+    assert_eq!(service.engine().check_ready().await, Ok(()));
+    service.faults.next_save(Fault::Panic);
+    let lost = service.book(1, event_id, 1).await;
+    let Err(Failure::Failed(Error::Store(StoreError::OutcomeUnknown(_)))) = &lost else {
+        panic!("{lost:?}");
+    };
+    assert_eq!(service.free_seats(event_id).await, 9, "it did happen");
+    // The reply is gone a moment before the lane is.
+    let noticed = async {
+        while service.engine().check_ready().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        service.engine().check_ready().await
+    };
+    let away = tokio::time::timeout(PATIENCE, noticed).await.expect("it is noticed");
+    assert!(matches!(away, Err(Error::Store(StoreError::Away(_)))), "{away:?}");
+    let refused = service.book(1, event_id, 1).await;
+    assert!(refused.is_err(), "{refused:?}");
     service.finish().await;
 }

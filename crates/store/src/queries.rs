@@ -120,7 +120,8 @@ pub struct TableCounts {
     pub bookings: u64,
 }
 
-/// Every row as it was at one instant, page by page.
+/// Every row as it was at one instant. Each table is read once from its beginning to its end, page
+/// by page; a page is empty when all rows have been read.
 #[async_trait]
 pub trait Snapshot: Send {
     /// How many rows there are.
@@ -129,20 +130,13 @@ pub trait Snapshot: Send {
     async fn integrity(&mut self) -> Result<Vec<String>, StoreError>;
     /// The highest booking number that was given out.
     async fn last_booking_id(&mut self) -> Result<BookingId, StoreError>;
-    /// Events above a number.
-    async fn events(&mut self, after: EventId, limit: u32) -> Result<Vec<Event>, StoreError>;
-    /// Slots above a key.
-    async fn slots(
-        &mut self,
-        after: (EventId, BookingId),
-        limit: u32,
-    ) -> Result<Vec<Slot>, StoreError>;
-    /// Journal entries above an event and version.
-    async fn journal(
-        &mut self,
-        after: (EventId, i64),
-        limit: u32,
-    ) -> Result<Vec<JournalEntry>, StoreError>;
-    /// Bookings above a number.
-    async fn bookings(&mut self, after: BookingId, limit: u32) -> Result<Vec<Booking>, StoreError>;
+    /// The next events.
+    async fn events(&mut self, limit: u32) -> Result<Vec<Event>, StoreError>;
+    /// The next slots.
+    async fn slots(&mut self, limit: u32) -> Result<Vec<Slot>, StoreError>;
+    /// The next journal entries. Those of one event come in the order of their versions, with
+    /// entries of other events between them.
+    async fn journal(&mut self, limit: u32) -> Result<Vec<JournalEntry>, StoreError>;
+    /// The next bookings.
+    async fn bookings(&mut self, limit: u32) -> Result<Vec<Booking>, StoreError>;
 }

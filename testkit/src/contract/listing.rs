@@ -58,35 +58,84 @@ pub async fn events_are_found_by_any_part_of_their_names(database: &dyn Database
     assert_eq!(next, [2], "a search is paged as well");
 }
 
-/// Above a version, oldest first, at most so many, of one event.
+/// Two events with so many holds each, booked by turns: event 1 has the odd bookings.
+fn holds_by_turns(holds: i64) -> Changes {
+    let mut changes = Changes { events_added: vec![event(1), event(2)], ..Changes::default() };
+    for version in 1..=holds {
+        for id in [1, 2] {
+            let booking_id = 2 * (version - 1) + id;
+            changes.slots_added.push(slot(id, booking_id));
+            changes.journal.push(held(id, version, booking_id));
+        }
+    }
+    for event in &mut changes.events_added {
+        event.tally.version = holds;
+        event.tally.pending_bookings = u32::try_from(holds).expect("a few");
+    }
+    changes
+}
+
+/// Above a version, oldest first, at most so many, of one event, however long its journal is.
 pub async fn journals_are_read_from_a_version_on(database: &dyn Database) {
     let store = database.open().await;
-    let mut journal: Vec<_> = (1..=5).rev().map(|version| held(1, version, version)).collect();
-    journal.push(held(2, 3, 9));
-    save(&*store, Changes { journal, ..Changes::default() }).await;
+    save(&*store, holds_by_turns(200)).await;
     let versions = async |after, limit| {
         let entries = store.journal(EventId::new(1), after, limit).await.expect("read");
+        assert!(entries.iter().all(|entry| entry.event_id == EventId::new(1)), "{entries:?}");
         entries.into_iter().map(|entry| entry.version).collect::<Vec<_>>()
     };
-    assert_eq!(versions(0, 9).await, [1, 2, 3, 4, 5]);
-    assert_eq!(versions(2, 2).await, [3, 4]);
-    assert_eq!(versions(5, 9).await, [0; 0]);
+    let all: Vec<i64> = (1..=200).collect();
+    assert_eq!(versions(0, 1000).await, all);
+    assert_eq!(versions(-1, u32::MAX).await, all);
+    assert_eq!(versions(i64::MAX, u32::MAX).await, [0; 0]);
+    for after in 0..=200 {
+        let wanted: Vec<i64> = (after + 1..=(after + 3).min(200)).collect();
+        assert_eq!(versions(after, 3).await, wanted, "after {after}");
+    }
     assert_eq!(store.journal(EventId::new(3), 0, 9).await, Ok(vec![]));
 }
 
-/// One event's, before a booking.
+/// One event's, before a booking, whatever has ended between them.
 pub async fn slots_are_paged_newest_first(database: &dyn Database) {
     let store = database.open().await;
-    let slots_added = vec![slot(1, 1), slot(1, 3), slot(2, 2), slot(1, 4)];
-    save(&*store, Changes { slots_added, ..Changes::default() }).await;
-    let page = async |before: Option<i64>, limit| {
+    save(&*store, holds_by_turns(200)).await;
+    let page = async |event: i64, before: Option<i64>, limit| {
         let before = before.map(BookingId::new);
-        store.slots(EventId::new(1), before, limit).await.expect("read")
+        let slots = store.slots(EventId::new(event), before, limit).await.expect("read");
+        assert!(slots.iter().all(|slot| slot.event_id == EventId::new(event)), "{slots:?}");
+        slots.into_iter().map(|slot| slot.booking_id.get()).collect::<Vec<_>>()
     };
-    assert_eq!(page(None, 9).await, [slot(1, 4), slot(1, 3), slot(1, 1)]);
-    assert_eq!(page(None, 2).await, [slot(1, 4), slot(1, 3)]);
-    assert_eq!(page(Some(3), 9).await, [slot(1, 1)]);
-    assert_eq!(page(Some(1), 9).await, []);
+    let odd: Vec<i64> = (1..=200).rev().map(|version| 2 * version - 1).collect();
+    assert_eq!(page(1, None, 1000).await, odd);
+    assert_eq!(page(1, None, 2).await, odd[..2]);
+    assert_eq!(page(1, Some(1), 9).await, [0; 0]);
+    assert_eq!(page(3, None, 9).await, [0; 0]);
+    for before in 1..=401 {
+        let older: Vec<i64> = odd.iter().copied().filter(|id| *id < before).take(3).collect();
+        assert_eq!(page(1, Some(before), 3).await, older, "before {before}");
+    }
+
+    // All but every fiftieth booking of event 1 end, and with them whatever a page began with.
+    let ended = |id: &i64| id % 50 != 1;
+    let mut tally = event(1).tally;
+    (tally.version, tally.pending_bookings) = (200, 8);
+    let changes = Changes {
+        slots_removed: odd
+            .iter()
+            .filter(|id| ended(id))
+            .map(|id| (EventId::new(1), BookingId::new(*id)))
+            .collect(),
+        tallies_changed: vec![(EventId::new(1), tally)],
+        ..Changes::default()
+    };
+    save(&*store, changes).await;
+    assert_eq!(page(1, None, 1000).await, [351, 301, 251, 201, 151, 101, 51, 1]);
+    for before in 1..=401 {
+        let left = odd.iter().copied().filter(|id| !ended(id));
+        let older: Vec<i64> = left.filter(|id| *id < before).take(3).collect();
+        assert_eq!(page(1, Some(before), 3).await, older, "before {before}");
+    }
+    assert_eq!(page(2, None, 1).await, [400], "the other event has all of its own");
 }
 
 /// Those that exist, whatever their state.

@@ -53,26 +53,36 @@ CREATE TABLE tallies (
     occupied           INTEGER NOT NULL,
     pending_bookings   INTEGER NOT NULL,
     confirmed_bookings INTEGER NOT NULL,
-    version            INTEGER NOT NULL
+    version            INTEGER NOT NULL,
+    -- The number of the event's latest journal entry.
+    latest             INTEGER
 ) STRICT;
 
+-- By booking, not by event: new bookings have the highest numbers, so new slots of all events lie
+-- together. An event's slots are found through its journal.
 CREATE TABLE slots (
+    booking_id INTEGER NOT NULL PRIMARY KEY,
     event_id   INTEGER NOT NULL,
-    booking_id INTEGER NOT NULL,
     seats      INTEGER NOT NULL,
     state      INTEGER NOT NULL,
-    PRIMARY KEY (event_id, booking_id)
-) STRICT, WITHOUT ROWID;
+    -- The number of the journal entry that the slot began with. Numbers grow with those of bookings.
+    entry      INTEGER NOT NULL
+) STRICT;
 
+-- The journals of all events in one, in the order in which things happened, so that it grows at its
+-- end only. Each entry knows its predecessor of the same event, and every 64th is indexed, so an
+-- event's journal is read by walking back from an indexed entry or from the latest one.
 CREATE TABLE journal (
+    number     INTEGER NOT NULL PRIMARY KEY,
     event_id   INTEGER NOT NULL,
     version    INTEGER NOT NULL,
+    previous   INTEGER,
     kind       INTEGER NOT NULL,
     booking_id INTEGER,
     seats      INTEGER NOT NULL,
-    at         INTEGER NOT NULL,
-    PRIMARY KEY (event_id, version)
-) STRICT, WITHOUT ROWID;
+    at         INTEGER NOT NULL
+) STRICT;
+CREATE INDEX journal_milestones ON journal (event_id, version) WHERE version % 64 = 0;
 
 -- bookings
 

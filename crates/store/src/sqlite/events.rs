@@ -1,12 +1,13 @@
-//! Events, their tallies, slots and journals.
+//! Events, their tallies and slots.
 
 use eventbooker_core::events::{
-    Event, JournalEntry, JournalKind, PaymentWindow, Plan, Seats, Slot, SlotState, Tally,
+    Event, JournalKind, PaymentWindow, Plan, Seats, Slot, SlotState, Tally,
 };
 use eventbooker_core::{BookingId, EventId, Money, Timestamp};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::journal::{self, Began, Trail};
 use crate::{Changes, EventsPage};
 
 const EVENT_COLUMNS: &str = "e.id, e.name, e.description, e.starts_at, e.capacity, e.price_minor, \
@@ -55,35 +56,6 @@ fn slot(row: &Row<'_>) -> rusqlite::Result<Slot> {
     })
 }
 
-fn kind_number(kind: JournalKind) -> i64 {
-    match kind {
-        JournalKind::Created => 0,
-        JournalKind::Held => 1,
-        JournalKind::Confirmed => 2,
-        JournalKind::Cancelled => 3,
-        JournalKind::Expired => 4,
-    }
-}
-
-fn entry(row: &Row<'_>) -> rusqlite::Result<JournalEntry> {
-    let kind = match row.get(2)? {
-        0 => JournalKind::Created,
-        1 => JournalKind::Held,
-        2 => JournalKind::Confirmed,
-        3 => JournalKind::Cancelled,
-        4 => JournalKind::Expired,
-        other => return Err(super::unknown(2, Type::Integer, &format!("journal kind {other}"))),
-    };
-    Ok(JournalEntry {
-        event_id: EventId::new(row.get(0)?),
-        version: row.get(1)?,
-        kind,
-        booking_id: row.get::<_, Option<i64>>(3)?.map(BookingId::new),
-        seats: Seats::new(row.get(4)?),
-        at: Timestamp::from_micros(row.get(5)?),
-    })
-}
-
 pub(super) fn load(conn: &Connection, ids: &[EventId]) -> rusqlite::Result<Vec<Event>> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -105,11 +77,11 @@ pub(super) fn load_slots(
         return Ok(Vec::new());
     }
     let mut statement = conn.prepare_cached(
-        "SELECT event_id, booking_id, seats, state FROM slots WHERE event_id = ?1 AND booking_id = ?2",
+        "SELECT event_id, booking_id, seats, state FROM slots WHERE booking_id = ?1 AND event_id = ?2",
     )?;
     let mut slots = Vec::with_capacity(keys.len());
     for (event_id, booking_id) in keys {
-        slots.extend(statement.query_row((event_id.get(), booking_id.get()), slot).optional()?);
+        slots.extend(statement.query_row((booking_id.get(), event_id.get()), slot).optional()?);
     }
     Ok(slots)
 }
@@ -127,23 +99,8 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
             statement.execute(tally_values(*id, *tally))?;
         }
     }
-    save_slots(conn, changes)?;
-    if !changes.journal.is_empty() {
-        let mut statement = conn.prepare_cached(
-            "INSERT INTO journal (event_id, version, kind, booking_id, seats, at)
-             VALUES (?, ?, ?, ?, ?, ?)",
-        )?;
-        for entry in &changes.journal {
-            statement.execute((
-                entry.event_id.get(),
-                entry.version,
-                kind_number(entry.kind),
-                entry.booking_id.map(BookingId::get),
-                entry.seats.get(),
-                entry.at.as_micros(),
-            ))?;
-        }
-    }
+    let began = journal::save(conn, &changes.journal)?;
+    save_slots(conn, changes, &began)?;
     Ok(())
 }
 
@@ -151,12 +108,6 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
 fn tally_values(id: EventId, tally: Tally) -> (i64, u32, u32, u32, i64) {
     let Tally { occupied, pending_bookings, confirmed_bookings, version } = tally;
     (id.get(), occupied.get(), pending_bookings, confirmed_bookings, version)
-}
-
-/// The columns of a slot, its key first.
-fn slot_values(slot: Slot) -> (i64, i64, u32, i64) {
-    let Slot { event_id, booking_id, seats, state } = slot;
-    (event_id.get(), booking_id.get(), seats.get(), slot_state_number(state))
 }
 
 fn add_event(conn: &Connection, event: &Event) -> rusqlite::Result<()> {
@@ -183,28 +134,33 @@ fn add_event(conn: &Connection, event: &Event) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn save_slots(conn: &Connection, changes: &Changes) -> rusqlite::Result<()> {
+fn save_slots(conn: &Connection, changes: &Changes, began: &Began) -> rusqlite::Result<()> {
     if !changes.slots_added.is_empty() {
         let mut statement = conn.prepare_cached(
-            "INSERT INTO slots (event_id, booking_id, seats, state) VALUES (?, ?, ?, ?)",
+            "INSERT INTO slots (booking_id, event_id, seats, state, entry) VALUES (?, ?, ?, ?, ?)",
         )?;
         for slot in &changes.slots_added {
-            statement.execute(slot_values(*slot))?;
+            let Slot { event_id, booking_id, seats, state } = *slot;
+            let state = slot_state_number(state);
+            let entry = began.entry_of(booking_id);
+            statement.execute((booking_id.get(), event_id.get(), seats.get(), state, entry))?;
         }
     }
     if !changes.slots_changed.is_empty() {
         let mut statement = conn.prepare_cached(
-            "UPDATE slots SET seats = ?3, state = ?4 WHERE event_id = ?1 AND booking_id = ?2",
+            "UPDATE slots SET seats = ?3, state = ?4 WHERE booking_id = ?1 AND event_id = ?2",
         )?;
         for slot in &changes.slots_changed {
-            statement.execute(slot_values(*slot))?;
+            let Slot { event_id, booking_id, seats, state } = *slot;
+            let state = slot_state_number(state);
+            statement.execute((booking_id.get(), event_id.get(), seats.get(), state))?;
         }
     }
     if !changes.slots_removed.is_empty() {
         let mut statement =
-            conn.prepare_cached("DELETE FROM slots WHERE event_id = ?1 AND booking_id = ?2")?;
+            conn.prepare_cached("DELETE FROM slots WHERE booking_id = ?1 AND event_id = ?2")?;
         for (event_id, booking_id) in &changes.slots_removed {
-            statement.execute((event_id.get(), booking_id.get()))?;
+            statement.execute((booking_id.get(), event_id.get()))?;
         }
     }
     Ok(())
@@ -263,57 +219,56 @@ pub(super) fn all(conn: &Connection, after: EventId, limit: u32) -> rusqlite::Re
     .collect()
 }
 
-pub(super) fn journal_of(
-    conn: &Connection,
-    event_id: EventId,
-    after_version: i64,
-    limit: u32,
-) -> rusqlite::Result<Vec<JournalEntry>> {
-    conn.prepare_cached(
-        "SELECT event_id, version, kind, booking_id, seats, at FROM journal
-         WHERE event_id = ?1 AND version > ?2 ORDER BY version LIMIT ?3",
-    )?
-    .query_map((event_id.get(), after_version, limit), entry)?
-    .collect()
-}
-
+/// An event's slots, newest booking first. They lie among those of other events, and it is the
+/// event's journal that tells them apart: each slot has begun with an entry of it.
 pub(super) fn slots_of(
     conn: &Connection,
     event_id: EventId,
     before: Option<BookingId>,
     limit: u32,
 ) -> rusqlite::Result<Vec<Slot>> {
-    let before = before.map_or(i64::MAX, BookingId::get);
-    conn.prepare_cached(
-        "SELECT event_id, booking_id, seats, state FROM slots
-         WHERE event_id = ?1 AND booking_id < ?2 ORDER BY booking_id DESC LIMIT ?3",
-    )?
-    .query_map((event_id.get(), before, limit), slot)?
-    .collect()
+    let limit = limit.min(live_bookings(conn, event_id)?) as usize;
+    let mut statement = conn.prepare_cached(
+        "SELECT event_id, booking_id, seats, state FROM slots WHERE booking_id = ?1",
+    )?;
+    let mut slots = Vec::new();
+    let mut trail = match before {
+        None => Trail::from_latest(conn, event_id)?,
+        Some(before) => Trail::from_before(conn, event_id, before)?,
+    };
+    while slots.len() < limit
+        && let Some(entry) = trail.next()?
+    {
+        let Some(booking_id) = entry.booking_id.filter(|_| entry.kind == JournalKind::Held) else {
+            continue;
+        };
+        if before.is_none_or(|before| booking_id < before) {
+            slots.extend(statement.query_row([booking_id.get()], slot).optional()?);
+        }
+    }
+    Ok(slots)
+}
+
+/// How many slots an event has, so that nobody looks for more through all of its journal.
+fn live_bookings(conn: &Connection, event_id: EventId) -> rusqlite::Result<u32> {
+    let live = conn
+        .prepare_cached(
+            "SELECT pending_bookings + confirmed_bookings FROM tallies WHERE event_id = ?1",
+        )?
+        .query_row([event_id.get()], |row| row.get(0))
+        .optional()?;
+    Ok(live.unwrap_or(0))
 }
 
 pub(super) fn all_slots(
     conn: &Connection,
-    after: (EventId, BookingId),
+    after: BookingId,
     limit: u32,
 ) -> rusqlite::Result<Vec<Slot>> {
     conn.prepare_cached(
         "SELECT event_id, booking_id, seats, state FROM slots
-         WHERE (event_id, booking_id) > (?1, ?2) ORDER BY event_id, booking_id LIMIT ?3",
+         WHERE booking_id > ?1 ORDER BY booking_id LIMIT ?2",
     )?
-    .query_map((after.0.get(), after.1.get(), limit), slot)?
-    .collect()
-}
-
-pub(super) fn all_journal(
-    conn: &Connection,
-    after: (EventId, i64),
-    limit: u32,
-) -> rusqlite::Result<Vec<JournalEntry>> {
-    conn.prepare_cached(
-        "SELECT event_id, version, kind, booking_id, seats, at FROM journal
-         WHERE (event_id, version) > (?1, ?2) ORDER BY event_id, version LIMIT ?3",
-    )?
-    .query_map((after.0.get(), after.1, limit), entry)?
+    .query_map((after.get(), limit), slot)?
     .collect()
 }

@@ -12,6 +12,7 @@ mod bookings;
 mod checkpoint;
 mod events;
 mod identity;
+mod journal;
 mod readers;
 mod schema;
 mod snapshot;

@@ -21,7 +21,7 @@ use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{SqliteStore, answers, bookings, events, identity};
+use super::{SqliteStore, answers, bookings, events, identity, journal};
 use crate::{BookingRoute, DueHolds, EventsPage, OldestKept, Queries, SessionUser, StoreError};
 
 /// Readers for single rows. They share the machine with everything else, so two do.
@@ -163,7 +163,7 @@ impl Queries for SqliteStore {
     ) -> Result<Vec<JournalEntry>, StoreError> {
         self.readers
             .lists
-            .run(move |conn| events::journal_of(conn, event_id, after_version, limit))
+            .run(move |conn| journal::of_event(conn, event_id, after_version, limit))
             .await
     }
 

@@ -6,11 +6,16 @@ use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::{BookingId, EventId};
 use rusqlite::Connection;
 
-use super::{bookings, events};
+use super::{bookings, events, journal};
 use crate::{Snapshot, StoreError, TableCounts};
 
 pub(super) struct SqliteSnapshot {
     conn: Connection,
+    // The last row of each table that was read.
+    event: EventId,
+    slot: BookingId,
+    journal_entry: i64,
+    booking: BookingId,
 }
 
 impl SqliteSnapshot {
@@ -19,7 +24,13 @@ impl SqliteSnapshot {
         conn.execute_batch("BEGIN")?;
         // The view is fixed by the first read, not by BEGIN.
         bookings::last_id(&conn)?;
-        Ok(Self { conn })
+        Ok(Self {
+            conn,
+            event: EventId::new(i64::MIN),
+            slot: BookingId::new(i64::MIN),
+            journal_entry: i64::MIN,
+            booking: BookingId::new(i64::MIN),
+        })
     }
 
     fn count(&self, table: &str) -> rusqlite::Result<u64> {
@@ -47,6 +58,7 @@ impl Snapshot for SqliteSnapshot {
             .query_map([], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         findings.retain(|finding| finding != "ok");
+        findings.extend(journal::broken_links(&self.conn)?);
         Ok(findings)
     }
 
@@ -54,27 +66,27 @@ impl Snapshot for SqliteSnapshot {
         Ok(bookings::last_id(&self.conn)?)
     }
 
-    async fn events(&mut self, after: EventId, limit: u32) -> Result<Vec<Event>, StoreError> {
-        Ok(events::all(&self.conn, after, limit)?)
+    async fn events(&mut self, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let page = events::all(&self.conn, self.event, limit)?;
+        self.event = page.last().map_or(self.event, |event| event.id);
+        Ok(page)
     }
 
-    async fn slots(
-        &mut self,
-        after: (EventId, BookingId),
-        limit: u32,
-    ) -> Result<Vec<Slot>, StoreError> {
-        Ok(events::all_slots(&self.conn, after, limit)?)
+    async fn slots(&mut self, limit: u32) -> Result<Vec<Slot>, StoreError> {
+        let page = events::all_slots(&self.conn, self.slot, limit)?;
+        self.slot = page.last().map_or(self.slot, |slot| slot.booking_id);
+        Ok(page)
     }
 
-    async fn journal(
-        &mut self,
-        after: (EventId, i64),
-        limit: u32,
-    ) -> Result<Vec<JournalEntry>, StoreError> {
-        Ok(events::all_journal(&self.conn, after, limit)?)
+    async fn journal(&mut self, limit: u32) -> Result<Vec<JournalEntry>, StoreError> {
+        let (page, last) = journal::all(&self.conn, self.journal_entry, limit)?;
+        self.journal_entry = last;
+        Ok(page)
     }
 
-    async fn bookings(&mut self, after: BookingId, limit: u32) -> Result<Vec<Booking>, StoreError> {
-        Ok(bookings::all(&self.conn, after, limit)?)
+    async fn bookings(&mut self, limit: u32) -> Result<Vec<Booking>, StoreError> {
+        let page = bookings::all(&self.conn, self.booking, limit)?;
+        self.booking = page.last().map_or(self.booking, |booking| booking.id);
+        Ok(page)
     }
 }
