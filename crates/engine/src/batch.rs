@@ -34,6 +34,7 @@ pub struct Batch {
     booking_ids: Ids,
     event_ids: Ids,
     user_ids: Ids,
+    users_added: usize,
     /// What is only ever added is collected where it is saved from.
     changes: Changes,
 }
@@ -62,6 +63,7 @@ impl Batch {
             booking_ids: Ids::of(loaded.booking_ids),
             event_ids: Ids::of(loaded.event_ids),
             user_ids: Ids::of(loaded.user_ids),
+            users_added: 0,
             changes: Changes::default(),
         }
     }
@@ -74,6 +76,11 @@ impl Batch {
     /// What the operator chose.
     pub fn rules(&self) -> Rules {
         self.rules
+    }
+
+    /// How many entries were written so far. Every change that somebody can ask for writes one.
+    pub(crate) fn entries(&self) -> usize {
+        self.changes.journal.len() + self.users_added
     }
 
     pub(crate) fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
@@ -168,6 +175,7 @@ impl Batch {
 
     pub(crate) fn add_user(&mut self, user: User) {
         self.logins.insert(user.profile.login.clone(), user.id);
+        self.users_added += 1;
         self.users.add(user.id, user);
     }
 

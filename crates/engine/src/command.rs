@@ -70,9 +70,20 @@ pub enum Answer<R> {
     Kept {
         /// What [`Key::write`] made of it.
         answer: Vec<u8>,
-        /// Whether it was remembered from an earlier time, so that nothing has happened now.
-        replayed: bool,
+        /// When the command took effect, if it did.
+        effect: Effect,
     },
+}
+
+/// When a command with a key took effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Now.
+    Now,
+    /// At an earlier time: the answer is the one that was given then.
+    Earlier,
+    /// Never: it was refused, or everything was as it asks for.
+    Never,
 }
 
 /// A client's idempotency key: the command takes effect once, and the same answer is given again.
@@ -109,11 +120,13 @@ impl<C: Command> Job<C> {
         let now = batch.now();
         if let Some(kept) = batch.answer(&key.key) {
             if kept.fingerprint == key.fingerprint {
-                return Answer::Kept { answer: kept.answer.clone(), replayed: true };
+                return Answer::Kept { answer: kept.answer.clone(), effect: Effect::Earlier };
             }
             return Answer::Given(Decided { outcome: Err(Refusal::KeyReused), now });
         }
+        let entries = batch.entries();
         let decided = Decided { outcome: command.decide(batch), now };
+        let effect = if batch.entries() == entries { Effect::Never } else { Effect::Now };
         let Some(answer) = (key.write)(&decided) else { return Answer::Given(decided) };
         batch.remember(KeptAnswer {
             key: key.key.clone(),
@@ -121,7 +134,7 @@ impl<C: Command> Job<C> {
             answer: answer.clone(),
             created_at: now,
         });
-        Answer::Kept { answer, replayed: false }
+        Answer::Kept { answer, effect }
     }
 }
 

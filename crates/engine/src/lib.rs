@@ -36,7 +36,7 @@ use tokio::task::JoinHandle;
 pub use self::batch::{Batch, Rules};
 pub use self::bookings::{BookingAt, BookingsPage};
 pub use self::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-pub use self::command::{Answer, Command, Decided, Key, Lane};
+pub use self::command::{Answer, Command, Decided, Effect, Key, Lane};
 pub use self::error::{Error, Refusal};
 pub use self::identity::{NewUser, SignedIn, Token};
 pub use self::live::{Subscription, Update};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use eventbooker_core::events::OccupyRefusal;
 use eventbooker_core::{EventId, UserId};
-use eventbooker_engine::{Answer, BookingAt, Decided, Error, Key, Refusal};
+use eventbooker_engine::{Answer, BookingAt, Decided, Effect, Error, Key, Refusal};
 use eventbooker_store::StoreError;
 use eventbooker_testkit::clock::just_before;
 use eventbooker_testkit::rows::key;
@@ -47,23 +47,23 @@ async fn book_as(
     answer.expect("the engine answers")
 }
 
-fn kept(answer: &str, replayed: bool) -> Answered {
-    Answer::Kept { answer: answer.as_bytes().to_vec(), replayed }
+fn kept(answer: &str, effect: Effect) -> Answered {
+    Answer::Kept { answer: answer.as_bytes().to_vec(), effect }
 }
 
 #[tokio::test]
 async fn the_same_key_again_is_the_same_answer_and_no_effect() {
     let mut service = Service::start().await;
     let event_id = service.create_event(10, 0, 43_200).await;
-    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", false));
+    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", Effect::Now));
     let after_one = service.event(event_id).await;
     for _ in 0..2 {
-        assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", true));
+        assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", Effect::Earlier));
     }
     service.restart(Duration::from_secs(24 * 3600)).await;
-    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", true));
+    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", Effect::Earlier));
     assert_eq!(service.event(event_id).await, after_one, "replays change nothing");
-    assert_eq!(book(&service, 1, event_id, "b").await, kept("booking 2", false));
+    assert_eq!(book(&service, 1, event_id, "b").await, kept("booking 2", Effect::Now));
     service.finish().await;
 }
 
@@ -80,8 +80,8 @@ async fn the_same_key_twice_in_a_batch_is_one_effect() {
     let before = service.faults.saves_tried();
     held.let_go();
     assert!(first.await.is_ok());
-    assert_eq!(twin.await, kept("booking 2", false));
-    assert_eq!(other_twin.await, kept("booking 2", true));
+    assert_eq!(twin.await, kept("booking 2", Effect::Now));
+    assert_eq!(other_twin.await, kept("booking 2", Effect::Earlier));
     assert_eq!(service.faults.saves_tried() - before, 1, "found in the batch, not by a conflict");
     assert_eq!(service.free_seats(event_id).await, 8);
     service.finish().await;
@@ -101,7 +101,7 @@ async fn the_same_key_on_two_replicas_is_one_effect() {
         let (one, other) = tokio::join!(on(0), on(1));
         let (one, other) = (one.expect("answered"), other.expect("answered"));
         let both = [one, other].map(|answer| match answer {
-            Answer::Kept { answer, replayed } => (answer, replayed),
+            Answer::Kept { answer, effect } => (answer, effect),
             Answer::Given(decided) => panic!("{decided:?}"),
         });
         assert_eq!(both[0].0, both[1].0, "the same answer");
@@ -115,16 +115,20 @@ async fn the_same_key_on_two_replicas_is_one_effect() {
 async fn a_key_belongs_to_its_user_and_its_request() {
     let service = Service::start().await;
     let event_id = service.create_event(10, 0, 30).await;
-    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", false));
-    assert_eq!(book(&service, 2, event_id, "a").await, kept("booking 2", false));
-    assert_eq!(book(&service, 1, event_id, "A").await, kept("booking 3", false));
+    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", Effect::Now));
+    assert_eq!(book(&service, 2, event_id, "a").await, kept("booking 2", Effect::Now));
+    assert_eq!(book(&service, 1, event_id, "A").await, kept("booking 3", Effect::Now));
     let other = book_as(&service, 1, event_id, "a", 2, write).await;
     let Answer::Given(Decided { outcome: Err(refusal), .. }) = other else {
         panic!("{other:?}");
     };
     assert_eq!(refusal, Refusal::KeyReused);
     assert_eq!(service.free_seats(event_id).await, 7);
-    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", true), "it still stands");
+    assert_eq!(
+        book(&service, 1, event_id, "a").await,
+        kept("booking 1", Effect::Earlier),
+        "it still stands"
+    );
     service.finish().await;
 }
 
@@ -134,9 +138,9 @@ async fn a_refusal_is_remembered_too() {
     let event_id = service.create_event(1, 0, 30).await;
     let holder = service.book(9, event_id, 1).await.expect("there is room");
     let refusal = format!("refused: {}", OccupyRefusal::SoldOut);
-    assert_eq!(book(&service, 1, event_id, "a").await, kept(&refusal, false));
+    assert_eq!(book(&service, 1, event_id, "a").await, kept(&refusal, Effect::Never));
     service.cancel(attendee(9), holder.id).await.expect("cancelled");
-    assert_eq!(book(&service, 1, event_id, "a").await, kept(&refusal, true));
+    assert_eq!(book(&service, 1, event_id, "a").await, kept(&refusal, Effect::Earlier));
     assert_eq!(service.free_seats(event_id).await, 1);
     service.finish().await;
 }
@@ -153,7 +157,7 @@ async fn what_is_worth_trying_again_is_not_remembered() {
     assert_eq!(refusal, OccupyRefusal::SoldOut.into());
     service.cancel(attendee(9), holder.id).await.expect("cancelled");
     let answer = book_as(&service, 1, event_id, "a", 1, write_success).await;
-    assert_eq!(answer, kept("booking 2", false));
+    assert_eq!(answer, kept("booking 2", Effect::Now));
     service.finish().await;
 }
 
@@ -161,14 +165,14 @@ async fn what_is_worth_trying_again_is_not_remembered() {
 async fn an_answer_is_kept_as_long_as_promised_and_then_forgotten() {
     let service = Service::start().await;
     let event_id = service.create_event(10, 0, 43_200).await;
-    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", false));
+    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", Effect::Now));
     let kept_for = service.engine().settings().answers_kept;
     assert!(kept_for >= Duration::from_secs(24 * 3600));
     service.pass(just_before(kept_for)).await;
-    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", true));
+    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", Effect::Earlier));
     // The clean-up looks every so often.
     service.pass(Duration::from_secs(60)).await;
-    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 2", false));
+    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 2", Effect::Now));
     service.finish().await;
 }
 
@@ -182,9 +186,9 @@ async fn a_lost_answer_is_found_by_its_key() {
     let service = Service::start().await;
     let event_id = service.create_event(10, 0, 30).await;
     service.faults.next_save(Fault::LoseAnswer);
-    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", true));
+    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", Effect::Earlier));
     assert_eq!(service.free_seats(event_id).await, 9);
-    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", true));
+    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", Effect::Earlier));
     service.finish().await;
 }
 
@@ -194,7 +198,7 @@ async fn a_lost_command_with_a_key_is_run_again() {
     let service = Service::start().await;
     let event_id = service.create_event(10, 0, 30).await;
     service.faults.next_save(Fault::Refuse(unknown()));
-    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", false));
+    assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 1", Effect::Now));
     assert_eq!(service.free_seats(event_id).await, 9);
     service.finish().await;
 }
@@ -213,8 +217,8 @@ async fn without_a_key_an_unknown_outcome_stays_unknown() {
         service.faults.next_save(fault);
         held.let_go();
         assert!(first.await.is_ok());
-        let replayed = seats_left == 7;
-        assert_eq!(keyed.await, kept("booking 2", replayed));
+        let effect = if seats_left == 7 { Effect::Earlier } else { Effect::Now };
+        assert_eq!(keyed.await, kept("booking 2", effect));
         let answer = keyless.await;
         assert!(matches!(answer, Err(Error::Store(StoreError::OutcomeUnknown(_)))), "{answer:?}");
         assert_eq!(service.free_seats(event_id).await, seats_left);

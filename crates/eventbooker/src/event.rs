@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use comfy_table::Table;
-use eventbooker_core::events::Draft;
+use eventbooker_core::events::{Draft, PlanFault};
 use eventbooker_core::identity::{Actor, Role};
 use eventbooker_core::{EventId, Timestamp, UserId};
 use eventbooker_store::sqlite::Access;
@@ -40,6 +40,18 @@ pub(crate) struct Add {
     description: String,
     #[command(flatten)]
     database: DatabaseFlags,
+}
+
+/// The argument of [`Add`] that a fault is about, so that the two make a sentence.
+pub(crate) fn flag_of(fault: PlanFault) -> &'static str {
+    match fault {
+        PlanFault::NameEmpty | PlanFault::NameTooLong | PlanFault::NameNotPlain => "<NAME>",
+        PlanFault::DescriptionTooLong | PlanFault::DescriptionNotPlain => "--description",
+        PlanFault::StartsInPast => "--date",
+        PlanFault::CapacityOutOfRange => "--capacity",
+        PlanFault::PriceOutOfRange => "--price",
+        PlanFault::PaymentWindowOutOfRange => "--payment-ttl",
+    }
 }
 
 /// Whoever can run this on the database's machine may do anything anyway.

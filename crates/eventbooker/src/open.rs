@@ -11,6 +11,7 @@ use eventbooker_store::sqlite::{Access, SqliteStore};
 use indicatif::ProgressBar;
 
 use crate::settings::DatabaseFlags;
+use crate::{event, user};
 
 /// The store that a URL names.
 pub(crate) fn store(url: &str, access: Access) -> Result<Arc<dyn Store>, String> {
@@ -48,10 +49,10 @@ pub(crate) fn outcome<R>(answer: Result<Answer<R>, Error>) -> Result<R, String> 
 
 fn words(refusal: &Refusal) -> String {
     if let Refusal::Plan(faults) = refusal {
-        return list(faults.iter().map(|fault| format!("{fault:?}: {fault}")));
+        return list(faults.iter().map(|fault| format!("{} {fault}", event::flag_of(*fault))));
     }
     if let Refusal::Profile(faults) = refusal {
-        return list(faults.iter().map(|fault| format!("{fault:?}: {fault}")));
+        return list(faults.iter().map(|fault| format!("{} {fault}", user::flag_of(*fault))));
     }
     refusal.to_string()
 }

@@ -99,6 +99,10 @@ serve_flags! {
     /// Registrations a minute from one address. [default: 300]
     #[arg(long, value_name = "COUNT")]
     registrations_per_address: u32;
+    /// Requests with an Idempotency-Key a minute by one user that are refused or change nothing; the
+    /// answer to each is remembered for idempotency-hours. [default: 120]
+    #[arg(long, value_name = "COUNT")]
+    remembered_refusals_per_user: u32;
     /// Password hashes computed at the same time; each takes 19 MiB and a core. [default: 2]
     #[arg(long, value_name = "COUNT")]
     hashes_at_once_max: u32;
@@ -182,6 +186,8 @@ pub(crate) struct ServeSettings {
 
 const DATABASE_DEFAULT: &str = "sqlite:eventbooker.db";
 const ENV_PREFIX: &str = "EVENTBOOKER_";
+/// Variables that tests may set for themselves.
+const TEST_PREFIX: &str = "EVENTBOOKER_TEST_";
 
 impl DatabaseFlags {
     /// The database's URL.
@@ -280,6 +286,11 @@ impl ServeFlags {
                 self.registrations_per_address,
                 300,
             )?,
+            remembered_refusals_per_user: count(
+                "remembered_refusals_per_user",
+                self.remembered_refusals_per_user,
+                120,
+            )?,
         })
     }
 
@@ -305,6 +316,7 @@ fn layered(
     config: Option<PathBuf>,
     flags: Serialized<impl Serialize>,
 ) -> Result<ServeFlags, String> {
+    check_variables()?;
     let config = config.or_else(|| std::env::var_os("EVENTBOOKER_CONFIG").map(PathBuf::from));
     let mut figment = Figment::new();
     if let Some(path) = config {
@@ -318,6 +330,64 @@ fn layered(
         .merge(flags)
         .extract()
         .map_err(|error| error.into_iter().map(|e| words(&e)).collect::<Vec<_>>().join("\n  "))
+}
+
+/// Refuses variables that look like settings and are none: a limit that was mistyped would silently
+/// not hold.
+fn check_variables() -> Result<(), String> {
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    match unknown_variables(&names.collect::<Vec<_>>()).as_slice() {
+        [] => Ok(()),
+        unknown => {
+            let lines = unknown.iter().map(|name| {
+                let near = nearby(name).join(", ");
+                format!("{name}: there is no such setting; expected {near}")
+            });
+            Err(lines.collect::<Vec<_>>().join("\n  "))
+        }
+    }
+}
+
+/// The variables that bear the prefix, name no setting and weren't set by somebody else.
+fn unknown_variables(names: &[String]) -> Vec<&str> {
+    // An orchestrator tells every process about its services in variables that begin with their
+    // names: with one that is called eventbooker, EVENTBOOKER_SERVICE_HOST and EVENTBOOKER_PORT are
+    // not ours.
+    let services: Vec<&str> =
+        names.iter().filter_map(|name| name.strip_suffix("_SERVICE_HOST")).collect();
+    let tells_of_service = |name: &str| {
+        let mut of_service = services.iter().filter_map(|service| name.strip_prefix(service));
+        of_service.any(|rest| rest.starts_with("_SERVICE_") || rest.starts_with("_PORT"))
+    };
+    let is_unknown = |name: &&str| {
+        let is_ours = name
+            .get(..ENV_PREFIX.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(ENV_PREFIX));
+        is_ours
+            && !name.starts_with(TEST_PREFIX)
+            && !tells_of_service(name)
+            && !variables().any(|known| known.eq_ignore_ascii_case(name))
+    };
+    names.iter().map(String::as_str).filter(is_unknown).collect()
+}
+
+/// The variables of all settings.
+fn variables() -> impl Iterator<Item = String> {
+    KEYS.iter().chain(&["config"]).map(|key| format!("{ENV_PREFIX}{}", key.to_uppercase()))
+}
+
+/// The variables that may have been meant: those that have at least half of the pairs of letters
+/// of this one, beside the prefix. All variables if there are none.
+fn nearby(name: &str) -> Vec<String> {
+    let beside_prefix = |name: &str| name[ENV_PREFIX.len()..].to_uppercase().into_bytes();
+    let meant = beside_prefix(name);
+    let is_near = |known: &String| {
+        let known = beside_prefix(known);
+        let is_shared = |pair: &&[u8]| known.windows(2).any(|other| other == *pair);
+        meant.windows(2).filter(is_shared).count() * 2 >= meant.windows(2).count()
+    };
+    let near: Vec<String> = variables().filter(is_near).collect();
+    if near.is_empty() { variables().collect() } else { near }
 }
 
 /// What is wrong with a value, and where it stands.

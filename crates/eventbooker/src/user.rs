@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal};
 use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::Table;
 use eventbooker_core::UserId;
-use eventbooker_core::identity::{Profile, Role, User};
+use eventbooker_core::identity::{Profile, ProfileFault, Role, User};
 use eventbooker_engine::{Engine, NewUser};
 use eventbooker_store::Store;
 use eventbooker_store::sqlite::Access;
@@ -76,6 +76,18 @@ impl From<RoleName> for Role {
             RoleName::User => Self::User,
             RoleName::Admin => Self::Admin,
         }
+    }
+}
+
+/// The argument of [`Add`] that a fault is about, so that the two make a sentence.
+pub(crate) fn flag_of(fault: ProfileFault) -> &'static str {
+    match fault {
+        ProfileFault::LoginLength | ProfileFault::LoginNotPlain => "<LOGIN>",
+        ProfileFault::EmailTooLong | ProfileFault::EmailNotOne => "--email",
+        ProfileFault::FirstNameTooLong | ProfileFault::FirstNameNotPlain => "--first-name",
+        ProfileFault::LastNameTooLong | ProfileFault::LastNameNotPlain => "--last-name",
+        // It is no argument, because others on the machine can read those.
+        ProfileFault::PasswordTooShort | ProfileFault::PasswordTooLong => "the password",
     }
 }
 

@@ -38,8 +38,18 @@ fn users_are_added_listed_and_changed() {
     assert_says(&run(&add, "first password\r\n"), &["added admin ann with number 1"]);
     assert_says(&run(&["user", "add", "ben"], "first password"), &["added user ben with number 2"]);
     assert_fails(&run(&add, "first password"), 1, "taken");
-    assert_fails(&run(&["user", "add", "cid"], "short"), 1, "at least 8 characters");
-    assert_fails(&run(&["user", "add", "c d"], "short"), 1, "spaces");
+    assert_fails(&run(&["user", "add", "cid"], "short"), 1, "the password must have at least 8");
+    assert_fails(&run(&["user", "add", "c d"], "short"), 1, "<LOGIN> must not hold spaces");
+    let bad_names =
+        ["user", "add", "cid", "--email", "x", "--first-name", "\t", "--last-name", "\t"];
+    for says in [
+        "--email must be an e-mail address",
+        "--first-name must not hold",
+        "--last-name must not hold",
+        "the password must have at least 8",
+    ] {
+        assert_fails(&run(&bad_names, "short"), 1, says);
+    }
     assert_fails(&run(&["user", "add", "cid"], ""), 1, "at least 8 characters");
     assert_fails(&run(&["user", "add", "cid", "--role", "king"], PASSWORD), 2, "--role");
     assert_says(
@@ -86,13 +96,19 @@ fn events_are_added_and_listed() {
     ];
     assert_says(&add(&all), &["added event 1 with 7 seats"]);
     assert_says(&add(&["Undated", "--capacity", "3"]), &["added event 2"]);
-    assert_fails(&add(&["x", "--capacity", "0"]), 1, "Capacity");
-    assert_fails(&add(&["", "--capacity", "1"]), 1, "Name");
-    assert_fails(
-        &add(&["x", "--capacity", "1", "--date", "2020-01-01T00:00:00Z"]),
-        1,
-        "StartsInPast",
-    );
+    let past = "2020-01-01T00:00:00Z";
+    let bad = ["", "--capacity", "0", "--date", past, "--payment-ttl", "0", "--price=-1"];
+    let bad = add(&[bad.as_slice(), &["--description", "\u{1}"]].concat());
+    for says in [
+        "<NAME> must not be empty",
+        "--capacity must be from 1 to",
+        "--date must lie in the future",
+        "--payment-ttl must be from 1 to",
+        "--price must be from 0 to",
+        "--description must not hold",
+    ] {
+        assert_fails(&bad, 1, says);
+    }
     assert_fails(&add(&["x", "--capacity", "many"]), 2, "--capacity");
     assert_fails(&add(&["x", "--capacity", "1", "--date", "tomorrow"]), 2, "--date");
     assert_fails(&add(&["x"]), 2, "--capacity");

@@ -25,6 +25,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("failed_sign_ins_per_login", &["0", "1000001", "-1", "many"]),
     ("failed_sign_ins_per_address", &["0", "1000001", "-1", "many"]),
     ("registrations_per_address", &["0", "1000001", "-1", "many"]),
+    ("remembered_refusals_per_user", &["0", "1000001", "-1", "many"]),
     ("hashes_at_once_max", &["0", "1025", "-1", "many"]),
     ("session_hours", &["0", "8785", "-1", "many"]),
     ("idempotency_hours", &["0", "23", "8785", "-1", "many"]),
@@ -115,6 +116,55 @@ fn a_bad_variable_is_an_error_that_names_its_key() {
             assert_refused(&installation, &ran, key, &format!("{}={value}", variable(key)));
         }
     }
+}
+
+#[test]
+fn a_variable_that_is_no_setting_is_an_error_that_names_what_may_be_meant() {
+    let installation = installed();
+    for (mistyped, near, far) in [
+        ("EVENTBOOKER_LISTN", "EVENTBOOKER_LISTEN", Some("EVENTBOOKER_DATABASE")),
+        ("EVENTBOOKER_SEATS", "EVENTBOOKER_SEATS_PER_BOOKING_MAX", Some("EVENTBOOKER_LISTEN")),
+        ("EVENTBOOKER_MAX_CONNECTIONS", "EVENTBOOKER_CONNECTIONS_MAX", Some("EVENTBOOKER_DEMO")),
+        ("eventbooker_databse", "EVENTBOOKER_DATABASE", Some("EVENTBOOKER_LISTEN")),
+        ("EVENTBOOKER_CONFIGURATION", "EVENTBOOKER_CONFIG", Some("EVENTBOOKER_LISTEN")),
+        // Nothing is near, so all are told.
+        ("EVENTBOOKER_PORT", "EVENTBOOKER_LISTEN", None),
+        ("EVENTBOOKER_", "EVENTBOOKER_LISTEN", None),
+    ] {
+        let ran = serve(&installation, &[], &[(mistyped, "1")]);
+        assert_refused(&installation, &ran, &format!("{mistyped}: "), mistyped);
+        assert!(ran.stderr.contains(near), "{ran:?}");
+        assert!(far.is_none_or(|far| !ran.stderr.contains(far)), "{ran:?}");
+    }
+    let two = [("EVENTBOOKER_LISTN", "1"), ("EVENTBOOKER_SEATS", "1")];
+    let ran = serve(&installation, &[], &two);
+    for (mistyped, _) in two {
+        assert_refused(&installation, &ran, mistyped, "both are told");
+    }
+    for (command, code) in [(["user", "list"].as_slice(), 1), (&["migrate"], 1), (&["check"], 2)] {
+        let ran = installation.run_with(command, "", &two);
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.stderr.contains("EVENTBOOKER_LISTEN"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_variable_of_somebody_else_is_nobodys_mistake() {
+    let foreign = [
+        ("EVENTBOOKER_TEST_THREADS", "2"),
+        ("EVENTBOOKERS", "2"),
+        ("MY_EVENTBOOKER_LISTN", "2"),
+        // What an orchestrator sets for its services `eventbooker` and `eventbooker-pages`.
+        ("EVENTBOOKER_SERVICE_HOST", "10.0.0.1"),
+        ("EVENTBOOKER_SERVICE_PORT", "80"),
+        ("EVENTBOOKER_SERVICE_PORT_HTTP", "80"),
+        ("EVENTBOOKER_PORT", "tcp://10.0.0.1:80"),
+        ("EVENTBOOKER_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("EVENTBOOKER_PAGES_SERVICE_HOST", "10.0.0.2"),
+        ("EVENTBOOKER_PAGES_PORT", "tcp://10.0.0.2:80"),
+    ];
+    let ran = installed().run_with(&["migrate"], "", &foreign);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
 #[test]

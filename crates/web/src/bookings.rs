@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use crate::answers::{SignedInChange, SignedInRequest};
 use crate::events::{add_link, no_such_event};
-use crate::idempotency::{KeyHeader, Shown, View, respond};
+use crate::idempotency::{KeyHeader, Shown, View, answer};
 use crate::problem::Problem;
 use crate::refusals::{FIRST_SEED, problem_of};
 use crate::request::{CurrentUser, Input, PathId, Query};
@@ -161,8 +161,8 @@ async fn book(
     let seats = fields.integer("seats");
     fields.finish()?;
     let user_id = user.actor().user_id;
-    let key = input.key.map(|key| key.of_user::<Booked>(user_id));
-    respond::<Booked>(web.engine().book(user_id, event_id, seats, key).await?)
+    let book = |key| web.engine().book(user_id, event_id, seats, key);
+    answer::<Booked, _>(&web, user_id, input.key, book).await
 }
 
 /// Which booking to confirm.
@@ -203,9 +203,9 @@ async fn confirm(
         }
         None => (None, BookingId::new(id)),
     };
-    let key = input.key.map(|key| key.of_user::<Moved>(user.actor().user_id));
-    let answer = web.engine().confirm(user.actor(), event_id, booking_id, key).await?;
-    respond::<Moved>(answer)
+    let actor = user.actor();
+    let confirm = |key| web.engine().confirm(actor, event_id, booking_id, key);
+    answer::<Moved, _>(&web, actor.user_id, input.key, confirm).await
 }
 
 /// Cancel a booking
@@ -228,8 +228,9 @@ async fn cancel(
     if let Some(fields) = input.optional_fields()? {
         fields.finish()?;
     }
-    let key = input.key.map(|key| key.of_user::<Moved>(user.actor().user_id));
-    respond::<Moved>(web.engine().cancel(user.actor(), booking_id, key).await?)
+    let actor = user.actor();
+    let cancel = |key| web.engine().cancel(actor, booking_id, key);
+    answer::<Moved, _>(&web, actor.user_id, input.key, cancel).await
 }
 
 /// List own bookings

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Redirect};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use tower::ServiceBuilder;
@@ -14,6 +15,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::answers::{BadField, ProblemShape};
+use crate::no_such_page;
 use crate::request::SESSION_COOKIE;
 use crate::state::Web;
 
@@ -47,6 +49,12 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
      connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
 );
 
+/// Swagger UI refuses a path that isn't UTF-8 in plain text, and a file that it doesn't have without
+/// a word. Either way there is no such page.
+async fn refused_as_problem(response: Response) -> Response {
+    if response.status().is_client_error() { no_such_page().into_response() } else { response }
+}
+
 pub(crate) fn routes(description: &utoipa::openapi::OpenApi) -> Router<Web> {
     let json: Bytes =
         description.to_json().expect("the description is made of texts and numbers").into();
@@ -58,9 +66,10 @@ pub(crate) fn routes(description: &utoipa::openapi::OpenApi) -> Router<Web> {
     let config = Config::from("/openapi.json").validator_url("none");
     let docs: Router<Web> = SwaggerUi::new("/docs").config(config).into();
     let policy = SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, DOCS_POLICY);
+    let layers = ServiceBuilder::new().layer(map_response(refused_as_problem)).layer(policy);
     Router::new()
         .route("/openapi.json", get(openapi))
-        .merge(docs.layer(ServiceBuilder::new().layer(policy)))
+        .merge(docs.layer(layers))
         // Until there are pages, the description is the best place to begin.
         .route("/", get(async || Redirect::temporary("/docs/")))
 }

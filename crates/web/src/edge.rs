@@ -168,36 +168,38 @@ struct Edge {
 
 impl Edge {
     fn new(config: EdgeConfig) -> Self {
-        describe_gauge!("http_connections_open", "Open HTTP connections");
+        describe_gauge!("eventbooker_http_connections_open", "Open HTTP connections");
         describe_counter!(
-            "http_connections_refused_total",
+            "eventbooker_http_connections_refused_total",
             "Connections refused because all were in use"
         );
         describe_counter!(
-            "http_accept_errors_total",
+            "eventbooker_http_accept_errors_total",
             "Errors of accept, such as too many open files"
         );
         describe_counter!(
-            "http_timeouts_total",
+            "eventbooker_http_timeouts_total",
             "Connections or requests that ran out of time, by what was waited for"
         );
+        let timeouts =
+            |awaited| counter!("eventbooker_http_timeouts_total", "waited_for" => awaited);
         let places_max = u32::try_from(config.connections_max).unwrap_or(u32::MAX).max(1);
         Self {
             places: Arc::new(Semaphore::new(places_max as usize)),
             places_max,
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
-            accept_errors: counter!("http_accept_errors_total"),
+            accept_errors: counter!("eventbooker_http_accept_errors_total"),
             drain_timeout: config.drain_timeout,
             shared: Arc::new(Shared::new(
                 Canned::new(config.security),
                 config,
                 watch::Meters {
-                    open: gauge!("http_connections_open"),
-                    refused: counter!("http_connections_refused_total"),
-                    late_heads: counter!("http_timeouts_total", "waited_for" => "head"),
-                    late_bodies: counter!("http_timeouts_total", "waited_for" => "body"),
-                    late_handlers: counter!("http_timeouts_total", "waited_for" => "handler"),
-                    stalled_writes: counter!("http_timeouts_total", "waited_for" => "reader"),
+                    open: gauge!("eventbooker_http_connections_open"),
+                    refused: counter!("eventbooker_http_connections_refused_total"),
+                    late_heads: timeouts("head"),
+                    late_bodies: timeouts("body"),
+                    late_handlers: timeouts("handler"),
+                    stalled_writes: timeouts("reader"),
                 },
             )),
         }

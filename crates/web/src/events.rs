@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answers::{AnyRequest, SignedInChange};
-use crate::idempotency::{KeyHeader, Shown, View, respond};
+use crate::idempotency::{KeyHeader, Shown, View, answer};
 use crate::problem::{Problem, ProblemKind};
 use crate::refusals::{FIRST_SEED, problem_of};
 use crate::request::{CurrentUser, Input, PathId, Query};
@@ -140,8 +140,8 @@ async fn create(
         payment_window_minutes: fields.integer("paymentTTL"),
     };
     fields.finish()?;
-    let key = input.key.map(|key| key.of_user::<Created>(actor.user_id));
-    respond::<Created>(web.engine().create_event(actor, draft, key).await?)
+    let create = |key| web.engine().create_event(actor, draft, key);
+    answer::<Created, _>(&web, actor.user_id, input.key, create).await
 }
 
 /// List events

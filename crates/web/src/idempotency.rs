@@ -6,7 +6,9 @@
 //! the command itself.
 //!
 //! Refusals are remembered like any other answer, except those whose way out is to try again
-//! later (429).
+//! later (429). Each is a row until it is forgotten, so [`answer`] bounds how many a user may cause in
+//! a minute, and with them answers to commands that found everything done. What takes effect doesn't
+//! count: there are other limits on that.
 //!
 //! Absent on purpose: keys on `POST /login` and `/logout`. To answer a sign-in again, its secret
 //! would have to be kept.
@@ -15,13 +17,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use eventbooker_core::UserId;
-use eventbooker_engine::{Answer, Decided, Key};
+use eventbooker_engine::{Answer, Decided, Effect, Error, Key};
 use eventbooker_store::AnswerKey;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
 use crate::problem::{FieldError, Problem, ProblemKind};
+use crate::state::Web;
 
 const KEY_HEADER: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -94,9 +97,12 @@ impl RawKey {
         }
     }
 
-    /// For a command of somebody who isn't signed in.
-    pub(crate) fn of_nobody<V: View>(self) -> Key<V::Of> {
-        self.of_user::<V>(NOBODY)
+    /// For a command of somebody who isn't signed in and gives this name. Strangers know nothing of
+    /// each other's keys, so only the two together are a key.
+    pub(crate) fn of_stranger<V: View>(self, name: &str) -> Key<V::Of> {
+        // A client's key has no space in it, so it can be told where the name begins.
+        let key = format!("{} {name}", self.key);
+        Self { key, ..self }.of_user::<V>(NOBODY)
     }
 }
 
@@ -171,11 +177,36 @@ fn write<V: View>(decided: &Decided<V::Of>) -> Option<Vec<u8>> {
     Some(json(&written))
 }
 
+/// Has a signed-in user's command decided, under the request's key if it has one, and responds.
+///
+/// With a key it takes one from the user's bucket of remembered refusals first, and gives it back
+/// unless it was one. So refusals in parallel are all counted; a user has no more such commands at
+/// work at once than the bucket holds; and a client that hangs up before it is answered has spent
+/// its take.
+pub(crate) async fn answer<V: View, F>(
+    web: &Web,
+    user_id: UserId,
+    key: Option<RawKey>,
+    command: impl FnOnce(Option<Key<V::Of>>) -> F,
+) -> Result<Response, Problem>
+where
+    F: Future<Output = Result<Answer<V::Of>, Error>>,
+{
+    let Some(key) = key else { return respond::<V>(command(None).await?) };
+    let refusals = &web.inner.remembered_refusals;
+    web.limit(refusals, &user_id, "refused requests with an Idempotency-Key")?;
+    let answer = command(Some(key.of_user::<V>(user_id))).await;
+    if !matches!(answer, Ok(Answer::Kept { effect: Effect::Never, .. })) {
+        refusals.refund(&user_id);
+    }
+    respond::<V>(answer?)
+}
+
 /// The response to a command, given now or remembered.
 pub(crate) fn respond<V: View>(answer: Answer<V::Of>) -> Result<Response, Problem> {
     match answer {
         Answer::Given(decided) => V::show(&decided).map(IntoResponse::into_response),
-        Answer::Kept { answer, replayed } => read(&answer, replayed),
+        Answer::Kept { answer, effect } => read(&answer, effect == Effect::Earlier),
     }
 }
 

@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 use crate::answers::{Change, SignedInRequest};
 use crate::cross_site::is_same_origin;
 use crate::idempotency::{KeyHeader, RawKey, Shown, View, respond};
-use crate::limits::{Limiter, address_key};
-use crate::problem::{Problem, ProblemKind};
+use crate::limits::address_key;
+use crate::problem::Problem;
 use crate::refusals::{FIRST_SEED, problem_of};
 use crate::request::{ClientAddress, CurrentUser, Input, OverTls, SESSION_COOKIE, session_token};
 use crate::state::Web;
@@ -80,12 +80,8 @@ async fn register(
     ClientAddress(address): ClientAddress,
     input: Input,
 ) -> Result<Response, Problem> {
-    limit(
-        &web,
-        &web.inner.registrations,
-        &address_key(address),
-        "registrations from this address",
-    )?;
+    let address = address_key(address);
+    web.limit(&web.inner.registrations, &address, "registrations from this address")?;
     let mut fields = input.fields_of_any_kind()?;
     let profile = Profile {
         login: fields.text("login"),
@@ -103,20 +99,7 @@ async fn register(
 fn key_without_password(key: RawKey, profile: &Profile) -> eventbooker_engine::Key<User> {
     let Profile { login, email, first_name, last_name } = profile;
     key.without_secrets(&["register", login, email, first_name, last_name])
-        .of_nobody::<Registered>()
-}
-
-/// Takes one from a limiter's bucket, or answers 429.
-fn limit(
-    web: &Web,
-    limiter: &Limiter,
-    key: &impl std::hash::Hash,
-    what: &str,
-) -> Result<(), Problem> {
-    limiter.take(key, web.engine().now().as_micros()).map_err(|retry| {
-        Problem::new(ProblemKind::RateLimited, format!("too many {what}; try again later"))
-            .retry_after(retry.seconds())
-    })
+        .of_stranger::<Registered>(login)
 }
 
 /// A login and its password.
@@ -169,8 +152,8 @@ async fn login(
     // made at the same time are all counted.
     let address = address_key(address);
     let (by_login, by_address) = (&web.inner.sign_ins_by_login, &web.inner.sign_ins_by_address);
-    limit(&web, by_address, &address, "failed sign-ins from this address")?;
-    if let Err(problem) = limit(&web, by_login, &login, "failed sign-ins with this login") {
+    web.limit(by_address, &address, "failed sign-ins from this address")?;
+    if let Err(problem) = web.limit(by_login, &login, "failed sign-ins with this login") {
         by_address.refund(&address);
         return Err(problem);
     }
@@ -225,6 +208,8 @@ async fn logout_post(
     State(web): State<Web>,
     OverTls(over_tls): OverTls,
     headers: HeaderMap,
+    // Nothing in a body matters, but it has to be one.
+    _: Input,
 ) -> Result<Response, Problem> {
     logout(&web, &headers, over_tls).await
 }

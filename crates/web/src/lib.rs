@@ -56,12 +56,16 @@ pub fn application(
     let router: Router = routes
         .merge(description::routes(&description))
         .merge(problem::routes())
-        .fallback(async || Problem::new(ProblemKind::NotFound, "there is no such page"))
+        .fallback(async || no_such_page())
         .method_not_allowed_fallback(async || {
             Problem::new(ProblemKind::MethodNotAllowed, "this path does not take this method")
         })
         .with_state(web);
     layers.service(router)
+}
+
+fn no_such_page() -> Problem {
+    Problem::new(ProblemKind::NotFound, "there is no such page")
 }
 
 fn described() -> OpenApiRouter<Web> {

@@ -1,4 +1,5 @@
-//! Rate limits on guessing: sign-ins per login and per address, registrations per address.
+//! Rate limits: on guessing (failed sign-ins per login and per address), on registrations per
+//! address, and on what a user's refused requests leave behind.
 //!
 //! A [`Limiter`] is a token bucket for each key, kept as one instant (GCRA): the time at which the
 //! bucket would be full again. Time is a parameter, in microseconds; there is no clock here.
@@ -7,8 +8,8 @@
 //!
 //! - In any span a key gets at most `burst` takes, plus one for each whole interval of the span,
 //!   plus its refunds.
-//! - A take counts at once and is given back by [`Limiter::refund`] when the sign-in succeeds. So
-//!   guesses in parallel cannot slip past while the first one is still being hashed.
+//! - A take counts at once and is given back by [`Limiter::refund`] when what it was for succeeds.
+//!   So guesses in parallel cannot slip past while the first one is still being hashed.
 //! - At most `keys_max` keys of 16 bytes are kept, whatever clients send: keys are stored as keyed
 //!   64-bit hashes, never themselves. When there is no room, full buckets are dropped first (they
 //!   mean nothing), then the quarter that is closest to full. The keys under attack are the
@@ -17,7 +18,7 @@
 //! The crate `governor` was looked at: it has no refund, its clock is a property of the limiter
 //! instead of a parameter, and its keyed stores grow until somebody sweeps them.
 //!
-//! Absent on purpose: sharding (one short lock per sign-in is nothing beside an argon2 hash) and
+//! Absent on purpose: sharding (one short lock is nothing beside an argon2 hash or a commit) and
 //! limits over several processes.
 
 use std::collections::HashMap;

@@ -16,6 +16,10 @@ pub(crate) struct MeasureLayer {
 
 impl MeasureLayer {
     pub(crate) fn new() -> Self {
+        metrics::describe_counter!(
+            "eventbooker_http_responses_total",
+            "Answers of the application, by the class of their status"
+        );
         let counter =
             |class| metrics::counter!("eventbooker_http_responses_total", "status" => class);
         Self { by_class: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(counter) }

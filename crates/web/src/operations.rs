@@ -38,10 +38,7 @@ async fn health() -> Response {
     responses((status = 200, description = "It does", body = OkShape), AnyRequest),
 )]
 async fn ready(State(web): State<Web>) -> Result<Response, Problem> {
-    if web.engine().is_draining() {
-        return Err(Problem::new(ProblemKind::Draining, "the service is stopping"));
-    }
-    match tokio::time::timeout(READY_WITHIN, web.engine().store().ping()).await {
+    match tokio::time::timeout(READY_WITHIN, web.engine().check_ready()).await {
         Ok(answer) => answer?,
         Err(_) => {
             return Err(Problem::new(ProblemKind::StoreUnavailable, "the database doesn't answer"));

@@ -1,5 +1,6 @@
 //! What handlers share, and what an operator chose for them.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -7,8 +8,9 @@ use eventbooker_engine::Engine;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::limits::{Limiter, Quota};
+use crate::problem::{Problem, ProblemKind};
 
-/// Addresses and logins that the limits remember at the same time.
+/// Addresses, logins and users that each limit remembers at the same time.
 const LIMITED_KEYS_MAX: usize = 100_000;
 
 /// What an operator may choose about the HTTP side.
@@ -27,6 +29,9 @@ pub struct WebSettings {
     pub failed_sign_ins_per_address: u32,
     /// Registrations a minute from one address.
     pub registrations_per_address: u32,
+    /// Refusals, and answers to what changed nothing, that are remembered in a minute under one
+    /// user's idempotency keys.
+    pub remembered_refusals_per_user: u32,
 }
 
 impl Default for WebSettings {
@@ -38,6 +43,7 @@ impl Default for WebSettings {
             failed_sign_ins_per_login: 10,
             failed_sign_ins_per_address: 100,
             registrations_per_address: 300,
+            remembered_refusals_per_user: 120,
         }
     }
 }
@@ -62,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) sign_ins_by_login: Limiter,
     pub(crate) sign_ins_by_address: Limiter,
     pub(crate) registrations: Limiter,
+    pub(crate) remembered_refusals: Limiter,
 }
 
 impl Web {
@@ -72,6 +79,7 @@ impl Web {
             sign_ins_by_login: limiter(settings.failed_sign_ins_per_login),
             sign_ins_by_address: limiter(settings.failed_sign_ins_per_address),
             registrations: limiter(settings.registrations_per_address),
+            remembered_refusals: limiter(settings.remembered_refusals_per_user),
             engine,
             settings,
             metrics,
@@ -81,5 +89,18 @@ impl Web {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    /// Takes one from a limiter's bucket, or says that there were too many of `what`.
+    pub(crate) fn limit(
+        &self,
+        limiter: &Limiter,
+        key: &impl Hash,
+        what: &str,
+    ) -> Result<(), Problem> {
+        limiter.take(key, self.engine().now().as_micros()).map_err(|retry| {
+            Problem::new(ProblemKind::RateLimited, format!("too many {what}; try again later"))
+                .retry_after(retry.seconds())
+        })
     }
 }

@@ -112,7 +112,7 @@ kinds! {
         "The Idempotency-Key was used before for a request with another method, path or body. The new request was not carried out.",
         "Use a fresh key for each new intention, and the same key only to repeat the very same request."];
     RateLimited, "rate-limited", TOO_MANY_REQUESTS, "Too many requests", [
-        "Too many attempts were made in a short time for this login or from this address. Successful sign-ins do not count.",
+        "Too many attempts were made in a short time: failed sign-ins with this login or from this address, registrations from this address, or refused requests with an Idempotency-Key by this user, whose answers have to be remembered. The detail says which. Nothing was done.",
         "Wait for the time in Retry-After."];
     HoldLimit, "hold-limit", TOO_MANY_REQUESTS, "Too many pending bookings", [
         "One user may hold only so many unpaid bookings and seats of one event at a time, so that nobody can lock up an event without paying.",

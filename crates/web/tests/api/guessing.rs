@@ -14,7 +14,8 @@ fn guess(client: &Client, login: &str) -> Answer {
     client.post("/login", &credentials(login, "wrong password"))
 }
 
-fn limited(answer: &Answer) -> Duration {
+/// How long an answer that is over a rate limit says to wait.
+pub fn limited(answer: &Answer) -> Duration {
     answer.problem(429, "rate-limited");
     let seconds = answer.header("retry-after").and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.expect("seconds"))

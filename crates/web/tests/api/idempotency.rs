@@ -4,9 +4,13 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
+use eventbooker_testkit::Options;
 use eventbooker_testkit::client::{Answer, Ask, Client, PASSWORD};
+use eventbooker_testkit::clock::{MOMENT, just_before};
+use eventbooker_web::WebSettings;
 use serde_json::{Value, json};
 
+use crate::guessing::limited;
 use crate::identity::{credentials, profile};
 use crate::site::Site;
 
@@ -177,6 +181,70 @@ fn a_refusal_that_says_later_is_not_kept() {
 }
 
 #[test]
+fn remembered_refusals_of_one_user_are_limited() {
+    let settings = WebSettings { remembered_refusals_per_user: 3, ..WebSettings::default() };
+    let site = Site::with(Options::default(), settings);
+    let [admin, alice, bob] = site.clients();
+    let event = admin.create_event(5, 0, 30);
+    let keyed = |client, key: &str| book(client, event, 1).key(key).answer();
+    let kept = || site.database().number("SELECT count(*) FROM answers", []);
+    // What is granted, what is answered again and what isn't remembered doesn't count.
+    for number in 0..5 {
+        assert_eq!(keyed(&alice, &format!("granted-{number}")).status, 201);
+    }
+    let refused = keyed(&alice, "refused-0");
+    refused.problem(409, "sold-out");
+    for _ in 0..5 {
+        assert_replay(&keyed(&alice, "refused-0"), &refused);
+        book(&alice, event, 2).key("refused-0").answer().problem(422, "idempotency-key-reused");
+    }
+    for key in ["refused-1", "refused-2"] {
+        keyed(&alice, key).problem(409, "sold-out");
+    }
+    assert_eq!(kept(), 8);
+
+    let over = keyed(&alice, "refused-3");
+    let wait = limited(&over);
+    assert_eq!(wait, Duration::from_secs(20), "a third of a minute for one more");
+    assert!(over.json()["detail"].as_str().unwrap().contains("Idempotency-Key"), "{over:?}");
+    let cancel =
+        |client: &Client| client.ask("POST", "/bookings/99/cancel").body(b"").key("x").answer();
+    let confirm =
+        |client: &Client| client.ask("POST", "/events/99/confirm").body(b"").key("x").answer();
+    limited(&cancel(&alice));
+    limited(&confirm(&alice));
+    book(&alice, event, 1).answer().problem(409, "sold-out");
+    keyed(&bob, "refused-3").problem(409, "sold-out");
+    assert_eq!(kept(), 9, "only Bob's");
+
+    site.pass(just_before(wait));
+    limited(&keyed(&alice, "refused-3"));
+    site.pass(MOMENT);
+    let later = keyed(&alice, "refused-3");
+    later.problem(409, "sold-out");
+    assert!(!is_replayed(&later), "the answer that said later was not remembered");
+    limited(&keyed(&alice, "refused-4"));
+
+    // An organiser is a user like any other.
+    let draft =
+        json!({"name": "n", "date": "2090-05-01T18:00:00Z", "capacity": 0, "paymentTTL": 9});
+    let create = |key: &str| admin.ask("POST", "/events").json(&draft).key(key).answer();
+    for key in ["a", "b", "c"] {
+        create(key).problem(422, "validation-failed");
+    }
+    limited(&create("d"));
+
+    // What is done already is a success, but it changes nothing, and its answer is a row as well.
+    site.pass(Duration::from_secs(60));
+    let cancel = |key: &str| admin.ask("POST", "/bookings/1/cancel").body(b"").key(key).answer();
+    for key in ["cancel", "again-1", "again-2", "again-3"] {
+        assert_eq!(cancel(key).status, 200, "{key}");
+    }
+    limited(&cancel("again-4"));
+    site.finish();
+}
+
+#[test]
 fn registering_takes_a_key() {
     let site = Site::start();
     let nobody = site.client();
@@ -185,9 +253,17 @@ fn registering_takes_a_key() {
     let first = register(&profile("carol"));
     assert_eq!(first.status, 200);
     assert_replay(&register(&profile("carol")), &first);
-    register(&profile("dave")).problem(422, "idempotency-key-reused");
-    let digests = site.database().number("SELECT count(*) FROM answers WHERE scope = 0", []);
-    assert_eq!(digests, 1);
+    let mut corrected = profile("carol");
+    corrected["email"] = json!("carol@example.org");
+    register(&corrected).problem(422, "idempotency-key-reused");
+    // Whoever asks for another login is somebody else, who can't know which keys are in use.
+    let other = register(&profile("dave"));
+    assert_eq!((other.status, is_replayed(&other)), (200, false));
+    assert_ne!(other.id(), first.id());
+    assert_replay(&register(&profile("dave")), &other);
+    assert_replay(&register(&profile("carol")), &first);
+    let kept = site.database().number("SELECT count(*) FROM answers WHERE scope = 0", []);
+    assert_eq!(kept, 2);
 
     // The answer to a sign-in is a secret and is never kept.
     let sign_in =

@@ -1,6 +1,9 @@
 //! Malformed input for every operation of `/openapi.json`. The description is walked, so that a new
 //! operation is covered by being described.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use eventbooker_testkit::Options;
 use eventbooker_testkit::client::{Answer, Client};
 use eventbooker_web::WebSettings;
@@ -315,18 +318,48 @@ fn methods_and_kinds_of_bodies() {
         send("Content-Type", kind).answer().problem(415, "unsupported-media-type");
     }
     send("Content-Encoding", "gzip").answer().problem(415, "unsupported-media-type");
-    for path in
-        ["/nothing", "/events/1/nothing", "/problems/nothing", "/problems/%FF", "//", "/%FF"]
-    {
+    for path in [
+        "/nothing",
+        "/events/1/nothing",
+        "/problems/nothing",
+        "/problems/%FF",
+        "/docs/nothing",
+        "/docs/%FF",
+        "//",
+        "/%FF",
+    ] {
         admin.get(path).problem(404, "not-found");
     }
-    // A body where none is expected doesn't hurt anybody.
+    assert_eq!(admin.get("/docs/").status, 200);
+    for path in ["/docs", "/docs/", "/docs/index.html"] {
+        admin.ask("POST", path).body(b"").answer().problem(405, "method-not-allowed");
+    }
+    walk.end();
+}
+
+#[test]
+fn bodies_where_none_is_expected() {
+    let walk = Walk::begin();
     walk.walk(|operation, admin| {
-        let path = operation.path_with("0");
-        if operation.method != "GET" {
-            let answer = admin.ask(&operation.method, &path).body(&vec![0; LARGE_BYTES]).answer();
-            assert_sound(&answer, &path);
+        if operation.method == "GET" {
+            return;
         }
+        let path = operation.path_with("0");
+        let large = admin.ask(&operation.method, &path).body(&vec![0; LARGE_BYTES]).answer();
+        large.problem(413, "body-too-large");
+        // A client library would not send it.
+        let address = admin.base().strip_prefix("http://").expect("it is plain HTTP");
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        let (method, session) = (&operation.method, admin.session().expect("it is signed in"));
+        let badly_framed = format!(
+            "{method} {path} HTTP/1.1\r\nhost: a\r\ncookie: session_id={session}\r\n\
+             transfer-encoding: chunked\r\nconnection: close\r\n\r\nno size\r\n"
+        );
+        stream.write_all(badly_framed.as_bytes()).expect("the request is taken");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{method} {path}: {answer}");
+        assert!(answer.contains("/problems/malformed-body"), "{method} {path}: {answer}");
     });
     walk.end();
 }

@@ -1,0 +1,68 @@
+//! What `/metrics` says to a machine that knows nothing of this program.
+
+#![allow(missing_docs, reason = "a test")]
+
+use std::collections::BTreeMap;
+
+use eventbooker_testkit::server::Installation;
+
+/// One metric, as the lines before its samples describe it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Family<'a> {
+    help: &'a str,
+    kind: &'a str,
+    samples: usize,
+}
+
+/// The metrics by name. A sample of a histogram or summary belongs to the name without its suffix.
+fn families(text: &str) -> BTreeMap<&str, Family<'_>> {
+    let mut families: BTreeMap<&str, Family<'_>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        let comment = line.strip_prefix("# ").and_then(|comment| {
+            let (keyword, rest) = comment.split_once(' ')?;
+            let (name, said) = rest.split_once(' ')?;
+            Some((keyword, name, said))
+        });
+        match comment {
+            Some(("HELP", name, help)) => families.entry(name).or_default().help = help,
+            Some(("TYPE", name, kind)) => families.entry(name).or_default().kind = kind,
+            _ => {
+                let name = line.split(['{', ' ']).next().unwrap_or_default();
+                let of_name = ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .filter_map(|suffix| name.strip_suffix(suffix))
+                    .find(|name| families.contains_key(name));
+                families.entry(of_name.unwrap_or(name)).or_default().samples += 1;
+            }
+        }
+    }
+    families
+}
+
+#[test]
+fn every_metric_has_the_prefix_and_says_what_it_is() {
+    let installation = Installation::with_users(env!("CARGO_BIN_EXE_eventbooker"));
+    let server = installation.serve(&[]);
+    // So that every part of the service has done something.
+    let event = server.client_of("admin").create_event(9, 0, 30);
+    assert_eq!(server.client_of("alice").book(event, 1).status, 201);
+    let answer = server.client().get("/metrics");
+    assert_eq!(answer.status, 200);
+    let text = String::from_utf8(answer.body).expect("text");
+    let families = families(&text);
+    for (name, family) in &families {
+        assert!(name.starts_with("eventbooker_"), "{name}");
+        assert!(!family.help.is_empty() && !family.kind.is_empty(), "{name}: {family:?}");
+        assert!(family.samples > 0, "{name}: {family:?}");
+    }
+    // One of each part: edge, application, lanes, deadline clock.
+    for name in [
+        "eventbooker_http_connections_open",
+        "eventbooker_http_responses_total",
+        "eventbooker_batch_seconds",
+        "eventbooker_parked_holds",
+    ] {
+        assert!(families.contains_key(name), "{name} is missing in {text}");
+    }
+    server.terminate();
+}
