@@ -217,7 +217,7 @@ pub(crate) fn booking(event: i64, token: String) -> Request {
 pub(crate) const ONE_SEAT: &str = r#"{"seats":1}"#;
 
 /// Events and sessions, in turn, until the sequence repeats.
-pub(crate) fn pairs(events: &[i64]) -> impl Iterator<Item = (i64, String)> {
+pub(crate) fn pairs(events: &[i64]) -> impl DoubleEndedIterator<Item = (i64, String)> {
     let sessions = fill::USERS as usize;
     let count = events.len() / gcd(events.len(), sessions) * sessions;
     let tokens: Vec<String> = (0..fill::USERS).map(fill::token).collect();

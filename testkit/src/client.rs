@@ -15,7 +15,8 @@ use crate::clock::PATIENCE;
 
 /// The cookie that holds a session's token.
 const SESSION_COOKIE: &str = "session_id";
-/// The service closes connections that idle for 10 s; one that is nearly as old isn't used again.
+/// The service closes connections that idle, after 10 s at the soonest; one that has idled nearly as
+/// long isn't used again.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// A client of one service. A clone has connections of its own and the same session.

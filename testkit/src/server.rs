@@ -146,23 +146,47 @@ impl Installation {
             command.args(ON_A_FREE_PORT);
         }
         command.args(flags).envs(environment.iter().copied());
-        Server::start(command)
+        let server = Server::start(command, LISTENING, Log::Kept);
+        server.wait_until_ready();
+        server
     }
 
-    /// The same, where no file may grow beyond so many KiB until [`Server::lift_file_limit`].
-    pub fn serve_with_file_limit(&self, kib: u64, flags: &[&str]) -> Server {
+    /// The same, under a limit of the system, such as `-S -n 64` (see bash's `ulimit`), and with
+    /// somebody or nobody who reads its log.
+    pub fn serve_limited(&self, limit: &str, log: Log, flags: &[&str]) -> Server {
         let mut command = Command::new("bash");
         command
-            .args(["-c", "ulimit -S -f \"$0\" && exec \"$@\""])
-            .arg(kib.to_string())
+            // Unquoted, so that the limit is a flag and a number.
+            .args(["-c", "ulimit $0 && exec \"$@\"", limit])
             .arg(&self.program)
             .arg("serve")
             .args(ON_A_FREE_PORT)
             .args(flags);
         self.prepare(&mut command);
-        Server::start(command)
+        let server = Server::start(command, LISTENING, log);
+        server.wait_until_ready();
+        server
+    }
+
+    /// Starts the service and waits until it has logged this. It may not listen yet.
+    pub fn serve_until(&self, logged: &'static str) -> Server {
+        let mut command = self.command(&["serve"]);
+        command.args(ON_A_FREE_PORT);
+        Server::start(command, logged, Log::Kept)
     }
 }
+
+/// What becomes of the lines that a service logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Log {
+    /// All are read and kept.
+    Kept,
+    /// Nobody reads any more, once the service listens: to write a line is an error.
+    Unread,
+}
+
+/// The last line of a start says it, and the address.
+const LISTENING: &str = "listening on ";
 
 /// A running service.
 pub struct Server {
@@ -172,15 +196,16 @@ pub struct Server {
 }
 
 impl Server {
-    fn start(mut command: Command) -> Self {
+    /// Starts it and waits until it has logged `awaited`; what follows that in the line is where
+    /// it is, if that is what it says.
+    fn start(mut command: Command, awaited: &'static str, lines: Log) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let stderr = child.stderr.take().expect("it is a pipe");
         // From here on a panic ends the process too.
         let mut server = Self { child, base: String::new(), log: Arc::default() };
-        let address = follow(stderr, Arc::clone(&server.log)).recv_timeout(PATIENCE);
-        server.base = address.unwrap_or_else(|_| panic!("it doesn't listen; {}", server.log()));
-        server.wait_until_ready();
+        let said = follow(stderr, awaited, lines, Arc::clone(&server.log)).recv_timeout(PATIENCE);
+        server.base = said.unwrap_or_else(|_| panic!("it isn't {awaited}; {}", server.log()));
         server
     }
 
@@ -259,18 +284,26 @@ impl Drop for Server {
     }
 }
 
-/// Keeps what the process logs, and tells where it listens once it says so.
-fn follow(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) -> mpsc::Receiver<String> {
-    const LISTENING: &str = "listening on ";
+/// Keeps what the process logs, and tells what it says after `awaited` once it says that.
+fn follow(
+    stderr: ChildStderr,
+    awaited: &'static str,
+    lines: Log,
+    log: Arc<Mutex<Vec<String>>>,
+) -> mpsc::Receiver<String> {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            let address = line.split_once(LISTENING).map(|(_, address)| address.to_owned());
-            log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            if let Some(address) = address {
-                let _ = tell.send(address);
-            }
+        let keep = |line: &String| {
+            log.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+        };
+        let mut read = BufReader::new(stderr).lines().map_while(Result::ok).inspect(keep);
+        let said = read.find_map(|line| line.split_once(awaited).map(|(_, said)| said.to_owned()));
+        // If nobody is to read on, the pipe is closed before anybody hears of the line.
+        let rest = (lines == Log::Kept).then_some(read);
+        if let Some(said) = said {
+            let _ = tell.send(said);
         }
+        rest.into_iter().flatten().for_each(drop);
     });
     told
 }

@@ -3,12 +3,12 @@
 //! The machine's speed drifts, so the yardstick is measured before, between and after the runs that
 //! are held against it, and medians are compared.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Bench, ONE_SEAT, Site, booking, pairs};
 use crate::Fallible;
 use crate::fill::{LONG, PLENTY, now, token};
-use crate::http::Metrics;
+use crate::http::{Answer, Metrics};
 use crate::numbers::{length, median, thousands};
 use crate::plot::{Bar, Series};
 use crate::report::{Findings, Floor, Row, Unit};
@@ -137,6 +137,28 @@ impl Plan {
         }
         Ok(u64::from(wanted == 201))
     }
+
+    /// After runs of refusals: asks once more from both ends of the list. wrk sees of a refusal only
+    /// that it is one, and it counts as "sold out" only if that is still the reason.
+    fn verify_sold_out(&self, server: &Server, events: &[i64]) -> Fallible<()> {
+        if self.expected != Expected::Refusal {
+            return Ok(());
+        }
+        let client = server.client();
+        let mut list = pairs(events);
+        for (event, token) in [list.next(), list.next_back()].into_iter().flatten() {
+            let answer = client.post(&format!("/events/{event}/book"), &token, ONE_SEAT)?;
+            if !is_sold_out(&answer) {
+                return Err(format!("not sold out, but {} {}", answer.status, answer.body));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_sold_out(answer: &Answer) -> bool {
+    let problem: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    answer.status == 409 && problem["type"] == "/problems/sold-out"
 }
 
 /// What the runs of one plan came to.
@@ -175,6 +197,7 @@ fn measure(bench: &Bench, plan: &Plan) -> Fallible<(Findings, f64)> {
         plan.expected,
     )?;
     let rounds = rounds(bench, plan, &server, &lists)?;
+    plan.verify_sold_out(&server, &events)?;
     let memory = server.memory()?;
     if plan.expected == Expected::Success && !plan.reads() {
         booked += warm_up.requests + rounds.runs.iter().map(|run| run.requests).sum::<u64>();
@@ -264,4 +287,21 @@ pub(super) fn hot_rate(bench: &Bench) -> Fallible<f64> {
     bench.stop(&site, server, warm_up.requests + run.requests, 2)?;
     bench.hot_rate.set(Some(run.rate()));
     Ok(run.rate())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sold_out_is_sold_out() {
+        let answer = |status, kind: &str| {
+            let body = json!({ "type": format!("/problems/{kind}"), "status": status }).to_string();
+            Answer { status, body, head_bytes: 0 }
+        };
+        assert!(is_sold_out(&answer(409, "sold-out")));
+        assert!(!is_sold_out(&answer(409, "event-begun")));
+        assert!(!is_sold_out(&answer(429, "hold-limit")));
+        assert!(!is_sold_out(&Answer { status: 409, body: String::new(), head_bytes: 0 }));
+    }
 }

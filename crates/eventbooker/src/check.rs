@@ -8,6 +8,7 @@ use eventbooker_store::sqlite::Access;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::open;
+use crate::say::say;
 use crate::settings::DatabaseFlags;
 
 /// The exit code for "could not look".
@@ -16,7 +17,10 @@ const COULD_NOT_LOOK: u8 = 2;
 pub(crate) async fn run(flags: DatabaseFlags) -> ExitCode {
     match look(flags).await {
         Ok((url, report)) => {
-            print(&url, &report);
+            // The exit code tells the outcome, whether or not anybody reads about it.
+            if let Err(reason) = print(&url, &report) {
+                eprintln!("eventbooker: {reason}");
+            }
             if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(reason) => {
@@ -49,22 +53,22 @@ async fn look(flags: DatabaseFlags) -> Result<(String, Report), String> {
     Ok((url, report?))
 }
 
-fn print(url: &str, report: &Report) {
+fn print(url: &str, report: &Report) -> Result<(), String> {
     let counts = report.counts;
-    println!(
+    say(format_args!(
         "{url}: {} events, {} slots, {} journal entries, {} bookings",
         counts.events, counts.slots, counts.journal, counts.bookings
-    );
+    ))?;
     for finding in &report.findings {
-        println!("BROKEN {}: {}", finding.rule, finding.what);
+        say(format_args!("BROKEN {}: {}", finding.rule, finding.what))?;
     }
     let unlisted = report.findings_total - report.findings.len() as u64;
     if unlisted > 0 {
-        println!("… and {unlisted} more");
+        say(format_args!("… and {unlisted} more"))?;
     }
     if report.is_clean() {
-        println!("every invariant holds");
+        say("every invariant holds")
     } else {
-        println!("{} findings", report.findings_total);
+        say(format_args!("{} findings", report.findings_total))
     }
 }

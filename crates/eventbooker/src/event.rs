@@ -9,6 +9,7 @@ use eventbooker_store::sqlite::Access;
 use eventbooker_store::{EventsPage, Store};
 
 use crate::open;
+use crate::say::say;
 use crate::settings::DatabaseFlags;
 
 #[derive(Subcommand)]
@@ -75,14 +76,13 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
             let event = open::outcome(engine.create_event(OPERATOR, draft, None).await);
             engine.stop().await;
             let event = event?;
-            println!("added event {} with {} seats", event.id, event.plan.capacity);
+            say(format_args!("added event {} with {} seats", event.id, event.plan.capacity))
         }
         Command::List(database) => {
             let store = open::store(&database.resolve()?, Access::Look)?;
-            println!("{}", table(&*store).await?);
+            say(table(&*store).await?)
         }
     }
-    Ok(())
 }
 
 async fn table(store: &dyn Store) -> Result<Table, String> {

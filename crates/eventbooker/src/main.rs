@@ -4,10 +4,13 @@ mod check;
 mod demo;
 mod event;
 mod open;
+mod open_files;
+mod say;
 mod serve;
 mod settings;
 mod user;
 
+use std::io::{Write as _, stderr};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
 }
 
 fn fail(reason: &str) -> ExitCode {
-    eprintln!("eventbooker: {reason}");
+    // Not `eprintln!`, which panics if nobody reads it any more.
+    let _ = writeln!(stderr(), "eventbooker: {reason}");
     ExitCode::FAILURE
 }

@@ -10,6 +10,7 @@ use eventbooker_store::Store;
 use eventbooker_store::sqlite::{Access, SqliteStore};
 use indicatif::ProgressBar;
 
+use crate::say::say;
 use crate::settings::DatabaseFlags;
 use crate::{event, user};
 
@@ -72,9 +73,8 @@ pub(crate) fn migrate(flags: DatabaseFlags) -> Result<(), String> {
     spinner.finish_and_clear();
     let report = report?;
     if report.from == report.to {
-        println!("{url} is up to date (schema version {})", report.to);
+        say(format_args!("{url} is up to date (schema version {})", report.to))
     } else {
-        println!("{url} was migrated from schema version {} to {}", report.from, report.to);
+        say(format_args!("{url} was migrated from schema version {} to {}", report.from, report.to))
     }
-    Ok(())
 }

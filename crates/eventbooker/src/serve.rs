@@ -6,15 +6,18 @@ use std::time::Duration;
 use eventbooker_core::UserId;
 use eventbooker_engine::Engine;
 use eventbooker_store::sqlite::Access;
+use eventbooker_web::edge::DrainReport;
 use eventbooker_web::{Web, application, edge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tracing_subscriber::EnvFilter;
 
 use crate::settings::{ServeFlags, ServeSettings};
-use crate::{demo, open};
+use crate::{demo, open, open_files};
 
 /// How often samples are folded into their histograms; between two folds they take memory.
 const FOLD_EVERY: Duration = Duration::from_secs(1);
@@ -23,46 +26,134 @@ const SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 /// Buckets of counts of commands.
 const COMMANDS: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
+/// The service promises to be gone within 10 s of SIGTERM.
+const STOP_MAX: Duration = Duration::from_millis(9500);
+
 pub(crate) async fn run(flags: ServeFlags) -> Result<(), String> {
     let settings = flags.resolve()?;
     log_to_stderr(&settings)?;
     let mut signals = Signals::listen()?;
-    let metrics = install_metrics()?;
+    let started = tokio::select! {
+        started = Service::start(settings) => started?,
+        name = signals.first() => {
+            // Nothing was promised to anybody yet. A migration that is under way ends with the
+            // process, and the next start finds the database as it was before.
+            tracing::info!("{name}: stopped before the start was complete");
+            return Ok(());
+        }
+    };
+    started.serve(signals).await
+}
 
-    // The address first: if it is taken, nothing else need be touched.
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|error| format!("listen: can't listen on {}: {error}", settings.listen))?;
-    let address = listener.local_addr().map_err(|error| format!("listen: {error}"))?;
-    let store = open::store(&settings.database, Access::Serve)?;
-    let engine = open::engine(store, settings.engine).await?;
-    if settings.demo {
-        demo::fill(&engine).await?;
+/// The service at work.
+struct Service {
+    engine: Engine,
+    edge: JoinHandle<DrainReport>,
+    shut: watch::Sender<bool>,
+}
+
+impl Service {
+    async fn start(mut settings: ServeSettings) -> Result<Self, String> {
+        fit_to_open_files(&mut settings);
+        let metrics = install_metrics()?;
+        // The address first: if it is taken, nothing else need be touched.
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .map_err(|error| format!("listen: can't listen on {}: {error}", settings.listen))?;
+        let address = listener.local_addr().map_err(|error| format!("listen: {error}"))?;
+        let database = settings.database.clone();
+        tracing::info!("opening {database}");
+        // A migration can take long. On a thread of its own it keeps nobody from stopping it.
+        let store = tokio::task::spawn_blocking(move || open::store(&database, Access::Serve))
+            .await
+            .map_err(|error| format!("the database could not be opened: {error}"))??;
+        let engine = open::engine(store, settings.engine).await?;
+        if settings.demo {
+            demo::fill(&engine).await?;
+        }
+        welcome(&engine, &settings.database, settings.demo).await?;
+
+        let web = Web::new(engine.clone(), settings.web, metrics);
+        let (shut, shutdown) = watch::channel(false);
+        let edge = tokio::spawn(edge::serve(listener, application(web), settings.edge, shutdown));
+        tracing::info!("listening on http://{address}");
+        Ok(Self { engine, edge, shut })
     }
-    welcome(&engine, &settings.database, settings.demo).await?;
 
-    let web = Web::new(engine.clone(), settings.web, metrics);
-    let (shut, shutdown) = watch::channel(false);
-    let serving = tokio::spawn(edge::serve(listener, application(web), settings.edge, shutdown));
-    tracing::info!("listening on http://{address}");
-
-    let name = signals.first().await;
-    tracing::info!("{name}: finishing what has been accepted");
-    tokio::spawn(async move {
-        signals.first().await;
-        tracing::warn!("stopped a second time: ending at once");
-        std::process::exit(1);
-    });
-    engine.drain();
-    let _ = shut.send(true);
-    if let Ok(report) = serving.await
-        && report.cut > 0
-    {
-        tracing::warn!(connections = report.cut, "cut off connections that would not end");
+    /// Serves until a signal, or until the edge fails; then takes everything apart.
+    async fn serve(mut self, mut signals: Signals) -> Result<(), String> {
+        let told = told_to_stop(&mut self.edge, signals.first()).await;
+        let gone_by = Instant::now() + STOP_MAX;
+        match &told {
+            Ok(name) => tracing::info!("{name}: finishing what has been accepted"),
+            Err(reason) => tracing::error!("{reason}"),
+        }
+        tokio::spawn(async move {
+            signals.first().await;
+            tracing::warn!("stopped a second time: ending at once");
+            std::process::exit(1);
+        });
+        let edge_serves = told.is_ok();
+        let stopped = ended_by(gone_by, self.stop(edge_serves)).await;
+        told?;
+        stopped.inspect_err(|reason| tracing::error!("{reason}"))?;
+        tracing::info!("stopped");
+        Ok(())
     }
-    engine.stop().await;
-    tracing::info!("stopped");
-    Ok(())
+
+    async fn stop(self, edge_serves: bool) {
+        self.engine.drain();
+        let _ = self.shut.send(true);
+        if edge_serves
+            && let Ok(report) = self.edge.await
+            && report.cut > 0
+        {
+            tracing::warn!(connections = report.cut, "cut off connections that would not end");
+        }
+        self.engine.stop().await;
+    }
+}
+
+/// Waits for a signal. An edge that ends before is an error: without it the process would go on and
+/// nobody would listen.
+async fn told_to_stop<R>(
+    edge: &mut JoinHandle<R>,
+    signal: impl Future<Output = &'static str>,
+) -> Result<&'static str, String> {
+    tokio::select! {
+        name = signal => Ok(name),
+        ended = edge => Err(match ended {
+            Ok(_) => "the edge has ended by itself".to_owned(),
+            Err(error) => format!("the edge has ended: {error}"),
+        }),
+    }
+}
+
+/// Waits until `stop` has ended, but no longer than that. It runs in a task of its own, because a
+/// disk that hangs may block the thread, where no time-out is noticed.
+async fn ended_by(
+    gone_by: Instant,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), String> {
+    match timeout_at(gone_by, tokio::spawn(stop)).await {
+        Ok(ended) => ended.map_err(|error| format!("stopping has failed: {error}")),
+        Err(_) => Err("stopping takes too long: ending with work undone".to_owned()),
+    }
+}
+
+/// Keeps connections from using up the files that the process may open.
+fn fit_to_open_files(settings: &mut ServeSettings) {
+    let files_max = open_files::raise_limit();
+    let wanted = settings.edge.connections_max;
+    let possible = open_files::connections_within(files_max);
+    if possible < wanted {
+        tracing::warn!(
+            "the process may open {} files, which leaves {possible} for connections instead of \
+             {wanted}; raise the limit (ulimit -n) or lower connections_max",
+            files_max.unwrap_or(u64::MAX)
+        );
+        settings.limit_connections(possible);
+    }
 }
 
 fn log_to_stderr(settings: &ServeSettings) -> Result<(), String> {
@@ -72,6 +163,9 @@ fn log_to_stderr(settings: &ServeSettings) -> Result<(), String> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colours)
+        // A line that can't be written is lost: the disk is full, or nobody reads any more. By
+        // default that would be reported on standard error, in vain, and by a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     if settings.log_json {
         lines.json().init();
@@ -145,3 +239,35 @@ impl Signals {
 
 /// The same number on every architecture that Linux runs on, but for MIPS.
 const SIGXFSZ: i32 = 25;
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_edge_that_ends_by_itself_is_an_error() {
+        let mut bug = tokio::spawn(async { panic!("a bug, for a test") });
+        let told = told_to_stop::<()>(&mut bug, pending()).await;
+        assert!(told.is_err_and(|reason| reason.contains("panicked")));
+        let mut quiet = tokio::spawn(ready(()));
+        assert!(told_to_stop(&mut quiet, pending()).await.is_err());
+        let mut serving = tokio::spawn(pending::<()>());
+        assert_eq!(told_to_stop(&mut serving, ready("SIGTERM")).await, Ok("SIGTERM"));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn stopping_has_an_end_even_if_it_blocks() {
+        let (unblock, blocked) = mpsc::channel::<()>();
+        let hanging = async move {
+            let _ = blocked.recv();
+        };
+        assert!(ended_by(Instant::now(), hanging).await.is_err());
+        drop(unblock);
+        let long = Instant::now() + Duration::from_secs(3600);
+        assert_eq!(ended_by(long, ready(())).await, Ok(()));
+        assert!(ended_by(long, async { panic!("a bug, for a test") }).await.is_err());
+    }
+}

@@ -116,7 +116,8 @@ serve_flags! {
     /// Commands that may wait before new ones are refused. [default: 8192]
     #[arg(long, value_name = "COUNT")]
     inbox_commands_max: u32;
-    /// Open connections. [default: 10000]
+    /// Open connections, of which half may be live streams. Fewer if the system lets the process
+    /// open too few files. [default: 10000]
     #[arg(long, value_name = "COUNT")]
     connections_max: u32;
     /// Bytes of a request's body. [default: 65536]
@@ -125,6 +126,10 @@ serve_flags! {
     /// How long a request's headers may take, in seconds. [default: 10]
     #[arg(long, value_name = "SECONDS")]
     header_timeout_s: u32;
+    /// How long a connection may idle between two requests, in seconds; longer than a proxy before
+    /// the service keeps it. [default: 75]
+    #[arg(long, value_name = "SECONDS")]
+    idle_timeout_s: u32;
     /// How long a request may take, in seconds. [default: 30]
     #[arg(long, value_name = "SECONDS")]
     request_timeout_s: u32;
@@ -184,6 +189,15 @@ pub(crate) struct ServeSettings {
     pub(crate) edge: EdgeConfig,
 }
 
+impl ServeSettings {
+    /// Sets how many connections there may be, and with it how many of them may be live streams,
+    /// which are half: the others are for those who want an answer.
+    pub(crate) fn limit_connections(&mut self, connections_max: usize) {
+        self.edge.connections_max = connections_max;
+        self.web.live_streams_max = (connections_max / 2).max(1);
+    }
+}
+
 const DATABASE_DEFAULT: &str = "sqlite:eventbooker.db";
 const ENV_PREFIX: &str = "EVENTBOOKER_";
 /// Variables that tests may set for themselves.
@@ -220,7 +234,7 @@ impl ServeFlags {
         }
         let web = self.web(public_origin)?;
         let edge = self.edge(web.is_tls_only())?;
-        Ok(ServeSettings {
+        let mut settings = ServeSettings {
             listen,
             demo,
             engine: self.engine()?,
@@ -229,7 +243,9 @@ impl ServeFlags {
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json: self.log_json.unwrap_or(false),
             database: self.database.unwrap_or_else(|| DATABASE_DEFAULT.to_owned()),
-        })
+        };
+        settings.limit_connections(settings.edge.connections_max);
+        Ok(settings)
     }
 
     fn engine(&self) -> Result<engine::Settings, String> {
@@ -291,6 +307,7 @@ impl ServeFlags {
                 self.remembered_refusals_per_user,
                 120,
             )?,
+            ..WebSettings::default()
         })
     }
 
@@ -301,6 +318,7 @@ impl ServeFlags {
         let connections = within("connections_max", self.connections_max, 1..=1_000_000, 10_000)?;
         Ok(EdgeConfig {
             header_timeout: seconds("header_timeout_s", self.header_timeout_s, 10)?,
+            idle_timeout: seconds("idle_timeout_s", self.idle_timeout_s, 75)?,
             request_timeout: seconds("request_timeout_s", self.request_timeout_s, 30)?,
             connections_max: connections as usize,
             // The rest of the ten seconds is for the engine to finish what it has taken.

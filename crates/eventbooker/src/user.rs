@@ -11,6 +11,7 @@ use eventbooker_store::Store;
 use eventbooker_store::sqlite::Access;
 
 use crate::open;
+use crate::say::say;
 use crate::settings::DatabaseFlags;
 
 #[derive(Subcommand)]
@@ -112,12 +113,8 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
             let user = open::outcome(engine.register(new, None).await);
             engine.stop().await;
             let user = user?;
-            println!(
-                "added {} {} with number {}",
-                role_name(user.role),
-                user.profile.login,
-                user.id
-            );
+            let (role, login) = (role_name(user.role), user.profile.login);
+            say(format_args!("added {role} {login} with number {}", user.id))
         }
         Command::Password(Existing { login, database }) => {
             let password = read_password(&login)?;
@@ -129,7 +126,7 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
             let changed = changed.await;
             engine.stop().await;
             changed?;
-            println!("changed the password of {login}");
+            say(format_args!("changed the password of {login}"))
         }
         Command::Role(ChangeRole { login, role, database }) => {
             let engine = open::tool_engine(database).await?;
@@ -139,14 +136,13 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
             };
             let changed = changed.await;
             engine.stop().await;
-            println!("{login} is now {}", role_name(changed?.role));
+            say(format_args!("{login} is now {}", role_name(changed?.role)))
         }
         Command::List(database) => {
             let store = open::store(&database.resolve()?, Access::Look)?;
-            println!("{}", table(&*store).await?);
+            say(table(&*store).await?)
         }
     }
-    Ok(())
 }
 
 async fn find(engine: &Engine, login: &str) -> Result<User, String> {

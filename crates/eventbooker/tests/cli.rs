@@ -176,6 +176,32 @@ fn a_check_tells_whole_from_broken_from_unreadable() {
 }
 
 #[test]
+fn a_reader_may_leave_before_the_end() {
+    let installation = with_users();
+    let unread = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = installation.command(arguments).stdout(writer).output().expect("it starts");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    let quiet = |code: i32| (Some(code), String::new());
+    let commands: [&[&str]; 6] = [
+        &["event", "add", "x", "--capacity", "1"],
+        &["event", "list"],
+        &["user", "role", "alice", "admin"],
+        &["user", "list"],
+        &["migrate"],
+        &["check"],
+    ];
+    for command in commands {
+        assert_eq!(unread(command), quiet(0), "{command:?}");
+    }
+    installation.database().change("UPDATE tallies SET occupied = occupied + 1", []);
+    assert_eq!(unread(&["check"]), quiet(1), "the outcome is told all the same");
+    assert_eq!(unread(&["check", "--database", "sqlite:missing.db"]).0, Some(2));
+}
+
+#[test]
 fn a_file_has_one_server() {
     let installation = with_users();
     let server = installation.serve(&[]);

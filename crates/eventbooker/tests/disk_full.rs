@@ -1,16 +1,16 @@
 //! No room for another page: changes are refused with the reason, reading goes on, and when there
-//! is room again everything works as before.
+//! is room again everything works as before. So it is if nothing can be logged either.
 
 #![allow(missing_docs, reason = "a test")]
 
 use std::collections::BTreeSet;
 
 use eventbooker_testkit::client::{Answer, Client};
-use eventbooker_testkit::server::{Installation, UNLIMITED};
+use eventbooker_testkit::server::{Installation, Log, UNLIMITED};
 use serde_json::json;
 
-/// Room for the database, and for a log of some hundred changes.
-const LIMIT_KIB: u64 = 1024;
+/// Room for the database, and for a log of some hundred changes. In KiB.
+const LIMIT: &str = "-S -f 1024";
 
 fn book(client: &Client, event: i64, key: &str) -> Answer {
     let ask = client.ask("POST", &format!("/events/{event}/book"));
@@ -19,8 +19,17 @@ fn book(client: &Client, event: i64, key: &str) -> Answer {
 
 #[test]
 fn a_full_disk_refuses_changes_and_nothing_else() {
+    fill_the_disk(Log::Kept);
+}
+
+#[test]
+fn a_full_disk_that_cannot_be_reported_is_no_worse() {
+    fill_the_disk(Log::Unread);
+}
+
+fn fill_the_disk(log: Log) {
     let installation = Installation::with_users(env!("CARGO_BIN_EXE_eventbooker"));
-    let server = installation.serve_with_file_limit(LIMIT_KIB, &UNLIMITED);
+    let server = installation.serve_limited(LIMIT, log, &UNLIMITED);
     let event = server.client_of("admin").create_event(1_000_000, 0, 30);
     let alice = server.client_of("alice");
 

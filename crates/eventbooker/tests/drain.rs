@@ -5,12 +5,13 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use eventbooker_testkit::clock::PATIENCE;
-use eventbooker_testkit::server::{Installation, UNLIMITED};
+use eventbooker_testkit::server::{Installation, Log, UNLIMITED};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const SENDERS: usize = 8;
 const ANSWERS_BEFORE: usize = 200;
@@ -106,23 +107,26 @@ fn stopping_under_load_loses_no_answer() {
     assert_eq!(live.next_message().expect("the event as it stands").data["id"], event);
 
     let answers = AtomicUsize::new(0);
+    let seen = AtomicI64::new(0);
     let (booked, log) = thread::scope(|scope| {
         let send = || scope.spawn(|| book_until_the_end(&address, &request, &answers));
         let senders: Vec<_> = (0..SENDERS).map(|_| send()).collect();
+        let seen = &seen;
         let watcher = scope.spawn(move || {
-            let mut last = 0;
             while let Some(message) = live.next_message() {
-                last = message.id;
+                seen.store(message.id, Ordering::Relaxed);
             }
-            last
         });
-        while answers.load(Ordering::Relaxed) < ANSWERS_BEFORE {
+        // Version 1 is the event as it was created; only a later one shows that the stream is alive.
+        while answers.load(Ordering::Relaxed) < ANSWERS_BEFORE || seen.load(Ordering::Relaxed) <= 1
+        {
+            assert!(!watcher.is_finished(), "the stream has ended");
             assert!(!senders.iter().all(thread::ScopedJoinHandle::is_finished), "all have failed");
             thread::sleep(Duration::from_millis(1));
         }
         server.begin_stop();
         let log = server.stopped();
-        assert!(watcher.join().unwrap() > 1, "the stream told something before it ended");
+        watcher.join().unwrap();
         let booked: Vec<i64> =
             senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
         (booked, log)
@@ -148,4 +152,28 @@ fn a_service_that_idles_stops_at_once_and_starts_again() {
     assert_eq!(server.client().event(event)["freeSeats"], 9);
     server.terminate();
     installation.check();
+}
+
+#[test]
+fn a_service_whose_log_nobody_reads_stops_in_good_order() {
+    let installation = Installation::with_users(env!("CARGO_BIN_EXE_eventbooker"));
+    let server = installation.serve_limited("-S -c 0", Log::Unread, &[]);
+    let event = server.client_of("admin").create_event(9, 0, 30);
+    assert_eq!(server.client_of("alice").book(event, 1).status, 201);
+    server.terminate();
+    installation.check();
+}
+
+#[test]
+fn a_start_that_takes_long_can_be_ended() {
+    let installation = Installation::with_users(env!("CARGO_BIN_EXE_eventbooker"));
+    // To open a FIFO is to wait for a reader, who never comes.
+    let lock = installation.directory().join("eventbooker.db.lock");
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, &lock, FileType::Fifo, mode, 0).expect("a FIFO in the place of the lock");
+    let server = installation.serve_until("opening ");
+    server.begin_stop();
+    let log = server.stopped();
+    assert!(log.contains("SIGTERM"), "{log}");
+    assert!(!log.contains("listening on"), "{log}");
 }

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that can't go on has failed")]
 
 use std::thread;
+use std::time::Instant;
 
 use eventbooker_testkit::client::{LiveStream, Message};
+use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::server::{Installation, Server, UNLIMITED};
 use serde_json::Value;
 
@@ -158,4 +160,33 @@ fn streams_end_when_the_service_stops() {
         assert_eq!(stream.next_message(), None, "it ends in good order");
     }
     server.stopped();
+}
+
+#[test]
+fn streams_leave_connections_to_others() {
+    let installation = Installation::with_users(env!("CARGO_BIN_EXE_eventbooker"));
+    let server = installation.serve(&["--connections-max", "16"]);
+    let event = server.client_of("admin").create_event(10, 0, 30);
+    let path = format!("/events/{event}/live");
+    let mut streams: Vec<LiveStream> = (0..8).map(|_| server.client().live(event, None)).collect();
+    let client = server.client();
+    for _ in 0..3 {
+        client.get(&path).problem(503, "overloaded");
+        assert_eq!(client.get("/health").status, 200);
+    }
+    for stream in &mut streams {
+        assert_eq!(stream.next_message().expect("those inside go on").id, 1);
+    }
+    // A client that goes gives its place back; the service hears of it a moment later.
+    drop(streams.pop());
+    let begun = Instant::now();
+    loop {
+        let answer = client.ask("HEAD", &path).answer();
+        if answer.status == 200 {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "no place was given back: {answer:?}");
+    }
+    drop(streams);
+    server.terminate();
 }

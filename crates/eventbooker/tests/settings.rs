@@ -33,6 +33,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("connections_max", &["0", "1000001", "-1", "many"]),
     ("body_bytes_max", &["0", "1023", "16777217", "-1", "many"]),
     ("header_timeout_s", &["0", "3601", "-1", "many"]),
+    ("idle_timeout_s", &["0", "3601", "-1", "many"]),
     ("request_timeout_s", &["0", "3601", "-1", "many"]),
 ];
 

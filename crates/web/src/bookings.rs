@@ -133,8 +133,9 @@ impl View for Moved {
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "only its description is used; the body is read field by field")]
 struct NewBookingShape {
-    /// How many seats.
-    #[schema(minimum = 1, maximum = 100)]
+    /// How many seats. The operator sets how many one booking may have; more are refused with a
+    /// 422 that names the limit.
+    #[schema(minimum = 1)]
     seats: i64,
 }
 
@@ -239,7 +240,7 @@ async fn cancel(
 #[utoipa::path(
     get, path = "/bookings", tag = "bookings",
     params(
-        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "How many at most; 100 by default"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "How many at most; 100 by default"),
         ("after" = Option<i64>, Query, description = "Only bookings that come after this one in the list"),
     ),
     responses(
@@ -266,7 +267,7 @@ async fn list_own(
     get, path = "/events/{id}/bookings", tag = "bookings",
     params(
         ("id" = i64, Path, description = "The event's number"),
-        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "How many at most; 100 by default"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "How many at most; 100 by default"),
         ("after" = Option<i64>, Query, description = "Only bookings that come after this one in the list"),
     ),
     responses(

@@ -128,18 +128,22 @@ fn names_this_site(origin: &str, headers: &HeaderMap, public_origin: Option<&str
     let Some((scheme, authority)) = split_origin(origin) else {
         return false;
     };
-    if let Some((public_scheme, public_authority)) = public_origin.and_then(split_origin)
-        && scheme == public_scheme
-        && authority.eq_ignore_ascii_case(public_authority)
-    {
-        return true;
-    }
     let mut hosts = headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok(),
+        _ => None,
+    };
+    if let Some((public_scheme, public_authority)) = public_origin.and_then(split_origin) {
+        let is_public = |authority: &str| authority.eq_ignore_ascii_case(public_authority);
+        let host_is_public =
+            host.is_some_and(|host| is_public(without_default_port(host, public_scheme)));
+        if is_public(authority) || host_is_public {
+            // The same host without TLS is another site: whoever sits on the line writes its pages.
+            return scheme == public_scheme && is_public(authority);
+        }
+    }
     // The scheme is not compared: behind a proxy that ends TLS this side does not know it.
-    matches!(
-        (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()),
-        (Some(host), None) if without_default_port(host, scheme).eq_ignore_ascii_case(authority)
-    )
+    host.is_some_and(|host| without_default_port(host, scheme).eq_ignore_ascii_case(authority))
 }
 
 /// Scheme and authority of an `http` or `https` origin; the default port is left out. Anything
@@ -240,10 +244,29 @@ mod tests {
             .collect()
     }
 
+    /// Headers, the public origin, and what is to be said about a request that changes something.
+    type Row<'a> = (&'a [(&'static str, &'a str)], Option<&'a str>, Result<(), CrossSite>);
+
+    fn assert_verdicts(table: &[Row<'_>]) {
+        for (lines, public_origin, verdict) in table {
+            let headers = headers(lines);
+            for method in ["POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "BREW", "get"] {
+                let method = Method::from_bytes(method.as_bytes()).expect("a method");
+                assert_eq!(
+                    judge(&method, &headers, *public_origin),
+                    *verdict,
+                    "{method} {lines:?}"
+                );
+            }
+            for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
+                assert_eq!(judge(&method, &headers, *public_origin), Ok(()), "{lines:?}");
+            }
+        }
+    }
+
     #[test]
     fn requests_that_change_something() {
         use CrossSite::{FetchMetadata, Origin};
-        type Row<'a> = (&'a [(&'static str, &'a str)], Option<&'a str>, Result<(), CrossSite>);
         let table: &[Row<'_>] = &[
             // No browser.
             (&[], None, Ok(())),
@@ -313,7 +336,15 @@ mod tests {
                 None,
                 Err(Origin),
             ),
-            // Behind a proxy the public origin counts as well, with its scheme.
+        ];
+        assert_verdicts(table);
+    }
+
+    /// Behind a proxy the public origin counts as well, with its scheme.
+    #[test]
+    fn requests_that_change_something_behind_a_proxy() {
+        use CrossSite::Origin;
+        let table: &[Row<'_>] = &[
             (&[("origin", "https://tickets.example"), ("host", "10.0.0.1:8080")], PUBLIC, Ok(())),
             (
                 &[("origin", "https://tickets.example:443"), ("host", "10.0.0.1:8080")],
@@ -331,21 +362,31 @@ mod tests {
                 Err(Origin),
             ),
             (&[("origin", "null"), ("host", "10.0.0.1:8080")], PUBLIC, Err(Origin)),
+            // Its scheme counts also if the proxy keeps the host.
+            (&[("origin", "https://tickets.example"), ("host", "tickets.example")], PUBLIC, Ok(())),
+            (
+                &[("origin", "https://tickets.example"), ("host", "tickets.example:443")],
+                PUBLIC,
+                Ok(()),
+            ),
+            (
+                &[("origin", "http://tickets.example"), ("host", "tickets.example")],
+                PUBLIC,
+                Err(Origin),
+            ),
+            (
+                &[("origin", "http://tickets.example"), ("host", "tickets.example:80")],
+                PUBLIC,
+                Err(Origin),
+            ),
+            (
+                &[("origin", "http://tickets.example:443"), ("host", "tickets.example:443")],
+                PUBLIC,
+                Err(Origin),
+            ),
+            (&[("origin", "http://10.0.0.1:8080"), ("host", "10.0.0.1:8080")], PUBLIC, Ok(())),
         ];
-        for (lines, public_origin, verdict) in table {
-            let headers = headers(lines);
-            for method in ["POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "BREW", "get"] {
-                let method = Method::from_bytes(method.as_bytes()).expect("a method");
-                assert_eq!(
-                    judge(&method, &headers, *public_origin),
-                    *verdict,
-                    "{method} {lines:?}"
-                );
-            }
-            for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
-                assert_eq!(judge(&method, &headers, *public_origin), Ok(()), "{lines:?}");
-            }
-        }
+        assert_verdicts(table);
     }
 
     #[test]

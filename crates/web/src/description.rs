@@ -1,7 +1,5 @@
 //! The API description (`/openapi.json`) and a page to try it (`/docs`).
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
@@ -58,9 +56,8 @@ async fn refused_as_problem(response: Response) -> Response {
 pub(crate) fn routes(description: &utoipa::openapi::OpenApi) -> Router<Web> {
     let json: Bytes =
         description.to_json().expect("the description is made of texts and numbers").into();
-    let json = Arc::new(json);
     let openapi = move || {
-        let json = Bytes::clone(&json);
+        let json = json.clone();
         async move { ([(header::CONTENT_TYPE, "application/json")], json).into_response() }
     };
     let config = Config::from("/openapi.json").validator_url("none");

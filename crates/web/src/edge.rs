@@ -5,8 +5,12 @@
 //!
 //! - A connection that sends nothing, a head that does not end, a body that does not arrive, a
 //!   handler that does not answer and a client that does not read are each cut off after their own
-//!   time-out. So whoever fills all connections without using them holds them for
-//!   [`EdgeConfig::header_timeout`], no longer.
+//!   time-out. So whoever fills all connections holds them for [`EdgeConfig::header_timeout`] by
+//!   sending nothing or half a head, and for [`EdgeConfig::request_timeout`] by sending half a body,
+//!   no longer. An answer that has begun has no end of its own: a handler whose answers go on for
+//!   as long as the client likes has to bound how many there are.
+//! - A connection that was used may idle for [`EdgeConfig::idle_timeout`], but only as long as a
+//!   quarter of all connections is free.
 //! - A connection above [`EdgeConfig::connections_max`] is answered with a 503 at once, never kept
 //!   waiting.
 //! - Nothing that a client sends, and no error of `accept` (such as too many open files), ends the
@@ -14,7 +18,8 @@
 //! - Every refusal is a problem with the security headers, also those that hyper makes on its own.
 //! - A handler that panics is a 500, and its connection goes on.
 //! - A shutdown loses no answer: accepting stops, idle connections close, requests at work finish,
-//!   up to the drain time-out.
+//!   up to the drain time-out. What is no request yet is not waited for, and the rest of a body for
+//!   2 s only.
 //!
 //! Time-outs cost one timer for each connection and none for a request, see the module `watch`.
 //! hyper's own header time-out would cover idle keep-alive too (its timer starts when hyper starts
@@ -28,6 +33,7 @@
 mod body;
 mod canned;
 mod connection;
+mod meters;
 mod watch;
 mod wire;
 
@@ -39,7 +45,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, Response};
-use metrics::{counter, describe_counter, describe_gauge, gauge};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch as channel};
 use tokio::time::{Instant, sleep, timeout};
@@ -47,7 +52,6 @@ use tower::Service;
 
 use crate::headers::SecurityHeaders;
 pub use body::read_body;
-use canned::Canned;
 use watch::{Order, Shared};
 
 /// How long the loop rests when `accept` fails for a reason that lies in this process, such as too
@@ -55,15 +59,20 @@ use watch::{Order, Shared};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many refused connections are kept for a moment, so that their 503 arrives. The others are
-/// closed right after it is written.
-const REFUSALS_MAX: usize = 256;
+/// closed right after it is written. They come on top of [`EdgeConfig::connections_max`].
+pub const REFUSALS_MAX: usize = 256;
 
 /// The edge's limits.
 #[derive(Clone, Debug)]
 pub struct EdgeConfig {
-    /// How long a connection may wait for a request, and how long its head may take from its first
-    /// byte. 10 s.
+    /// How long a new connection may wait for its first request, and how long any head may take
+    /// from its first byte. 10 s.
     pub header_timeout: Duration,
+    /// How long a connection may wait for its next request, while a quarter of all connections is
+    /// free; otherwise it gets `header_timeout`. Longer than proxies keep connections that idle,
+    /// which is mostly 60 s: one that closed first would close under a request that is on its way,
+    /// and a proxy sends a `POST` only once. 75 s.
+    pub idle_timeout: Duration,
     /// How long a request may take until its answer begins: the body's arrival and the handler
     /// together. An answer that has begun, such as a live stream, may take as long as it likes. 30
     /// s.
@@ -77,7 +86,9 @@ pub struct EdgeConfig {
     /// of 100. It is a bound on waiting for more: a head that is larger and arrives in one piece
     /// may pass, up to 64 KiB. 16 KiB.
     pub header_bytes_max: usize,
-    /// Open connections; at most what the process may open, less what the store needs. 10,000.
+    /// Open connections. Whoever sets it sees to it that the process may open as many files, and
+    /// [`REFUSALS_MAX`] more, beside what others in it need: past that limit of the system, `accept`
+    /// fails, and new clients hang instead of being refused. 10,000.
     pub connections_max: usize,
     /// The security headers of every answer.
     pub security: SecurityHeaders,
@@ -87,6 +98,7 @@ impl Default for EdgeConfig {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(9),
@@ -158,50 +170,14 @@ impl Accept for TcpListener {
 
 struct Edge {
     shared: Arc<Shared>,
-    /// One permit for each connection that may be open.
-    places: Arc<Semaphore>,
-    places_max: u32,
     refusals: Arc<Semaphore>,
-    accept_errors: metrics::Counter,
-    drain_timeout: Duration,
 }
 
 impl Edge {
     fn new(config: EdgeConfig) -> Self {
-        describe_gauge!("eventbooker_http_connections_open", "Open HTTP connections");
-        describe_counter!(
-            "eventbooker_http_connections_refused_total",
-            "Connections refused because all were in use"
-        );
-        describe_counter!(
-            "eventbooker_http_accept_errors_total",
-            "Errors of accept, such as too many open files"
-        );
-        describe_counter!(
-            "eventbooker_http_timeouts_total",
-            "Connections or requests that ran out of time, by what was waited for"
-        );
-        let timeouts =
-            |awaited| counter!("eventbooker_http_timeouts_total", "waited_for" => awaited);
-        let places_max = u32::try_from(config.connections_max).unwrap_or(u32::MAX).max(1);
         Self {
-            places: Arc::new(Semaphore::new(places_max as usize)),
-            places_max,
+            shared: Arc::new(Shared::new(config)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
-            accept_errors: counter!("eventbooker_http_accept_errors_total"),
-            drain_timeout: config.drain_timeout,
-            shared: Arc::new(Shared::new(
-                Canned::new(config.security),
-                config,
-                watch::Meters {
-                    open: gauge!("eventbooker_http_connections_open"),
-                    refused: counter!("eventbooker_http_connections_refused_total"),
-                    late_heads: timeouts("head"),
-                    late_bodies: timeouts("body"),
-                    late_handlers: timeouts("handler"),
-                    stalled_writes: timeouts("reader"),
-                },
-            )),
         }
     }
 
@@ -213,7 +189,7 @@ impl Edge {
     {
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => match Arc::clone(&self.places).try_acquire_owned() {
+                Ok((stream, peer)) => match Arc::clone(&self.shared.places).try_acquire_owned() {
                     Ok(place) => self.admit(stream, Peer(peer), app.clone(), place),
                     Err(_) => self.refuse(stream),
                 },
@@ -221,7 +197,7 @@ impl Edge {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                 }
                 Err(error) => {
-                    self.accept_errors.increment(1);
+                    self.shared.meters.accept_errors.increment(1);
                     tracing::error!(%error, "cannot accept connections for the moment");
                     // Without a pause this would spin: the connection that could not be accepted is
                     // still waiting.
@@ -246,9 +222,8 @@ impl Edge {
 
     fn refuse(&self, stream: TcpStream) {
         self.shared.meters.refused.increment(1);
-        // The socket's buffer is empty, so this takes all of it or the client is gone already.
-        let written = stream.try_write(&self.shared.canned.overloaded);
-        if let (Ok(_), Ok(place)) = (written, Arc::clone(&self.refusals).try_acquire_owned()) {
+        self.shared.write_canned(&stream, &self.shared.canned.overloaded);
+        if let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() {
             tokio::spawn(async move {
                 // Closing with unread bytes resets the connection, and the client may lose the
                 // answer.
@@ -262,16 +237,15 @@ impl Edge {
         let started = Instant::now();
         self.shared.give_order(Order::Drain);
         // Every connection holds a permit, so all permits together mean that none is left.
-        let all_gone = self.places.acquire_many(self.places_max);
+        let all_gone = || self.shared.places.acquire_many(self.shared.places_max);
         let mut cut = 0;
-        if timeout(self.drain_timeout, all_gone).await.is_err() {
+        if timeout(self.shared.config.drain_timeout, all_gone()).await.is_err() {
             cut = self.shared.open_connections();
             tracing::warn!(connections = cut, "cut off at the end of the drain");
             self.shared.give_order(Order::Cut);
             // Each ends at its next poll, which the order has caused; the bound is for a handler
             // that blocks its thread.
-            let all_gone = self.places.acquire_many(self.places_max);
-            let _ = timeout(Duration::from_secs(1), all_gone).await;
+            let _ = timeout(Duration::from_secs(1), all_gone()).await;
         }
         DrainReport { cut, took: started.elapsed() }
     }
@@ -295,6 +269,7 @@ mod tests {
 
     use axum::Router;
     use axum::routing::get;
+    use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
 
@@ -346,5 +321,66 @@ mod tests {
             never = edge.accept_all(&flaky, &app) => match never {},
         };
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+
+    /// Sends these bytes and reads to the end. Returns the status of the last answer.
+    fn tell(address: SocketAddr, bytes: &[u8]) -> u16 {
+        let mut stream = std::net::TcpStream::connect(address).expect("a connection");
+        stream.write_all(bytes).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let status = answer.rsplit("HTTP/1.1 ").next().and_then(|answer| answer.get(..3));
+        status.and_then(|status| status.parse().ok()).expect("a status")
+    }
+
+    #[tokio::test]
+    async fn every_answer_is_counted_whoever_makes_it() {
+        let metrics = PrometheusBuilder::new().build_recorder();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let config = EdgeConfig {
+            header_timeout: Duration::from_millis(200),
+            request_timeout: Duration::from_millis(200),
+            connections_max: 1,
+            ..EdgeConfig::default()
+        };
+        let edge = metrics::with_local_recorder(&metrics, || Edge::new(config));
+        let app: Router = Router::new()
+            .route("/", get(async || "fine"))
+            .route("/bug", get(async || -> &'static str { panic!("a bug, for a test") }))
+            .route("/wait", get(std::future::pending::<()>));
+        let places = Arc::clone(&edge.shared.places);
+        let clients = async {
+            let ask = |path: &str| {
+                format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").into_bytes()
+            };
+            for (bytes, status) in [
+                (ask("/"), 200),
+                (ask("/nowhere"), 404),
+                (ask("/bug"), 500),
+                (ask("/wait"), 503),
+                (b"GET / HTTP/1.1\r\n\r\n".to_vec(), 400),
+                (b"NONSENSE\r\n\r\n".to_vec(), 400),
+                (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(99_999)).into_bytes(), 431),
+                (b"GET / HT".to_vec(), 408),
+            ] {
+                let told = tokio::task::spawn_blocking(move || tell(address, &bytes));
+                assert_eq!(told.await.expect("the client ran"), status);
+                // The next one must not be refused for want of a place.
+                drop(places.acquire().await);
+            }
+            let _held = places.acquire().await;
+            let refused = tokio::task::spawn_blocking(move || tell(address, b""));
+            assert_eq!(refused.await.expect("the client ran"), 503);
+        };
+        tokio::select! {
+            () = clients => {}
+            never = edge.accept_all(&listener, &app) => match never {},
+        }
+        let text = metrics.handle().render();
+        for (class, count) in [("2xx", 1), ("4xx", 5), ("5xx", 3)] {
+            let line = format!("eventbooker_http_responses_total{{status=\"{class}\"}} {count}\n");
+            assert!(text.contains(&line), "{line} in {text}");
+        }
     }
 }

@@ -33,8 +33,10 @@ pub(crate) struct EventShape<'a> {
     id: i64,
     /// What it is called.
     name: &'a str,
-    /// What it is about.
-    description: &'a str,
+    /// What it is about; lists leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    description: Option<&'a str>,
     /// When it takes place; null if that isn't known.
     #[schema(value_type = Option<String>, format = DateTime)]
     date: Option<Rfc3339>,
@@ -62,7 +64,7 @@ impl<'a> EventShape<'a> {
         Self {
             id: id.get(),
             name: &plan.name,
-            description: &plan.description,
+            description: Some(&plan.description),
             date: plan.starts_at.map(Rfc3339),
             capacity: plan.capacity.get(),
             free_seats: event.free_seats().get(),
@@ -71,6 +73,11 @@ impl<'a> EventShape<'a> {
             pending_bookings: tally.pending_bookings,
             confirmed_bookings: tally.confirmed_bookings,
         }
+    }
+
+    /// The same for a list, without the one part that may be long.
+    fn in_list(event: &'a Event) -> Self {
+        Self { description: None, ..Self::of(event) }
     }
 }
 
@@ -146,11 +153,12 @@ async fn create(
 
 /// List events
 ///
-/// Soonest first; events without a date come last.
+/// Soonest first; events without a date come last. Their descriptions are left out; `GET
+/// /events/{id}` has them.
 #[utoipa::path(
     get, path = "/events", tag = "events",
     params(
-        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "How many at most; 100 by default"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "How many at most; 100 by default"),
         ("after" = Option<i64>, Query, description = "Only events that come after this one"),
         ("q" = Option<String>, Query, max_length = 200, description = "Only events whose name holds this text"),
     ),
@@ -172,7 +180,7 @@ async fn list(State(web): State<Web>, uri: Uri) -> Result<Response, Problem> {
     let mut events = web.engine().store().events(page).await?;
     let more = events.len() > limit as usize;
     events.truncate(limit as usize);
-    let shapes: Vec<EventShape<'_>> = events.iter().map(EventShape::of).collect();
+    let shapes: Vec<EventShape<'_>> = events.iter().map(EventShape::in_list).collect();
     let mut response = Shown::ok(&shapes).into_response();
     let last = events.last().filter(|_| more).map(|event| event.id.get());
     if let Some(last) = last {

@@ -18,7 +18,6 @@ mod idempotency;
 mod identity;
 pub mod limits;
 mod live;
-mod measure;
 mod operations;
 pub mod problem;
 mod refusals;
@@ -31,14 +30,13 @@ use std::convert::Infallible;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
-use tower::{Service, ServiceBuilder};
+use tower::{Layer as _, Service};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use state::{Web, WebSettings};
 
 use crate::cross_site::CrossSiteLayer;
-use crate::measure::MeasureLayer;
 use crate::problem::{Problem, ProblemKind};
 
 /// The whole application, for [`edge::serve`], which adds the security headers to every answer.
@@ -49,9 +47,7 @@ pub fn application(
 + Send
 + 'static {
     // Around the router, not in it: a router boxes the future of each of its own layers.
-    let layers = ServiceBuilder::new()
-        .layer(MeasureLayer::new())
-        .layer(CrossSiteLayer::new(web.inner.settings.public_origin.as_deref()));
+    let cross_site = CrossSiteLayer::new(web.inner.settings.public_origin.as_deref());
     let (routes, description) = described().split_for_parts();
     let router: Router = routes
         .merge(description::routes(&description))
@@ -61,7 +57,7 @@ pub fn application(
             Problem::new(ProblemKind::MethodNotAllowed, "this path does not take this method")
         })
         .with_state(web);
-    layers.service(router)
+    cross_site.layer(router)
 }
 
 fn no_such_page() -> Problem {

@@ -2,7 +2,13 @@
 //!
 //! Each message has the event's version as its id, so a browser that comes back says in
 //! `Last-Event-ID` what it has seen, and hears everything since.
+//!
+//! A stream holds its connection for as long as its client likes, and anybody may ask for one. So
+//! there are at most [`WebSettings::live_streams_max`](crate::WebSettings::live_streams_max), fewer
+//! than connections: whoever opens all of them keeps others from watching, not from booking.
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,6 +21,7 @@ use eventbooker_core::events::{JournalEntry, JournalKind};
 use eventbooker_engine::{Subscription, Update};
 use futures_util::stream;
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -22,7 +29,7 @@ use utoipa_axum::routes;
 use crate::answers::AnyRequest;
 use crate::events::{EventShape, no_such_event};
 use crate::idempotency::json;
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemKind};
 use crate::request::PathId;
 use crate::shapes::Rfc3339;
 use crate::state::Web;
@@ -32,6 +39,9 @@ use crate::state::Web;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a browser waits before it comes back, in milliseconds.
 const COME_BACK_MS: u32 = 1000;
+/// How long a client waits whom no stream was left for, in seconds. Streams are long, so coming
+/// back every second would be in vain.
+const NO_PLACE_RETRY_S: u32 = 5;
 
 pub(crate) fn routes() -> OpenApiRouter<Web> {
     OpenApiRouter::new().routes(routes!(live))
@@ -114,9 +124,14 @@ async fn live(
         .get("last-event-id")
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse().ok());
+    let place = Arc::clone(&web.inner.live_streams).try_acquire_owned().map_err(|_| {
+        Problem::new(ProblemKind::Overloaded, "as many live streams are open as there may be")
+            .retry_after(NO_PLACE_RETRY_S)
+    })?;
     let subscription = web.engine().watch(id, last_seen).await?.ok_or_else(no_such_event)?;
     let hello = Bytes::from(format!("retry: {COME_BACK_MS}\n\n"));
-    let messages = stream::unfold((subscription, Some(hello)), next_message);
+    let messages =
+        stream::unfold(Watching { subscription, hello: Some(hello), place }, next_message);
     let kind = HeaderValue::from_static("text/event-stream");
     // Tells a proxy not to collect the stream before it passes it on.
     let no_buffering = HeaderValue::from_static("no");
@@ -127,19 +142,23 @@ async fn live(
     Ok((headers, Body::from_stream(messages)).into_response())
 }
 
-type Watching = (Subscription, Option<Bytes>);
+/// An open stream. It is dropped with the answer's body, so when it ends or its client goes.
+struct Watching {
+    subscription: Subscription,
+    hello: Option<Bytes>,
+    #[expect(dead_code, reason = "it is given back when dropped")]
+    place: OwnedSemaphorePermit,
+}
 
-async fn next_message(
-    (mut subscription, hello): Watching,
-) -> Option<(Result<Bytes, std::convert::Infallible>, Watching)> {
-    let message = match hello {
+async fn next_message(mut watching: Watching) -> Option<(Result<Bytes, Infallible>, Watching)> {
+    let message = match watching.hello.take() {
         Some(hello) => hello,
-        None => match tokio::time::timeout(KEEP_ALIVE, subscription.next()).await {
+        None => match tokio::time::timeout(KEEP_ALIVE, watching.subscription.next()).await {
             Ok(update) => message(&*update?),
             Err(_) => Bytes::from_static(b":\n\n"),
         },
     };
-    Some((Ok(message), (subscription, None)))
+    Some((Ok(message), watching))
 }
 
 fn message(update: &Update) -> Bytes {

@@ -1,6 +1,6 @@
 //! What handlers take from a request: who asks, the body, numbers of the path, the query.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -23,14 +23,13 @@ pub(crate) const SESSION_COOKIE: &str = "session_id";
 
 /// The token in the client's session cookie. Of several, the first counts.
 pub(crate) fn session_token(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == SESSION_COOKIE)
-        .map(|(_, token)| token)
+    // As bytes: what others have put into the same header need not be text.
+    let mut pairs =
+        headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|b| *b == b';'));
+    let token = pairs.find_map(|pair| {
+        pair.trim_ascii().strip_prefix(SESSION_COOKIE.as_bytes())?.strip_prefix(b"=")
+    });
+    std::str::from_utf8(token?).ok()
 }
 
 /// Whoever is signed in; nobody is a 401.
@@ -85,25 +84,28 @@ impl FromRequestParts<Web> for ClientAddress {
 }
 
 /// Walks the chain of proxies from the nearest one outwards, for as long as they are trusted.
-/// Whatever stands further out was written by somebody who isn't.
+/// Whatever stands further out was written by somebody who isn't, and need not even be text.
+///
+/// Addresses are compared in their canonical form: on a socket that takes IPv4 and IPv6, the peer
+/// 127.0.0.1 is `::ffff:127.0.0.1`.
 fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
-    let hops: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .collect();
-    let mut address = peer;
-    for hop in hops.iter().rev() {
-        if !trusted.contains(&address) {
-            break;
-        }
-        match hop.trim().parse() {
-            Ok(next) => address = next,
-            Err(_) => break,
-        }
+    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+    let mut address = peer.to_canonical();
+    while trusted.iter().any(|proxy| proxy.to_canonical() == address)
+        && let Some(next) = hops.next().and_then(hop_address)
+    {
+        address = next.to_canonical();
     }
     address
+}
+
+/// The address in a hop, which some proxies write with a port: `1.2.3.4`, `1.2.3.4:56`, `::1`,
+/// `[::1]`, `[::1]:56`.
+fn hop_address(hop: &[u8]) -> Option<IpAddr> {
+    let hop = std::str::from_utf8(hop).ok()?.trim();
+    let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
+    bare.parse().ok().or_else(|| hop.parse().map(|with_port: SocketAddr| with_port.ip()).ok())
 }
 
 /// Whether the client's own connection is encrypted, as far as can be known here.
@@ -208,8 +210,9 @@ pub(crate) struct Query {
 
 /// Rows of a list when the client doesn't say.
 const LIMIT_DEFAULT: u32 = 100;
-/// The most rows of a list.
-const LIMIT_MAX: u32 = 1000;
+/// The most rows of a list. An answer is built whole and kept until its client has read it, and
+/// anybody may ask for the events.
+const LIMIT_MAX: u32 = 200;
 /// The longest text to search for, in characters.
 const SEARCH_CHARS_MAX: usize = 200;
 
@@ -271,7 +274,7 @@ impl Query {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderValue;
 
     use super::*;
 
@@ -280,14 +283,15 @@ mod tests {
     fn headers(pairs: Pairs) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            headers.append(*name, HeaderValue::from_static(value));
+            let value = HeaderValue::from_bytes(value.as_bytes()).expect("a value");
+            headers.append(*name, value);
         }
         headers
     }
 
     #[test]
     fn the_session_cookie_is_found_among_others() {
-        let table: [(Pairs, Option<&str>); 7] = [
+        let table: [(Pairs, Option<&str>); 10] = [
             (&[], None),
             (&[("cookie", "session_id=abc")], Some("abc")),
             (&[("cookie", "a=b; session_id=abc; c=d")], Some("abc")),
@@ -295,6 +299,9 @@ mod tests {
             (&[("cookie", "xsession_id=abc")], None),
             (&[("cookie", "session_id=first; session_id=second")], Some("first")),
             (&[("cookie", "session_id")], None),
+            (&[("cookie", "theme=grün; session_id=abc")], Some("abc")),
+            (&[("cookie", "session_id=abc; theme=grün")], Some("abc")),
+            (&[("cookie", "session_id_of_another=abc")], None),
         ];
         for (pairs, token) in table {
             assert_eq!(session_token(&headers(pairs)), token, "{pairs:?}");
@@ -304,20 +311,39 @@ mod tests {
     #[test]
     fn only_trusted_proxies_name_the_client() {
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let table = [
-            ("10.0.0.1", "1.2.3.4", "10.0.0.9", "10.0.0.9"),
-            ("10.0.0.1", "1.2.3.4", "10.0.0.1", "1.2.3.4"),
-            ("10.0.0.1", "6.6.6.6, 1.2.3.4", "10.0.0.1", "1.2.3.4"),
-            ("10.0.0.1", "1.2.3.4, 10.0.0.1", "10.0.0.1", "1.2.3.4"),
-            ("10.0.0.1", "nonsense", "10.0.0.1", "10.0.0.1"),
-            ("10.0.0.1", "::1", "10.0.0.1", "::1"),
+        let table: [(_, &[&str], _, _); 19] = [
+            ("10.0.0.1", &["1.2.3.4"], "10.0.0.9", "10.0.0.9"),
+            ("10.0.0.1", &["1.2.3.4"], "10.0.0.1", "1.2.3.4"),
+            ("10.0.0.1", &["6.6.6.6, 1.2.3.4"], "10.0.0.1", "1.2.3.4"),
+            ("10.0.0.1", &["1.2.3.4, 10.0.0.1"], "10.0.0.1", "1.2.3.4"),
+            ("10.0.0.1", &["nonsense"], "10.0.0.1", "10.0.0.1"),
+            ("10.0.0.1", &["::1"], "10.0.0.1", "::1"),
+            // A proxy appends to the line, or adds another one.
+            ("10.0.0.1", &["6.6.6.6", "1.2.3.4"], "10.0.0.1", "1.2.3.4"),
+            ("10.0.0.1", &["6.6.6.6, 1.2.3.4", "10.0.0.1"], "10.0.0.1", "1.2.3.4"),
+            // The same address, written as IPv6.
+            ("10.0.0.1", &["1.2.3.4"], "::ffff:10.0.0.1", "1.2.3.4"),
+            ("::ffff:10.0.0.1", &["1.2.3.4"], "10.0.0.1", "1.2.3.4"),
+            ("10.0.0.1", &["1.2.3.4, ::ffff:10.0.0.1"], "10.0.0.1", "1.2.3.4"),
+            ("10.0.0.1", &["::ffff:1.2.3.4"], "10.0.0.1", "1.2.3.4"),
+            ("10.0.0.1", &["1.2.3.4"], "::ffff:10.0.0.9", "10.0.0.9"),
+            // With ports.
+            ("10.0.0.1", &["1.2.3.4:56"], "10.0.0.1", "1.2.3.4"),
+            ("10.0.0.1", &["[2001:db8::1]:56"], "10.0.0.1", "2001:db8::1"),
+            ("10.0.0.1", &["[2001:db8::1]"], "10.0.0.1", "2001:db8::1"),
+            ("10.0.0.1", &["1.2.3.4:56:78"], "10.0.0.1", "10.0.0.1"),
+            // What isn't text was written by the client, and hides nothing of what follows.
+            ("10.0.0.1", &["grün, 1.2.3.4"], "10.0.0.1", "1.2.3.4"),
+            ("10.0.0.1", &["grün"], "10.0.0.1", "10.0.0.1"),
         ];
         for (trusted, forwarded, peer, client) in table {
-            let value = HeaderValue::from_static(forwarded);
-            let headers =
-                HeaderMap::from_iter([(HeaderName::from_static("x-forwarded-for"), value)]);
+            let mut headers = HeaderMap::new();
+            for line in forwarded {
+                let line = HeaderValue::from_bytes(line.as_bytes()).expect("a value");
+                headers.append("x-forwarded-for", line);
+            }
             let found = client_address(address(peer), &headers, &[address(trusted)]);
-            assert_eq!(found, address(client), "{forwarded} by {peer}");
+            assert_eq!(found, address(client), "{forwarded:?} by {peer}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use eventbooker_engine::Engine;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
 
 use crate::limits::{Limiter, Quota};
 use crate::problem::{Problem, ProblemKind};
@@ -19,10 +20,14 @@ pub struct WebSettings {
     /// The origin that browsers see, such as `https://tickets.example.org`, if a proxy stands
     /// before the service.
     pub public_origin: Option<String>,
-    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    /// Proxies whose `X-Forwarded-For` is believed. `X-Forwarded-Proto` is believed from anybody:
+    /// forging it only makes one's own cookie stricter.
     pub trusted_proxies: Vec<IpAddr>,
     /// Bytes of a request's body.
     pub body_bytes_max: usize,
+    /// Live streams that are open at the same time. Each keeps a connection for as long as its
+    /// client likes, so they should leave a part of the connections to others.
+    pub live_streams_max: usize,
     /// Failed sign-ins a minute with one login.
     pub failed_sign_ins_per_login: u32,
     /// Failed sign-ins a minute from one address.
@@ -40,6 +45,7 @@ impl Default for WebSettings {
             public_origin: None,
             trusted_proxies: Vec::new(),
             body_bytes_max: 64 * 1024,
+            live_streams_max: 5000,
             failed_sign_ins_per_login: 10,
             failed_sign_ins_per_address: 100,
             registrations_per_address: 300,
@@ -65,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) settings: WebSettings,
     pub(crate) metrics: PrometheusHandle,
+    /// One permit for each live stream that may be open.
+    pub(crate) live_streams: Arc<Semaphore>,
     pub(crate) sign_ins_by_login: Limiter,
     pub(crate) sign_ins_by_address: Limiter,
     pub(crate) registrations: Limiter,
@@ -80,6 +88,7 @@ impl Web {
             sign_ins_by_address: limiter(settings.failed_sign_ins_per_address),
             registrations: limiter(settings.registrations_per_address),
             remembered_refusals: limiter(settings.remembered_refusals_per_user),
+            live_streams: Arc::new(Semaphore::new(settings.live_streams_max)),
             engine,
             settings,
             metrics,

@@ -64,7 +64,7 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn a_head_that_dribbles_is_ended_with_a_408() {
-    let server = Server::start(EdgeConfig { header_timeout: SOON, ..patient() });
+    let server = Server::start(EdgeConfig { header_timeout: SHORT, ..patient() });
     let mut client = server.connect();
     let mut dribble = client.0.try_clone().expect("a second handle");
     let dribbler = std::thread::spawn(move || {
@@ -85,12 +85,40 @@ fn connections_that_send_nothing_are_closed_without_a_word() {
     let server = Server::start(EdgeConfig { header_timeout: SHORT, ..patient() });
     let begun = Instant::now();
     let mut fresh = server.connect();
-    let mut used = server.connect();
-    assert_eq!(used.ask(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").status, 200);
     assert_eq!(fresh.rest(), b"");
     assert!(begun.elapsed() >= SHORT, "it must not be early");
-    assert_eq!(used.rest(), b"");
     server.assert_alive();
+}
+
+#[test]
+fn a_connection_that_was_used_may_idle_longer_than_a_new_one() {
+    let server = Server::start(EdgeConfig { header_timeout: SHORT, ..patient() });
+    let mut used = server.connect_and_use();
+    // The new one is the younger of the two, so when it is closed, the other has idled as long.
+    assert_eq!(server.connect().rest(), b"");
+    assert_eq!(used.ask(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").status, 200);
+}
+
+#[test]
+fn a_connection_that_idles_after_a_request_is_closed_without_a_word() {
+    let server = Server::start(EdgeConfig { idle_timeout: SOON, ..patient() });
+    let begun = Instant::now();
+    let mut used = server.connect();
+    assert_eq!(used.ask(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").status, 200);
+    assert_eq!(used.rest(), b"");
+    assert!(begun.elapsed() >= SOON, "it must not be early");
+}
+
+#[test]
+fn idle_connections_make_room_when_connections_are_short() {
+    let server =
+        Server::start(EdgeConfig { header_timeout: SHORT, connections_max: 8, ..patient() });
+    // Seven of eight are more than three quarters.
+    let mut idle: Vec<Client> = (0..7).map(|_| server.connect_and_use()).collect();
+    let begun = Instant::now();
+    while !idle.iter_mut().any(Client::is_closed_by_now) {
+        assert!(begun.elapsed() < PATIENCE, "nobody makes room");
+    }
 }
 
 #[test]
@@ -132,14 +160,10 @@ fn a_handler_that_panics_is_a_500_and_the_connection_goes_on() {
 
 #[test]
 fn a_stream_may_take_longer_than_a_request() {
-    let server = Server::start(EdgeConfig {
-        header_timeout: SHORT,
-        request_timeout: SOON,
-        write_timeout: SOON,
-        ..patient()
-    });
+    let server =
+        Server::start(EdgeConfig { request_timeout: SOON, write_timeout: SOON, ..patient() });
     let mut client = server.connect();
-    client.send(b"GET /stream HTTP/1.1\r\nhost: a\r\n\r\n");
+    client.send(b"GET /stream HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     let text = String::from_utf8(client.rest()).expect("ASCII");
     assert_eq!(text.matches("line\n").count(), 10, "{text}");
     assert!(text.ends_with("\r\n0\r\n\r\n"), "the stream ended in order");
@@ -252,6 +276,28 @@ fn malformed_requests_are_a_400_and_the_server_goes_on() {
         client.ask(bytes).assert_problem(ProblemKind::MalformedRequest);
     }
     server.assert_alive();
+}
+
+#[test]
+fn a_request_has_to_name_its_host_once() {
+    let server = Server::start(patient());
+    for head in [
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nHost: b\r\n\r\n",
+        "GET / HTTP/1.0\r\nhost: a\r\nhost: b\r\n\r\n",
+        "GET http://a/ HTTP/1.1\r\n\r\n",
+        "POST /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello",
+    ] {
+        let mut client = server.connect();
+        let answer = client.ask(head.as_bytes());
+        answer.assert_problem(ProblemKind::MalformedRequest);
+        assert!(answer.head.contains("connection: close"), "{}", answer.head);
+        assert_eq!(client.rest(), b"", "the connection is closed");
+    }
+    for head in ["GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nhost:\r\n\r\n"] {
+        assert_eq!(server.connect().ask(head.as_bytes()).status, 200, "{head}");
+    }
 }
 
 #[test]
@@ -381,6 +427,37 @@ fn a_drain_finishes_the_request_in_flight() {
     let address = server.address;
     assert_eq!(server.stopped().cut, 0);
     assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_drain_does_not_wait_for_the_rest_of_a_head() {
+    let server = Server::start(patient());
+    let mut fresh = server.connect();
+    fresh.send(b"GET / HT");
+    let mut used = server.connect();
+    assert_eq!(used.ask(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").status, 200);
+    used.send(b"GET / HTTP/1.1\r\nhost: a\r\nx");
+    // Meanwhile the server reads what there is of the heads. If it didn't get to that, they are
+    // connections that idle, and the outcome is the same.
+    server.assert_alive();
+    server.begin_stop();
+    assert_eq!(server.stopped().cut, 0);
+    fresh.assert_closed();
+    used.assert_closed();
+}
+
+#[test]
+fn a_drain_waits_for_the_rest_of_a_body_for_a_moment_only() {
+    let server = Server::start(patient());
+    let mut client = server.connect();
+    let head =
+        "POST /echo HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    assert_eq!(client.ask(head.as_bytes()).status, 100, "the body is awaited");
+    client.send(b"hel");
+    server.begin_stop();
+    client.answer().assert_problem(ProblemKind::RequestTimeout);
+    assert_eq!(client.rest(), b"");
+    assert_eq!(server.stopped().cut, 0);
 }
 
 #[test]

@@ -10,29 +10,37 @@ use crate::problem::{Problem, ProblemKind};
 
 /// Each closes the connection.
 pub(super) struct Canned {
-    pub(super) malformed_request: Vec<u8>,
-    pub(super) headers_too_large: Vec<u8>,
-    pub(super) request_timeout: Vec<u8>,
-    pub(super) overloaded: Vec<u8>,
+    pub(super) malformed_request: CannedAnswer,
+    pub(super) headers_too_large: CannedAnswer,
+    pub(super) request_timeout: CannedAnswer,
+    pub(super) overloaded: CannedAnswer,
+}
+
+pub(super) struct CannedAnswer {
+    pub(super) status: StatusCode,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Canned {
     pub(super) fn new(security: SecurityHeaders) -> Self {
-        let bytes = |kind, detail| bytes(&Problem::new(kind, detail), security);
+        let canned = |kind: ProblemKind, detail| CannedAnswer {
+            status: kind.status(),
+            bytes: bytes(&Problem::new(kind, detail), security),
+        };
         Self {
-            malformed_request: bytes(
+            malformed_request: canned(
                 ProblemKind::MalformedRequest,
                 "the request line or a header could not be understood",
             ),
-            headers_too_large: bytes(
+            headers_too_large: canned(
                 ProblemKind::HeadersTooLarge,
                 "the request line and the headers are too large or too many",
             ),
-            request_timeout: bytes(
+            request_timeout: canned(
                 ProblemKind::RequestTimeout,
                 "the headers took too long to arrive",
             ),
-            overloaded: bytes(
+            overloaded: canned(
                 ProblemKind::Overloaded,
                 "all connections of this service are in use",
             ),

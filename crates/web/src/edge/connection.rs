@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use axum::body::Body;
-use axum::http::header::CONNECTION;
-use axum::http::{HeaderValue, Request, Response, StatusCode};
+use axum::http::header::{CONNECTION, HOST};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
@@ -77,7 +77,13 @@ where
                 Verdict::Cut => return Poll::Ready(Ok(())),
             }
         }
-        http.as_mut().poll(cx)
+        let ended = http.as_mut().poll(cx);
+        // All that has arrived was read just now. A head that is incomplete all the same is nobody's
+        // request yet, and however long its rest takes, a drain waits for requests only.
+        if draining && ended.is_pending() && watch.in_head() {
+            return Poll::Ready(Ok(()));
+        }
+        ended
     })
     .await;
     if let Err(error) = ended {
@@ -116,9 +122,59 @@ where
         };
         let changes_nothing = parts.method.is_safe();
         let mut app = self.app.borrow_mut();
-        let ready = app.poll_ready(&mut Context::from_waker(Waker::noop()));
-        let inner = ready.is_ready().then(|| app.call(Request::from_parts(parts, body)));
-        Handling { inner, changes_nothing, watch: Arc::clone(&self.watch) }
+        let work = if !names_its_host(parts.version, &parts.headers) {
+            Work::Refused { why: Refusal::Host }
+        } else if app.poll_ready(&mut Context::from_waker(Waker::noop())).is_pending() {
+            Work::Refused { why: Refusal::NotReady }
+        } else {
+            Work::Asked { answering: app.call(Request::from_parts(parts, body)) }
+        };
+        Handling { work, changes_nothing, watch: Arc::clone(&self.watch) }
+    }
+}
+
+/// RFC 9112, section 3.2: one line, which only HTTP/1.0 may leave out. Two of them are how a request
+/// says one thing to a proxy and another to what is behind it.
+fn names_its_host(version: Version, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => true,
+        (None, _) => version < Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Why the application isn't asked.
+#[derive(Clone, Copy)]
+enum Refusal {
+    Host,
+    NotReady,
+}
+
+impl Refusal {
+    fn answer(self) -> Response<Body> {
+        match self {
+            Self::Host => {
+                let detail = "a request has to name its host, in one header line";
+                let mut response =
+                    Problem::new(ProblemKind::MalformedRequest, detail).into_response();
+                response.headers_mut().insert(CONNECTION, CLOSE);
+                response
+            }
+            Self::NotReady => {
+                Problem::new(ProblemKind::Overloaded, "the service is not ready").into_response()
+            }
+        }
+    }
+}
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+pin_project! {
+    #[project = WorkProjection]
+    enum Work<F> {
+        Asked { #[pin] answering: F },
+        Refused { why: Refusal },
     }
 }
 
@@ -127,7 +183,7 @@ pin_project! {
     /// late.
     struct Handling<F> {
         #[pin]
-        inner: Option<F>,
+        work: Work<F>,
         changes_nothing: bool,
         watch: Arc<Watch>,
     }
@@ -144,28 +200,30 @@ where
         let watch = &*this.watch;
         // A bug in a handler must not look like a network error to the client. The future is not
         // polled again after a panic, so nothing half-done is seen.
-        let polled =
-            this.inner.as_pin_mut().map(|inner| catch_unwind(AssertUnwindSafe(|| inner.poll(cx))));
+        let polled = match this.work.project() {
+            WorkProjection::Asked { answering } => {
+                catch_unwind(AssertUnwindSafe(|| answering.poll(cx)))
+            }
+            WorkProjection::Refused { why } => Ok(Poll::Ready(Ok(why.answer()))),
+        };
         let mut response = match polled {
-            Some(Ok(Poll::Ready(Ok(response)))) => response,
-            Some(Ok(Poll::Pending)) if watch.is_late() => {
+            Ok(Poll::Ready(Ok(response))) => response,
+            Ok(Poll::Pending) if watch.is_late() => {
                 too_late(watch, *this.changes_nothing).into_response()
             }
-            Some(Ok(Poll::Pending)) => return Poll::Pending,
-            Some(Err(_)) => {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Err(_) => {
                 // The panic hook has told where and why.
                 tracing::error!("a handler panicked");
                 Problem::from(ProblemKind::Internal).into_response()
             }
-            None => {
-                Problem::new(ProblemKind::Overloaded, "the service is not ready").into_response()
-            }
         };
+        watch.shared.meters.answered(response.status());
         watch.shared.config.security.apply(response.headers_mut());
         if matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
         {
             // The rest of the body is not read, so nothing can follow it.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(CONNECTION, CLOSE);
         }
         watch.answering();
         Poll::Ready(Ok(response.map(|body| Answer { body, watch: Arc::clone(this.watch) })))

@@ -17,36 +17,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use metrics::{Counter, Gauge};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::EdgeConfig;
-use super::canned::Canned;
+use super::canned::{Canned, CannedAnswer};
+use super::meters::Meters;
 use super::wire::LINGER;
+
+/// How long a drain waits for the rest of a request's body. A client that is sending it needs no
+/// longer, and one that has stopped must not delay the end of the process.
+const DRAIN_BODY: Duration = Duration::from_secs(2);
 
 /// What all connections of one edge share.
 pub(super) struct Shared {
     pub(super) config: EdgeConfig,
     pub(super) canned: Canned,
     pub(super) meters: Meters,
+    /// One permit for each connection that may be open.
+    pub(super) places: Arc<Semaphore>,
+    pub(super) places_max: u32,
     /// The timer's longest nap: no phase that begins during it can end before it.
     nap: Duration,
     started: Instant,
     order: AtomicU8,
+    /// When every body has to have arrived, because of a drain.
+    bodies_due_us: AtomicU64,
     next_key: AtomicU64,
     /// For waking them all; locked when a connection opens or closes, never for a request.
     connections: Mutex<HashMap<u64, Arc<Watch>>>,
-}
-
-/// Metrics, resolved once.
-pub(super) struct Meters {
-    pub(super) open: Gauge,
-    pub(super) refused: Counter,
-    pub(super) late_heads: Counter,
-    pub(super) late_bodies: Counter,
-    pub(super) late_handlers: Counter,
-    pub(super) stalled_writes: Counter,
 }
 
 /// What connections are told.
@@ -54,29 +54,39 @@ pub(super) struct Meters {
 pub(super) enum Order {
     /// Carry on.
     Serve,
-    /// Finish the request at work, take no other.
+    /// Finish the request at work, if its body arrives soon; take no other.
     Drain,
     /// End now.
     Cut,
 }
 
 impl Shared {
-    pub(super) fn new(canned: Canned, config: EdgeConfig, meters: Meters) -> Self {
-        let nap =
-            config.header_timeout.min(config.request_timeout).min(config.write_timeout).min(LINGER);
+    pub(super) fn new(config: EdgeConfig) -> Self {
+        let EdgeConfig { header_timeout, idle_timeout, request_timeout, write_timeout, .. } =
+            config;
+        let nap = [header_timeout, idle_timeout, request_timeout, write_timeout, DRAIN_BODY]
+            .into_iter()
+            .fold(LINGER, Duration::min);
+        let places_max = u32::try_from(config.connections_max).unwrap_or(u32::MAX).max(1);
         Self {
-            canned,
-            meters,
+            canned: Canned::new(config.security),
+            meters: Meters::resolve(),
+            places: Arc::new(Semaphore::new(places_max as usize)),
+            places_max,
             nap,
             config,
             started: Instant::now(),
             order: AtomicU8::new(Order::Serve as u8),
+            bodies_due_us: AtomicU64::new(u64::MAX),
             next_key: AtomicU64::new(0),
             connections: Mutex::default(),
         }
     }
 
     pub(super) fn give_order(&self, order: Order) {
+        if order == Order::Drain {
+            self.bodies_due_us.store(self.now_us() + micros(DRAIN_BODY), SeqCst);
+        }
         self.order.store(order as u8, SeqCst);
         for watch in self.connections().values() {
             watch.waker.wake();
@@ -93,6 +103,21 @@ impl Shared {
 
     pub(super) fn open_connections(&self) -> usize {
         self.connections().len()
+    }
+
+    /// Whether more than three quarters of all places are in use.
+    fn are_places_short(&self) -> bool {
+        let places_max = self.places_max as usize;
+        let in_use = places_max - self.places.available_permits().min(places_max);
+        in_use > places_max.saturating_mul(3) / 4
+    }
+
+    /// Writes an answer that is ready, and counts it. It is the first on its connection or follows
+    /// one that has left, so the socket takes all of it or the client is gone.
+    pub(super) fn write_canned(&self, stream: &TcpStream, answer: &CannedAnswer) {
+        if stream.try_write(&answer.bytes).is_ok() {
+            self.meters.answered(answer.status);
+        }
     }
 
     fn connections(&self) -> MutexGuard<'_, HashMap<u64, Arc<Watch>>> {
@@ -177,6 +202,8 @@ pub(super) struct Watch {
     stalled_since_us: AtomicU64,
     /// Reads that brought a part of the present head; saturates at 2.
     head_reads: AtomicU8,
+    /// A request has been answered.
+    used: AtomicBool,
     body: AtomicU8,
     late: AtomicBool,
     unread: AtomicBool,
@@ -190,6 +217,7 @@ impl Watch {
             since_us: AtomicU64::new(shared.now_us()),
             stalled_since_us: AtomicU64::new(0),
             head_reads: AtomicU8::new(0),
+            used: AtomicBool::new(false),
             body: AtomicU8::new(RequestBody::Complete as u8),
             late: AtomicBool::new(false),
             unread: AtomicBool::new(false),
@@ -269,6 +297,7 @@ impl Watch {
     pub(super) fn flushed(&self) {
         if self.is(Phase::Flushing) {
             self.head_reads.store(0, Relaxed);
+            self.used.store(true, Relaxed);
             self.touch();
             self.enter(Phase::Head);
         }
@@ -321,16 +350,21 @@ impl Watch {
             }
             deadline_us = deadline_us.min(cut_us);
         }
-        let limit = if self.is(Phase::Head) {
-            config.header_timeout
+        let since_us = self.since_us.load(Relaxed);
+        let late_us = if self.is(Phase::Head) {
+            since_us + micros(self.head_limit())
         } else if self.is(Phase::Handling) {
-            config.request_timeout
+            let late_us = since_us + micros(config.request_timeout);
+            if self.is_body_awaited() {
+                late_us.min(self.shared.bodies_due_us.load(SeqCst))
+            } else {
+                late_us
+            }
         } else if self.is(Phase::Closing) {
-            LINGER
+            since_us + micros(LINGER)
         } else {
             return Verdict::Fine(self.instant(deadline_us));
         };
-        let late_us = self.since_us.load(Relaxed) + micros(limit);
         if now_us < late_us {
             return Verdict::Fine(self.instant(deadline_us.min(late_us)));
         }
@@ -338,6 +372,14 @@ impl Watch {
             return Verdict::Cut;
         }
         Verdict::Late(self.instant(deadline_us))
+    }
+
+    /// How long the present wait for a request may take, or its head once it has begun.
+    fn head_limit(&self) -> Duration {
+        let EdgeConfig { header_timeout, idle_timeout, .. } = self.shared.config;
+        let idles = self.used.load(Relaxed) && !self.head_begun();
+        // Idle connections are a convenience, and somebody else may need the place.
+        if idles && !self.shared.are_places_short() { idle_timeout } else { header_timeout }
     }
 
     fn is(&self, phase: Phase) -> bool {

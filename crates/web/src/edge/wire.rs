@@ -43,17 +43,16 @@ impl Wire {
         Self { stream, watch, refused: false, shut: false, lingered_bytes: 0 }
     }
 
-    /// Writes our refusal in place of hyper's. The socket is empty between two answers, so it takes
-    /// all or the client is gone.
+    /// Writes our refusal in place of hyper's.
     fn refuse(&mut self, hypers: &[u8]) {
         const STATUS: std::ops::Range<usize> = 9..12;
         self.refused = true;
-        let canned = &self.watch.shared.canned;
+        let shared = &self.watch.shared;
         let ours = match hypers.get(STATUS) {
-            Some(b"431" | b"414") => &canned.headers_too_large,
-            _ => &canned.malformed_request,
+            Some(b"431" | b"414") => &shared.canned.headers_too_large,
+            _ => &shared.canned.malformed_request,
         };
-        let _ = self.stream.try_write(ours);
+        shared.write_canned(&self.stream, ours);
     }
 }
 
@@ -67,7 +66,8 @@ impl AsyncRead for Wire {
         let in_head = this.watch.in_head();
         if in_head && this.watch.is_late() {
             if this.watch.head_begun() {
-                let _ = this.stream.try_write(&this.watch.shared.canned.request_timeout);
+                let shared = &this.watch.shared;
+                shared.write_canned(&this.stream, &shared.canned.request_timeout);
             }
             // To hyper this is the end of the stream.
             return Poll::Ready(Ok(()));

@@ -90,12 +90,6 @@ kinds! {
     BookingCancelled, "booking-cancelled", CONFLICT, "Booking cancelled", [
         "The booking was cancelled, and a cancelled booking cannot be confirmed. Money that was paid for it has been returned.",
         "Make a new booking."];
-    KeyInFlight, "key-in-flight", CONFLICT, "Request with this key in flight", [
-        "Another request with the same Idempotency-Key is being worked on and has not been answered yet.",
-        "Send the same request again after the time in Retry-After; it then gets the first one's answer."];
-    CapacityBelowBooked, "capacity-below-booked", CONFLICT, "Capacity below what is booked", [
-        "The new capacity is smaller than the number of seats that are booked or held.",
-        "Choose a capacity of at least that many seats, or cancel bookings first."];
     HoldExpired, "hold-expired", GONE, "Booking expired", [
         "The booking existed, but it was not confirmed before its deadline. Its seats are free for others, and nothing was charged.",
         "Make a new booking and confirm it before the time in expiresAt."];
@@ -116,7 +110,7 @@ kinds! {
         "Wait for the time in Retry-After."];
     HoldLimit, "hold-limit", TOO_MANY_REQUESTS, "Too many pending bookings", [
         "One user may hold only so many unpaid bookings and seats of one event at a time, so that nobody can lock up an event without paying.",
-        "Confirm or cancel a pending booking, or wait until one expires; Retry-After says when to look again."];
+        "Confirm a pending booking, or wait until one expires; Retry-After says when to look again. Cancelling does not help: a cancelled booking counts until the deadline that it had."];
     HeadersTooLarge, "headers-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "Headers too large", [
         "The request line and the headers together are larger than this service takes, or there are too many header lines. The connection is closed.",
         "Often a browser has collected too many cookies for this host: delete them. Otherwise shorten the address or the headers."];
@@ -131,7 +125,7 @@ kinds! {
         "Try again after the time in Retry-After; another process or the restarted one will answer."];
     StoreUnavailable, "store-unavailable", SERVICE_UNAVAILABLE, "Store unavailable", [
         "The database could not be reached or could not write, for example because its disk is full. Nothing was done; reading may still work.",
-        "Try again after the time in Retry-After. For the operator: the detail and the log name the reason, and GET /ready tells when it is over."];
+        "Try again after the time in Retry-After. For the operator: the detail and the log name the reason, and it is over when requests like this one succeed again; GET /ready asks only whether the database can be read, which it can be while its disk is full."];
     OutcomeUnknown, "outcome-unknown", SERVICE_UNAVAILABLE, "Outcome unknown", [
         "The answer was not known in time: the change may have been made or not. It was certainly not made twice.",
         "Send the same request again with the same Idempotency-Key: it takes effect once and gets the true answer. Without a key, look before repeating."];
@@ -147,7 +141,6 @@ impl ProblemKind {
     pub const fn retry_after_seconds(self) -> Option<u32> {
         match self.status() {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some(1),
-            _ if matches!(self, Self::KeyInFlight) => Some(1),
             _ => None,
         }
     }

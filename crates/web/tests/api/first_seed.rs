@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use eventbooker_testkit::Options;
 use eventbooker_testkit::client::{Answer, Client};
 use eventbooker_testkit::clock::{MOMENT, just_before};
+use eventbooker_web::WebSettings;
 use serde_json::{Value, json};
 
 use crate::site::{ALICE_ID, Site};
@@ -88,7 +90,9 @@ fn events_and_bookings_have_exactly_the_fields_of_the_contract() {
 
     expected["freeSeats"] = json!(5);
     expected["pendingBookings"] = json!(1);
-    assert_eq!(site.client().get("/events").json(), json!([expected]));
+    assert_eq!(alice.event(event), expected);
+    expected.as_object_mut().unwrap().remove("description");
+    assert_eq!(site.client().get("/events").json(), json!([expected]), "lists have none");
 
     let cancelled = alice.cancel(booked.id());
     assert_eq!(cancelled.status, 200);
@@ -216,6 +220,22 @@ fn nobody_can_hold_an_event_without_paying() {
     bob.book(event, 1).problem(429, "hold-limit");
     site.pass(MINUTE);
     assert_eq!(alice.book(event, 1).status, 201);
+    site.finish();
+}
+
+#[test]
+fn an_operator_may_allow_large_bookings() {
+    let mut options = Options::default();
+    options.settings.holds.seats_per_booking_max = 10_000;
+    let site = Site::with(options, WebSettings::default());
+    let [admin, alice, _] = site.clients();
+    let event = admin.create_event(20_000, 0, 30);
+    assert_eq!(alice.book(event, 10_000).status, 201);
+    alice.book(event, 10_001).problem_of_fields(422, "validation-failed", &["seats"]);
+    let openapi = alice.get("/openapi.json").json();
+    let seats = &openapi["components"]["schemas"]["NewBooking"]["properties"]["seats"];
+    assert_eq!(seats["minimum"], 1);
+    assert_eq!(seats["maximum"], Value::Null, "a client that checks would send less than it may");
     site.finish();
 }
 

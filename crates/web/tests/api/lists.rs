@@ -59,6 +59,26 @@ fn events_come_soonest_first_in_pages() {
     site.finish();
 }
 
+/// Anybody may ask for lists, so what a page can take is bounded.
+#[test]
+fn a_page_is_small() {
+    let site = Site::start();
+    let admin = site.client_of("admin");
+    let event = admin.create_event(9, 0, 30);
+    for path in ["/events", "/bookings", &format!("/events/{event}/bookings")] {
+        assert_eq!(admin.get(&format!("{path}?limit=200")).status, 200);
+        let refused = admin.get(&format!("{path}?limit=201"));
+        refused.problem_of_fields(400, "invalid-value", &["limit"]);
+    }
+    let openapi = admin.get("/openapi.json").json();
+    for path in ["/events", "/bookings", "/events/{id}/bookings"] {
+        let parameters = openapi["paths"][path]["get"]["parameters"].as_array().expect("a list");
+        let limit = parameters.iter().find(|one| one["name"] == "limit").expect("a limit");
+        assert_eq!(limit["schema"]["maximum"], 200, "{path}");
+    }
+    site.finish();
+}
+
 #[test]
 fn bookings_come_newest_first_in_pages() {
     let site = Site::start();

@@ -31,6 +31,7 @@ pub(crate) const LIMIT_BYTES: usize = 64 * 1024;
 pub(crate) fn patient() -> EdgeConfig {
     EdgeConfig {
         header_timeout: NEVER,
+        idle_timeout: NEVER,
         request_timeout: NEVER,
         write_timeout: NEVER,
         drain_timeout: PATIENCE,
@@ -92,6 +93,28 @@ impl Server {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         stream.set_write_timeout(Some(PATIENCE)).expect("a time-out");
         Client(stream)
+    }
+
+    /// A connection that has had a request answered. It may need a second try: on a busy machine a
+    /// short time-out can hit the first request.
+    pub(crate) fn connect_and_use(&self) -> Client {
+        const ANSWERED: &str = "fine";
+        let begun = Instant::now();
+        loop {
+            let mut client = self.connect();
+            let _ = client.0.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+            let mut answer = Vec::new();
+            let mut byte = [0];
+            while !answer.ends_with(ANSWERED.as_bytes())
+                && matches!(client.0.read(&mut byte), Ok(1))
+            {
+                answer.push(byte[0]);
+            }
+            if answer.starts_with(b"HTTP/1.1 200 OK\r\n") {
+                return client;
+            }
+            assert!(begun.elapsed() < PATIENCE, "not served: {answer:?}");
+        }
     }
 
     /// Others are served as ever. It may need a second try: a place can be given back a moment
@@ -201,6 +224,12 @@ impl Client {
         let mut rest = Vec::new();
         self.0.read_to_end(&mut rest).expect("a clean end");
         rest
+    }
+
+    /// Whether the server has closed; looks for a moment.
+    pub(crate) fn is_closed_by_now(&mut self) -> bool {
+        self.0.set_read_timeout(Some(Duration::from_millis(5))).expect("a time-out");
+        matches!(self.0.read(&mut [0]), Ok(0))
     }
 
     /// Waits until the server is gone, cleanly or not.
