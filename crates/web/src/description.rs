@@ -8,7 +8,9 @@ use axum::routing::get;
 use bytes::Bytes;
 use tower::ServiceBuilder;
 use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::Number;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::openapi::{RefOr, Schema};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -37,6 +39,21 @@ impl Modify for Session {
         let cookie = ApiKey::Cookie(ApiKeyValue::new(SESSION_COOKIE));
         let components = description.components.get_or_insert_default();
         components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
+    }
+}
+
+/// Bodies that ask for seats.
+const BODIES_WITH_SEATS: [&str; 1] = ["NewBooking"];
+
+/// Says how many seats one booking may have here: the operator sets it, so it isn't known before.
+pub(crate) fn set_seats_max(description: &mut utoipa::openapi::OpenApi, seats_max: u32) {
+    let schemas = &mut description.components.get_or_insert_default().schemas;
+    for body in BODIES_WITH_SEATS {
+        if let Some(RefOr::T(Schema::Object(body))) = schemas.get_mut(body)
+            && let Some(RefOr::T(Schema::Object(seats))) = body.properties.get_mut("seats")
+        {
+            seats.maximum = Some(Number::from(seats_max));
+        }
     }
 }
 

@@ -48,7 +48,9 @@ pub fn application(
 + 'static {
     // Around the router, not in it: a router boxes the future of each of its own layers.
     let cross_site = CrossSiteLayer::new(web.inner.settings.public_origin.as_deref());
-    let (routes, description) = described().split_for_parts();
+    let (routes, mut description) = described().split_for_parts();
+    let seats_max = web.engine().settings().holds.seats_max();
+    description::set_seats_max(&mut description, seats_max);
     let router: Router = routes
         .merge(description::routes(&description))
         .merge(problem::routes())
