@@ -132,6 +132,29 @@ impl Client {
         self.ask("POST", &format!("/bookings/{booking}/cancel")).body(b"").answer()
     }
 
+    /// Books seats and pays for them at once.
+    pub fn purchase(&self, event: i64, seats: i64) -> Answer {
+        self.post("/book/create", &json!({"event_id": event, "seats": seats}))
+    }
+
+    /// Pays into the own account.
+    pub fn deposit(&self, delta: i64) -> Answer {
+        self.ask("PUT", "/account/deposit").json(&json!({"delta": delta})).answer()
+    }
+
+    /// Pays into a user's account.
+    pub fn deposit_for(&self, user: i64, delta: i64) -> Answer {
+        let deposit = json!({"delta": delta, "user_id": user});
+        self.ask("PUT", "/account/deposit").json(&deposit).answer()
+    }
+
+    /// What the own account holds.
+    pub fn balance(&self) -> i64 {
+        let answer = self.get("/account/get");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["balance"].as_i64().expect("a number")
+    }
+
     /// An event as it stands.
     pub fn event(&self, id: i64) -> Value {
         let answer = self.get(&format!("/events/{id}"));
@@ -182,6 +205,12 @@ impl Ask<'_> {
     pub fn json(self, body: &Value) -> Self {
         let body = body.to_string();
         self.header("Content-Type", "application/json").body(body.as_bytes())
+    }
+
+    /// With a JSON body that is called a form, as curl calls every body unless it is told otherwise.
+    pub fn json_as_form(self, body: &Value) -> Self {
+        let body = body.to_string();
+        self.header("Content-Type", "application/x-www-form-urlencoded").body(body.as_bytes())
     }
 
     /// With a body of any bytes.

@@ -44,8 +44,13 @@ macro_rules! store_contract {
             slots_are_paged_newest_first
             bookings_are_found_by_number
             live_bookings_are_paged_newest_first
+            bookings_of_a_user_are_paged_oldest_first
+            postings_are_paged_newest_first
             a_booking_exists_or_is_gone_or_never_was
             due_holds_come_soonest_first
+            errands_come_when_they_are_due
+            memories_and_steps_are_kept
+            a_trail_is_all_that_was_written_about_a_booking
             users_and_sessions_are_found
             a_snapshot_is_every_row_at_one_instant
         }

@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::Booking;
+use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{
-    BookingRoute, Changes, DueHolds, EventsPage, Loaded, OldestKept, Queries, SessionUser,
-    Snapshot, Store, StoreError, Wants, Writer,
+    BookingRoute, BookingTrail, Changes, DueErrands, DueHolds, EventsPage, Loaded, OldestKept,
+    Queries, SagaStep, SessionUser, Snapshot, Store, StoreError, Wants, Writer,
 };
 use tokio::sync::oneshot;
 
@@ -236,6 +238,28 @@ impl Queries for FaultyStore {
         self.inner.live_bookings_of_user(user_id, event_id, before, limit).await
     }
 
+    async fn bookings_of_user(
+        &self,
+        user_id: UserId,
+        after: BookingId,
+        limit: u32,
+    ) -> Result<Vec<Booking>, StoreError> {
+        self.inner.bookings_of_user(user_id, after, limit).await
+    }
+
+    async fn account(&self, user_id: UserId) -> Result<Account, StoreError> {
+        self.inner.account(user_id).await
+    }
+
+    async fn postings(
+        &self,
+        user_id: UserId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Posting>, StoreError> {
+        self.inner.postings(user_id, before, limit).await
+    }
+
     async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
         self.inner.booking_route(id).await
     }
@@ -247,6 +271,22 @@ impl Queries for FaultyStore {
             return Err(StoreError::Away("not just now".to_owned()));
         }
         self.inner.due_holds(clock, limit).await
+    }
+
+    async fn due_errands(&self, clock: Timestamp, limit: u32) -> Result<DueErrands, StoreError> {
+        self.inner.due_errands(clock, limit).await
+    }
+
+    async fn errands(&self, after: BookingId, limit: u32) -> Result<Vec<Errand>, StoreError> {
+        self.inner.errands(after, limit).await
+    }
+
+    async fn saga_steps(&self, booking_id: BookingId) -> Result<Vec<SagaStep>, StoreError> {
+        self.inner.saga_steps(booking_id).await
+    }
+
+    async fn booking_trail(&self, id: BookingId) -> Result<BookingTrail, StoreError> {
+        self.inner.booking_trail(id).await
     }
 
     async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError> {

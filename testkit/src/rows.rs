@@ -1,6 +1,8 @@
 //! Rows to fill a store with, made by the rules' own constructors.
 
-use eventbooker_core::bookings::{Booking, State};
+use eventbooker_core::accounts::{Account, Posting, PostingKind, Purpose};
+use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::{Booking, Payment, State};
 use eventbooker_core::events::{
     Draft, Event, JournalEntry, JournalKind, Seats, Slot, SlotState, Tally,
 };
@@ -45,7 +47,9 @@ pub fn booking(id: i64, event: i64, user: i64, state: State, ends: i64) -> Booki
         event_id: EventId::new(event),
         user_id: UserId::new(user),
         seats: Seats::new(2),
+        payment: Payment::Later,
         amount: Money::from_minor(80),
+        attempt: 1,
         state,
         created_at: at(0),
         expires_at: at(ends),
@@ -95,6 +99,40 @@ pub fn user(id: i64, login: &str) -> User {
     }
 }
 
+/// An account with this balance after so many postings.
+pub fn account(user: i64, balance: i64, entries: i64) -> Account {
+    Account { user_id: UserId::new(user), balance: Money::from_minor(balance), entries }
+}
+
+/// A deposit that leaves this balance.
+pub fn deposit(user: i64, entry: i64, amount: i64, balance: i64) -> Posting {
+    Posting {
+        user_id: UserId::new(user),
+        entry,
+        kind: PostingKind::Deposit,
+        amount: Money::from_minor(amount),
+        balance: Money::from_minor(balance),
+        purpose: None,
+        at: at(0),
+    }
+}
+
+/// A charge of 80 for a booking of event 1, that leaves this balance.
+pub fn charge(user: i64, entry: i64, booking: i64, balance: i64) -> Posting {
+    Posting {
+        kind: PostingKind::Charge,
+        purpose: Some(Purpose { event_id: EventId::new(1), booking_id: BookingId::new(booking) }),
+        ..deposit(user, entry, 80, balance)
+    }
+}
+
+/// An errand for a booking of event 1 and user 1, due so many seconds after [`NEW_YEAR`].
+pub fn errand(booking: i64, due: i64) -> Errand {
+    let (booking_id, event_id, user_id) =
+        (BookingId::new(booking), EventId::new(1), UserId::new(1));
+    Errand { due_at: at(due), ..Errand::begin(booking_id, event_id, user_id, at(0)) }
+}
+
 /// A session that ends so many seconds after [`NEW_YEAR`].
 pub fn session(digest: u8, user: i64, ends: i64) -> Session {
     Session {
@@ -120,7 +158,8 @@ pub fn answer(scope: i64, name: &str, given: i64) -> Answer {
     }
 }
 
-/// One row of every kind: event 1 with the held booking 1 of user 1, who is signed in.
+/// One row of every kind: event 1 with the held booking 1 of user 1, who has paid in and is signed
+/// in.
 pub fn one_of_each() -> Changes {
     Changes {
         users_added: vec![user(1, "ann")],
@@ -128,6 +167,8 @@ pub fn one_of_each() -> Changes {
         events_added: vec![event(1)],
         slots_added: vec![slot(1, 1)],
         journal: vec![held(1, 1, 1)],
+        accounts_changed: vec![account(1, 50, 1)],
+        postings: vec![deposit(1, 1, 50, 50)],
         bookings_added: vec![hold(1, 1, 1, 60)],
         answers_added: vec![answer(1, "key", 0)],
         last_ids: LastIds { booking: Some(1), event: Some(1), user: Some(1) },

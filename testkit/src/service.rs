@@ -8,21 +8,24 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use eventbooker_core::accounts::Account;
 use eventbooker_core::bookings::{Booking, HoldLimits};
 use eventbooker_core::events::{Draft, Event};
 use eventbooker_core::identity::{Actor, Role};
-use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use eventbooker_engine::check::{Report, recount};
 use eventbooker_engine::{Answer, BookingAt, Decided, Engine, Error, Parts, Refusal, Settings};
-use eventbooker_store::Store;
 use eventbooker_store::sqlite::{Access, SqliteStore};
+use eventbooker_store::{Changes, Store};
 use tempfile::TempDir;
 
 use crate::clock::PATIENCE;
 use crate::faults::{Faults, FaultyStore, LostUpdates};
+use crate::rows;
 use crate::{ManualClock, SeededEntropy};
 
-/// Tasks that sleep by the clock in each engine: the deadline clock and the clean-up.
+/// Tasks that sleep by the clock in each engine: the deadline clock and the clean-up. The recount is
+/// a third, unless it is off.
 const SLEEPERS: usize = 2;
 
 /// Who organises events in tests.
@@ -199,20 +202,29 @@ impl Service {
         self.engine().now()
     }
 
-    /// Waits until the deadline clock and the clean-up have done what is due by now.
+    /// Waits until the deadline clock, the clean-up and the recount have done what is due by now. A
+    /// recount that is under way rests by the clock after every page.
     pub async fn settle(&self) {
         self.settle_with(0).await;
     }
 
     /// The same, where so many events are watched.
     pub async fn settle_with(&self, watched: usize) {
-        self.clock.until_asleep(SLEEPERS * self.engines.len() + watched).await;
+        let recounts = usize::from(self.options.settings.recount_every.is_some());
+        self.clock.until_asleep((SLEEPERS + recounts) * self.engines.len() + watched).await;
     }
 
     /// Lets time pass, and waits until what has fallen due meanwhile is done.
     pub async fn pass(&self, span: Duration) {
         self.clock.advance(span);
         self.settle().await;
+    }
+
+    /// Registers users, whose passwords nobody knows.
+    pub async fn add_users(&self, users: impl IntoIterator<Item = i64>) {
+        let user = |id| rows::user(id, &format!("user-{id}"));
+        let users_added = users.into_iter().map(user).collect();
+        rows::save(self.store(), Changes { users_added, ..Changes::default() }).await;
     }
 
     /// Creates an event without a date.
@@ -252,6 +264,27 @@ impl Service {
     /// Ends a booking.
     pub async fn cancel(&self, actor: Actor, id: BookingId) -> Outcome<Booking> {
         booking(self.engine().cancel(actor, id, None).await)
+    }
+
+    /// Books seats and pays for them at once.
+    pub async fn purchase(&self, user: i64, event_id: EventId, seats: i64) -> Outcome<Booking> {
+        purchase(self.engine(), user, event_id, seats).await
+    }
+
+    /// Pays in for a user, who has to be registered.
+    pub async fn deposit(&self, user: i64, amount: i64) -> Outcome<Account> {
+        let amount = Money::from_minor(amount);
+        outcome(self.engine().deposit(ADMIN, UserId::new(user), amount, None).await)
+    }
+
+    /// A user's account.
+    pub async fn account(&self, user: i64) -> Account {
+        self.engine().account(UserId::new(user)).await.expect("the store answers")
+    }
+
+    /// What a user's account holds, in minor units.
+    pub async fn balance(&self, user: i64) -> i64 {
+        self.account(user).await.balance.as_minor()
     }
 
     /// Changes rows behind the service's back.
@@ -323,6 +356,16 @@ async fn recount_of(store: &dyn Store) -> Report {
 /// Holds seats through one of several engines.
 pub async fn book(engine: &Engine, user: i64, event_id: EventId, seats: i64) -> Outcome<Booking> {
     booking(engine.book(UserId::new(user), event_id, seats, None).await)
+}
+
+/// Books seats and pays for them at once, through one of several engines.
+pub async fn purchase(
+    engine: &Engine,
+    user: i64,
+    event_id: EventId,
+    seats: i64,
+) -> Outcome<Booking> {
+    booking(engine.purchase(UserId::new(user), event_id, seats, None).await)
 }
 
 fn booking(answer: Result<Answer<BookingAt>, Error>) -> Outcome<Booking> {

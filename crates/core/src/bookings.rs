@@ -1,32 +1,22 @@
 //! Bookings: a hold with a deadline that somebody confirms, somebody cancels, or nobody pays.
 //!
-//! | state | number | what it means | where it can go |
-//! |---|---|---|---|
-//! | [`Occupied`](State::Occupied) | 2 | seats are held until the deadline | `Complete`, `Cancelled`, or gone when the deadline passes |
-//! | [`Complete`](State::Complete) | 4 | paid; the seats are sold | `Cancelled` |
-//! | [`Cancelled`](State::Cancelled) | -1 | the seats are free again | nowhere |
+//! Where a booking stands and where it can go is its [`saga`].
 //!
 //! Invariants kept here: a hold ends exactly once, and at or after its deadline nothing but its
 //! expiry can end it, whether or not the clean-up has run.
 //!
 //! Absent on purpose: seats that are free and seats that aren't. See [`events`](crate::events).
 
+pub mod errand;
+pub mod participant;
+pub mod saga;
+
 use thiserror::Error;
 
-use crate::events::{PaymentWindow, Seats};
+pub use self::saga::{Payment, State};
+use crate::events::Seats;
 use crate::identity::Actor;
 use crate::{BookingId, EventId, Money, Timestamp, UserId};
-
-/// Where a booking stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Its seats are held until the deadline.
-    Occupied,
-    /// It is paid.
-    Complete,
-    /// It has ended, and its seats are free.
-    Cancelled,
-}
 
 /// A booking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +29,17 @@ pub struct Booking {
     pub user_id: UserId,
     /// How many seats.
     pub seats: Seats,
-    /// What they cost together.
+    /// When it is to be paid.
+    pub payment: Payment,
+    /// What the seats cost together; nothing until they are occupied.
     pub amount: Money,
+    /// How often its payment has been tried.
+    pub attempt: u32,
     /// Where it stands.
     pub state: State,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When its hold ends if nobody pays.
+    /// When its hold ends if nobody pays; when it was made, as long as it holds nothing.
     pub expires_at: Timestamp,
 }
 
@@ -122,14 +116,6 @@ pub enum ConfirmRefusal {
     /// It was cancelled.
     #[error("the booking was cancelled")]
     Cancelled,
-    /// There isn't enough money.
-    #[error("{balance} is too little to pay {amount}", balance = .balance.as_minor(), amount = .amount.as_minor())]
-    InsufficientFunds {
-        /// What the owner has.
-        balance: Money,
-        /// What the booking costs.
-        amount: Money,
-    },
 }
 
 /// Why a booking isn't cancelled.
@@ -147,6 +133,8 @@ pub enum Step {
     Taken,
     /// It stood there already: asking twice is asking once.
     Repeated,
+    /// The booking is on its way, there or elsewhere, and can't be moved until it has arrived.
+    UnderWay,
 }
 
 /// Whether a user with these holdings may hold `seats` more.
@@ -180,13 +168,13 @@ pub fn check_seats(limits: &HoldLimits, seats: i64) -> Result<Seats, BookRefusal
 }
 
 impl Booking {
-    /// A hold on seats that the event has just occupied.
-    pub fn hold(
+    /// A booking whose seats are yet to be occupied.
+    pub fn begin(
         id: BookingId,
         event_id: EventId,
         user_id: UserId,
-        (seats, amount): (Seats, Money),
-        window: PaymentWindow,
+        seats: Seats,
+        payment: Payment,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -194,55 +182,18 @@ impl Booking {
             event_id,
             user_id,
             seats,
-            amount,
-            state: State::Occupied,
+            payment,
+            amount: Money::ZERO,
+            attempt: 0,
+            state: State::Occupying,
             created_at: now,
-            expires_at: now.plus(window.as_duration()),
+            expires_at: now,
         }
     }
 
     /// Whether this actor may see and move the booking. To everybody else it doesn't exist.
     pub fn is_open_to(&self, actor: Actor) -> bool {
         actor.is_admin() || actor.user_id == self.user_id
-    }
-
-    /// Whether the hold's deadline has passed unpaid, so that the booking has ended logically.
-    pub fn is_due(&self, now: Timestamp) -> bool {
-        match self.state {
-            State::Occupied => self.expires_at <= now,
-            State::Complete | State::Cancelled => false,
-        }
-    }
-
-    /// Pays the booking, from an account that holds `balance`.
-    pub fn confirm(&mut self, balance: Money, now: Timestamp) -> Result<Step, ConfirmRefusal> {
-        match self.state {
-            State::Complete => return Ok(Step::Repeated),
-            State::Cancelled => return Err(ConfirmRefusal::Cancelled),
-            State::Occupied => {}
-        }
-        if self.is_due(now) {
-            return Err(ConfirmRefusal::Expired);
-        }
-        if self.amount > balance {
-            return Err(ConfirmRefusal::InsufficientFunds { balance, amount: self.amount });
-        }
-        self.state = State::Complete;
-        Ok(Step::Taken)
-    }
-
-    /// Ends the booking because somebody asked for it.
-    pub fn cancel(&mut self, now: Timestamp) -> Result<Step, CancelRefusal> {
-        if self.is_due(now) {
-            return Err(CancelRefusal::Expired);
-        }
-        match self.state {
-            State::Cancelled => Ok(Step::Repeated),
-            State::Occupied | State::Complete => {
-                self.state = State::Cancelled;
-                Ok(Step::Taken)
-            }
-        }
     }
 }
 

@@ -5,11 +5,12 @@
 //! what time it is and never draws a random number. That is why the same rule serves every store,
 //! every replica and every test.
 //!
-//! Each context has one module: [`identity`], [`events`], [`bookings`]. A context knows only its
+//! Each context has one module: [`identity`], [`events`], [`accounts`], [`bookings`]. A context knows only its
 //! own rows; they meet in the engine.
 //!
 //! Absent on purpose: async, clocks, randomness, I/O, SQL, and the shapes of the HTTP interface.
 
+pub mod accounts;
 pub mod bookings;
 pub mod events;
 pub mod identity;

@@ -27,6 +27,16 @@ impl Money {
     pub fn times(self, count: u32) -> Option<Self> {
         self.0.checked_mul(i64::from(count)).map(Self)
     }
+
+    /// The sum; `None` when that is more than 64 bits hold.
+    pub fn plus(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+
+    /// The difference; `None` when that is more, or less, than 64 bits hold.
+    pub fn minus(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).map(Self)
+    }
 }
 
 #[cfg(test)]
@@ -39,5 +49,14 @@ mod tests {
         assert_eq!(Money::from_minor(i64::MAX).times(1), Some(Money::from_minor(i64::MAX)));
         assert_eq!(Money::from_minor(i64::MAX / 2).times(3), None);
         assert_eq!(Money::ZERO.times(u32::MAX), Some(Money::ZERO));
+    }
+
+    #[test]
+    fn sums_and_differences_refuse_what_they_cannot_hold() {
+        let (one, most) = (Money::from_minor(1), Money::from_minor(i64::MAX));
+        assert_eq!(one.plus(one), Some(Money::from_minor(2)));
+        assert_eq!(most.plus(one), None);
+        assert_eq!(Money::ZERO.minus(one), Some(Money::from_minor(-1)));
+        assert_eq!(Money::from_minor(i64::MIN).minus(one), None);
     }
 }

@@ -7,17 +7,28 @@
 use std::collections::BTreeMap;
 use std::mem;
 
+use eventbooker_core::accounts::{Account, Posting};
+use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::participant::{Memory, MemoryKey, Remembered, Request};
 use eventbooker_core::bookings::{Booking, HoldLimits, Holding};
 use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{Session, TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
-use eventbooker_store::{Answer, AnswerKey, Changes, IdRange, LastIds, Loaded, Purge};
+use eventbooker_store::{Answer, AnswerKey, Changes, IdRange, LastIds, Loaded, Purge, SagaStep};
+
+use crate::errands::Question;
 
 /// What the operator chose, as far as decisions depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// How much one user may hold.
     pub holds: HoldLimits,
+    /// Whether users may pay in for themselves.
+    pub users_may_deposit: bool,
+    /// Whether the events' rows are in this database.
+    pub events_are_here: bool,
+    /// Whether the accounts' rows are in this database.
+    pub accounts_are_here: bool,
 }
 
 /// The rows of one batch.
@@ -29,6 +40,10 @@ pub struct Batch {
     slots: Table<(EventId, BookingId), Slot>,
     bookings: Table<BookingId, Booking>,
     holdings: BTreeMap<(EventId, UserId), Vec<Holding>>,
+    accounts: Table<UserId, Account>,
+    errands: Table<BookingId, Errand>,
+    memories: BTreeMap<MemoryKey, Memory>,
+    questions: Vec<Question>,
     users: Table<UserId, User>,
     logins: BTreeMap<String, UserId>,
     booking_ids: Ids,
@@ -58,6 +73,10 @@ impl Batch {
                 .into_iter()
                 .map(|h| ((h.event_id, h.user_id), h.holdings))
                 .collect(),
+            accounts: Table::of(loaded.accounts.into_iter().map(|a| (a.user_id, a))),
+            errands: Table::of(loaded.errands.into_iter().map(|e| (e.booking_id, e))),
+            memories: loaded.memories.into_iter().map(|m| (m.key, m.memory)).collect(),
+            questions: Vec::new(),
             users: Table::of(loaded.users.into_iter().map(|u| (u.id, u))),
             logins,
             booking_ids: Ids::of(loaded.booking_ids),
@@ -80,7 +99,7 @@ impl Batch {
 
     /// How many entries were written so far. Every change that somebody can ask for writes one.
     pub(crate) fn entries(&self) -> usize {
-        self.changes.journal.len() + self.users_added
+        self.changes.journal.len() + self.changes.postings.len() + self.users_added
     }
 
     pub(crate) fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
@@ -129,9 +148,7 @@ impl Batch {
         self.bookings.get(&id).copied()
     }
 
-    /// Adds a hold, which counts among its owner's from now on.
-    pub(crate) fn add_hold(&mut self, booking: Booking) {
-        self.count_holding(&booking);
+    pub(crate) fn add_booking(&mut self, booking: Booking) {
         self.bookings.add(booking.id, booking);
     }
 
@@ -163,6 +180,60 @@ impl Batch {
     /// What a user holds on an event, as far as the limits need to know it.
     pub(crate) fn holdings(&self, event_id: EventId, user_id: UserId) -> &[Holding] {
         self.holdings.get(&(event_id, user_id)).map_or(&[], Vec::as_slice)
+    }
+
+    /// A user's account, among those that the batch wanted.
+    pub(crate) fn account(&self, user_id: UserId) -> Account {
+        *self.accounts.get(&user_id).expect("a command says whose account it may need")
+    }
+
+    /// An account after a posting.
+    pub(crate) fn post(&mut self, account: Account, posting: Posting) {
+        self.accounts.set(&account.user_id, account);
+        self.changes.postings.push(posting);
+    }
+
+    pub(crate) fn errand(&self, id: BookingId) -> Option<&Errand> {
+        self.errands.get(&id)
+    }
+
+    pub(crate) fn set_errand(&mut self, errand: Errand) {
+        match self.errands.get(&errand.booking_id) {
+            Some(_) => self.errands.set(&errand.booking_id.clone(), errand),
+            None => self.errands.add(errand.booking_id, errand),
+        }
+    }
+
+    /// An errand whose question is asked as soon as the batch is durable.
+    pub(crate) fn ask(&mut self, errand: Errand, request: Request) {
+        self.questions.push(Question { token: errand.token, request });
+        self.set_errand(errand);
+    }
+
+    /// An errand, if there was one, is done.
+    pub(crate) fn end_errand(&mut self, id: BookingId) {
+        if self.errands.get(&id).is_some() {
+            self.errands.remove(&id);
+        }
+    }
+
+    pub(crate) fn add_saga_step(&mut self, step: SagaStep) {
+        self.changes.saga_steps.push(step);
+    }
+
+    pub(crate) fn memory(&self, key: &MemoryKey) -> Option<Memory> {
+        self.memories.get(key).copied()
+    }
+
+    /// A participant's memory of a step, from now on.
+    pub(crate) fn remember_step(&mut self, remembered: Remembered) {
+        self.memories.insert(remembered.key, remembered.memory);
+        self.changes.memories_set.push(remembered);
+    }
+
+    /// The questions that are to be asked when the batch is durable.
+    pub(crate) fn take_questions(&mut self) -> Vec<Question> {
+        mem::take(&mut self.questions)
     }
 
     pub(crate) fn user(&self, id: UserId) -> Option<&User> {
@@ -235,6 +306,11 @@ impl Batch {
         changes.bookings_changed = bookings.changed;
         changes.bookings_removed =
             bookings.removed.into_iter().map(|b| (b.event_id, b.id)).collect();
+        changes.accounts_changed = self.accounts.into_delta().changed;
+        let errands = self.errands.into_delta();
+        changes.errands_set = errands.added;
+        changes.errands_set.extend(errands.changed);
+        changes.errands_removed = errands.removed.iter().map(|errand| errand.booking_id).collect();
         let users = self.users.into_delta();
         changes.users_added = users.added;
         changes.users_changed = users.changed;

@@ -1,16 +1,18 @@
-//! What can be done with bookings: book, confirm, cancel, expire.
+//! What can be done with bookings: book, purchase, confirm, cancel, expire.
 //!
-//! This is where bookings and events meet: a booking's hold exists exactly as long as its slot.
+//! Each begins or moves a booking's [`saga`]. This is where bookings, events and accounts meet: a
+//! booking's hold exists exactly as long as its slot, and its charge as long as it is complete.
 
-use eventbooker_core::bookings::{self, Booking, State, Step};
-use eventbooker_core::events::{Release, Slot};
+use eventbooker_core::bookings::participant::Participant;
+use eventbooker_core::bookings::{self, Booking, Payment, State, Step};
+use eventbooker_core::events::Seats;
 use eventbooker_core::identity::Actor;
-use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
+use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{BookingRoute, HoldingsOf, StoreError, Wants};
 
 use crate::batch::{Batch, Rules};
-use crate::command::{Answer, Command, Key, Lane};
-use crate::{Engine, Error, Refusal};
+use crate::command::{Answer, Command, Decided, Key, Lane};
+use crate::{Engine, Error, Refusal, saga};
 
 /// A booking, and the instant at which it stood so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,20 +59,67 @@ impl Command for Book {
     fn decide(&self, batch: &mut Batch) -> Result<BookingAt, Refusal> {
         let (now, limits) = (batch.now(), batch.rules().holds);
         let seats = bookings::check_seats(&limits, self.seats)?;
-        let event = batch.event(self.event_id).ok_or(Refusal::NoSuchEvent)?;
-        let amount = event.amount_for(seats).ok_or(bookings::BookRefusal::AmountTooLarge)?;
-        let window = event.plan.payment_window;
-        event.may_occupy(seats, now)?;
+        if batch.rules().has(Participant::Events) {
+            // Looked at before a number is given out, so that a refusal leaves the batch as it was.
+            let event = batch.event(self.event_id).ok_or(Refusal::NoSuchEvent)?;
+            event.amount_for(seats).ok_or(bookings::BookRefusal::AmountTooLarge)?;
+            event.may_occupy(seats, now)?;
+        }
         bookings::admit(&limits, batch.holdings(self.event_id, self.user_id), seats, now)?;
-
-        // From here on nothing is refused, so a refusal leaves the batch as it was.
-        let id = batch.next_booking_id();
-        let event = batch.event_to_change(self.event_id).expect("it was there a moment ago");
-        let (slot, entry) = event.occupy(id, seats, now).expect("it may be occupied");
-        batch.add_slot(slot, entry);
-        let booking = Booking::hold(id, self.event_id, self.user_id, (seats, amount), window, now);
-        batch.add_hold(booking);
+        let booking = begin(batch, self.user_id, self.event_id, seats, Payment::Later)?;
+        batch.count_holding(&booking);
         Ok(BookingAt { booking, at: now })
+    }
+}
+
+/// Makes a booking and takes it as far as it goes.
+fn begin(
+    batch: &mut Batch,
+    user_id: UserId,
+    event_id: EventId,
+    seats: Seats,
+    payment: Payment,
+) -> Result<Booking, Refusal> {
+    let id = batch.next_booking_id();
+    let begun = Booking::begin(id, event_id, user_id, seats, payment, batch.now());
+    let booking = saga::run(batch, begun)?.booking.expect("a new booking stays");
+    saga::add(batch, booking);
+    Ok(booking)
+}
+
+/// Books seats and pays for them at once. The booking is there in the end whether or not that
+/// succeeds.
+struct Purchase {
+    user_id: UserId,
+    event_id: EventId,
+    seats: i64,
+}
+
+impl Command for Purchase {
+    type Reply = BookingAt;
+
+    fn lane(&self) -> Lane {
+        Lane::Event(self.event_id)
+    }
+
+    fn wants(&self, _: &Rules, wants: &mut Wants) {
+        wants.events.push(self.event_id);
+        wants.accounts.push(self.user_id);
+        wants.new_bookings += 1;
+    }
+
+    fn decide(&self, batch: &mut Batch) -> Result<BookingAt, Refusal> {
+        let now = batch.now();
+        let seats = bookings::check_seats(&batch.rules().holds, self.seats)?;
+        if batch.rules().has(Participant::Events) {
+            batch.event(self.event_id).ok_or(Refusal::NoSuchEvent)?;
+        }
+        let booking = begin(batch, self.user_id, self.event_id, seats, Payment::AtOnce)?;
+        Ok(BookingAt { booking, at: now })
+    }
+
+    fn was_in_vain(reply: &BookingAt) -> bool {
+        reply.booking.state == State::Cancelled
     }
 }
 
@@ -96,56 +145,51 @@ impl Command for MoveBooking {
 
     fn lane(&self) -> Lane {
         match self.route {
-            BookingRoute::Exists(event_id) => Lane::Event(event_id),
+            BookingRoute::Exists { event_id, .. } => Lane::Event(event_id),
             BookingRoute::Gone | BookingRoute::Never => Lane::LostBooking(self.booking_id),
         }
     }
 
     fn wants(&self, _: &Rules, wants: &mut Wants) {
-        if let BookingRoute::Exists(event_id) = self.route {
+        if let BookingRoute::Exists { event_id, user_id } = self.route {
             wants.bookings.push((event_id, self.booking_id));
             wants.slots.push((event_id, self.booking_id));
             wants.events.push(event_id);
+            wants.accounts.push(user_id);
         }
     }
 
     fn decide(&self, batch: &mut Batch) -> Result<BookingAt, Refusal> {
         let event_id = match self.route {
-            BookingRoute::Exists(event_id) => event_id,
+            BookingRoute::Exists { event_id, .. } => event_id,
             // Numbers are never used twice, so what has ended stays ended.
             BookingRoute::Gone => return Err(Refusal::BookingGone),
             BookingRoute::Never => return Err(Refusal::NoSuchBooking),
         };
         let now = batch.now();
-        let mut booking = batch.booking(self.booking_id).ok_or(Refusal::BookingGone)?;
-        if !booking.is_open_to(self.actor) || self.event_id.is_some_and(|id| id != event_id) {
+        let was = batch.booking(self.booking_id).ok_or(Refusal::BookingGone)?;
+        if !was.is_open_to(self.actor) || self.event_id.is_some_and(|id| id != event_id) {
             return Err(Refusal::NoSuchBooking);
         }
-        let was = booking.state;
+        let mut moved = was;
         let step = match self.to {
-            // Nobody has an account yet, so everybody's balance is nothing.
-            Move::Confirm => booking.confirm(Money::ZERO, now)?,
-            Move::Cancel => booking.cancel(now)?,
+            Move::Confirm => moved.confirm(now)?,
+            Move::Cancel => moved.cancel(now)?,
         };
-        if step == Step::Taken {
-            let slot = live_slot(batch, &booking);
-            let event = batch.event_to_change(event_id).expect("a live slot has its event");
-            match self.to {
-                Move::Confirm => {
-                    let (slot, entry) = event.settle(slot, now);
-                    batch.change_slot(slot, entry);
-                    batch.discount_holding(&booking);
-                }
-                Move::Cancel => {
-                    let entry = event.release(slot, Release::Cancelled, now);
-                    batch.remove_slot(slot, entry);
-                    if was == State::Complete {
-                        batch.count_holding(&booking);
-                    }
-                }
-            }
-            batch.change_booking(booking);
+        match step {
+            Step::Taken => {}
+            Step::Repeated | Step::UnderWay => return Ok(BookingAt { booking: was, at: now }),
         }
+        let progress = saga::run(batch, moved)?;
+        let booking = progress.booking.expect("only an expiry removes a booking");
+        match (self.to, progress.refusal) {
+            // The hold is what it was, and its owner has until the deadline to find the money.
+            (Move::Confirm, Some(refusal)) => return Err(refusal),
+            (Move::Confirm, None) => batch.discount_holding(&was),
+            (Move::Cancel, _) if was.state == State::Complete => batch.count_holding(&was),
+            (Move::Cancel, _) => {}
+        }
+        saga::change(batch, &was, Some(booking));
         Ok(BookingAt { booking, at: now })
     }
 }
@@ -173,24 +217,17 @@ impl Command for Expire {
     fn decide(&self, batch: &mut Batch) -> Result<usize, Refusal> {
         let now = batch.now();
         let mut ended = 0;
-        for (event_id, booking_id) in &self.holds {
+        for (_, booking_id) in &self.holds {
             // Whoever looked for due holds may have looked a moment ago, by another clock.
-            let Some(booking) = batch.booking(*booking_id).filter(|b| b.is_due(now)) else {
-                continue;
-            };
-            let slot = live_slot(batch, &booking);
-            let event = batch.event_to_change(*event_id).expect("a live slot has its event");
-            let entry = event.release(slot, Release::Expired, now);
-            batch.remove_slot(slot, entry);
-            batch.remove_booking(*booking_id);
-            ended += 1;
+            let Some(mut booking) = batch.booking(*booking_id) else { continue };
+            if booking.expire(now) {
+                let after = saga::run(batch, booking)?.booking;
+                saga::change(batch, &booking, after);
+                ended += 1;
+            }
         }
         Ok(ended)
     }
-}
-
-fn live_slot(batch: &Batch, booking: &Booking) -> Slot {
-    batch.slot((booking.event_id, booking.id)).expect("a live booking has its slot")
 }
 
 impl Engine {
@@ -202,7 +239,18 @@ impl Engine {
         seats: i64,
         key: Option<Key<BookingAt>>,
     ) -> Result<Answer<BookingAt>, Error> {
-        self.submit(Book { user_id, event_id, seats }, key).await
+        self.finish(self.submit(Book { user_id, event_id, seats }, key).await).await
+    }
+
+    /// Books seats of an event and pays for them at once.
+    pub async fn purchase(
+        &self,
+        user_id: UserId,
+        event_id: EventId,
+        seats: i64,
+        key: Option<Key<BookingAt>>,
+    ) -> Result<Answer<BookingAt>, Error> {
+        self.finish(self.submit(Purchase { user_id, event_id, seats }, key).await).await
     }
 
     /// Pays a booking.
@@ -235,7 +283,21 @@ impl Engine {
         key: Option<Key<BookingAt>>,
     ) -> Result<Answer<BookingAt>, Error> {
         let route = self.store().booking_route(booking_id).await?;
-        self.submit(MoveBooking { actor, event_id, booking_id, route, to }, key).await
+        let moved = MoveBooking { actor, event_id, booking_id, route, to };
+        self.finish(self.submit(moved, key).await).await
+    }
+
+    /// Waits for a booking's saga, if it goes on elsewhere.
+    async fn finish(
+        &self,
+        answer: Result<Answer<BookingAt>, Error>,
+    ) -> Result<Answer<BookingAt>, Error> {
+        let Ok(Answer::Given(Decided { outcome: Ok(at), now })) = answer else { return answer };
+        if at.booking.is_at_rest() {
+            return answer;
+        }
+        let outcome = self.at_rest(at).await?.ok_or(Refusal::BookingGone);
+        Ok(Answer::Given(Decided { outcome, now }))
     }
 
     /// An event's live bookings older than `before`, newest first: all of them for an admin, the
@@ -270,10 +332,26 @@ impl Engine {
         Ok(self.page(bookings, next))
     }
 
+    /// A user's bookings in whatever state, oldest first, above a number. Holds whose deadline has
+    /// passed are left out.
+    pub async fn all_bookings_of_user(
+        &self,
+        user_id: UserId,
+        after: BookingId,
+        limit: u32,
+    ) -> Result<BookingsPage, StoreError> {
+        let mut bookings = self.store().bookings_of_user(user_id, after, limit).await?;
+        let full = bookings.len() >= limit as usize;
+        let next = bookings.last().filter(|_| full).map(|booking| booking.id);
+        let at = self.now();
+        bookings.retain(|booking| !booking.is_due(at));
+        let bookings = bookings.into_iter().map(|booking| BookingAt { booking, at }).collect();
+        Ok(BookingsPage { bookings, next })
+    }
+
     fn page(&self, bookings: Vec<Booking>, next: Option<BookingId>) -> BookingsPage {
         let at = self.now();
-        let is_live = |b: &Booking| b.state != State::Cancelled && !b.is_due(at);
-        let live = bookings.into_iter().filter(is_live);
+        let live = bookings.into_iter().filter(|booking| booking.is_live(at));
         BookingsPage { bookings: live.map(|booking| BookingAt { booking, at }).collect(), next }
     }
 }

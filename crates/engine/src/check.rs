@@ -3,16 +3,21 @@
 //! | invariant | what is recounted |
 //! |---|---|
 //! | 1. seats | each event's occupied seats are the sum of its live slots, and no more than its capacity |
+//! | 2. money | each account's balance is the sum of its postings, which are numbered without a gap and leave no balance below 0; each charge is for one booking that is complete, or is refunded; each complete booking is charged |
 //! | 3. holds | each live booking has its slot and each slot its live booking; the journal says that each hold began once and ended at most once, and agrees with the rows on which are live |
 //! | journal | each event's journal has every version from 1 to the event's, once |
+//! | 7. sagas | each booking that is on its way has an errand, and none is parked |
 //! | numbers | no booking has a number above the highest that was given out |
 //!
 //! Nothing is repaired. A finding names the row, so that somebody can look.
+
+mod money;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{Event, JournalEntry, JournalKind, Seats, Slot, SlotState, Tally};
 use eventbooker_core::{BookingId, EventId};
@@ -39,8 +44,12 @@ pub enum Rule {
     Storage,
     /// Invariant 1: occupied seats.
     Seats,
+    /// Invariant 2: money adds up.
+    Money,
     /// Invariant 3: holds end once.
     Holds,
+    /// Invariant 7: every saga ends.
+    Sagas,
     /// The journal is complete.
     Journal,
     /// Numbers are given out once.
@@ -52,7 +61,9 @@ impl fmt::Display for Rule {
         f.write_str(match self {
             Self::Storage => "storage",
             Self::Seats => "seats",
+            Self::Money => "money",
             Self::Holds => "holds",
+            Self::Sagas => "sagas",
             Self::Journal => "journal",
             Self::Numbers => "numbers",
         })
@@ -87,7 +98,7 @@ impl Report {
 /// Told after every page: rows read so far, and rows in all.
 pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 
-/// Recounts every invariant.
+/// Recounts every invariant, and lets the database look at its own files.
 pub async fn recount(
     snapshot: &mut dyn Snapshot,
     progress: Progress<'_>,
@@ -97,28 +108,46 @@ pub async fn recount(
     for finding in snapshot.integrity().await? {
         report.find(Rule::Storage, finding);
     }
-    let total = counts.events + counts.slots + counts.journal + counts.bookings;
-    let mut meter = Meter { read: 0, total, progress };
-
-    let events = read_events(snapshot, &mut meter).await?;
-    let bookings = read_bookings(snapshot, &events, &mut report, &mut meter).await?;
-    let counted = read_slots(snapshot, &events, bookings, &mut report, &mut meter).await?;
-    let journals = read_journal(snapshot, &events, &mut report, &mut meter).await?;
-    for (id, event) in &events {
-        compare(*id, event, counted.get(id), journals.get(id), &mut report);
-    }
-    // Maps have no order; a report has one.
-    report.findings.sort_by(|a, b| (a.rule, &a.what).cmp(&(b.rule, &b.what)));
+    let TableCounts { events, slots, journal, accounts, postings, bookings, errands } = counts;
+    let total = events + slots + journal + accounts + postings + bookings + errands;
+    recount_rows(snapshot, &mut report, &mut Meter::new(total, progress)).await?;
     Ok(report)
 }
 
-struct Meter<'a> {
-    read: u64,
+/// Recounts every invariant, page by page, and adds what it finds to the report.
+pub(crate) async fn recount_rows(
+    snapshot: &mut dyn Snapshot,
+    report: &mut Report,
+    meter: &mut Meter<'_>,
+) -> Result<(), StoreError> {
+    let events = read_events(snapshot, meter).await?;
+    let Live { slots, charges, on_their_way } =
+        read_bookings(snapshot, &events, report, meter).await?;
+    read_errands(snapshot, &on_their_way, report, meter).await?;
+    let expected = (slots, &on_their_way);
+    let counted = read_slots(snapshot, &events, expected, report, meter).await?;
+    let journals = read_journal(snapshot, &events, report, meter).await?;
+    money::recount(snapshot, charges, &on_their_way, report, meter).await?;
+    for (id, event) in &events {
+        compare(*id, event, counted.get(id), journals.get(id), report);
+    }
+    // Maps have no order; a report has one.
+    report.findings.sort_by(|a, b| (a.rule, &a.what).cmp(&(b.rule, &b.what)));
+    Ok(())
+}
+
+/// Counts rows as they are read.
+pub(crate) struct Meter<'a> {
+    pub(crate) read: u64,
     total: u64,
     progress: Progress<'a>,
 }
 
-impl Meter<'_> {
+impl<'a> Meter<'a> {
+    pub(crate) fn new(total: u64, progress: Progress<'a>) -> Self {
+        Self { read: 0, total, progress }
+    }
+
     fn add(&mut self, rows: usize) {
         self.read += rows as u64;
         (self.progress)(self.read, self.total);
@@ -148,15 +177,23 @@ async fn read_events(
     }
 }
 
-/// The live bookings, as their slots should be.
+/// What live bookings should have.
+#[derive(Default)]
+struct Live {
+    slots: HashMap<BookingId, Slot>,
+    charges: money::Charges,
+    /// Bookings whose sagas are under way. What they should have is not settled yet.
+    on_their_way: HashMap<BookingId, State>,
+}
+
 async fn read_bookings(
     snapshot: &mut dyn Snapshot,
     events: &HashMap<EventId, Expected>,
     report: &mut Report,
     meter: &mut Meter<'_>,
-) -> Result<HashMap<BookingId, Slot>, StoreError> {
+) -> Result<Live, StoreError> {
     let last_given = snapshot.last_booking_id().await?;
-    let mut live = HashMap::new();
+    let mut live = Live::default();
     loop {
         let page: Vec<Booking> = snapshot.bookings(PAGE_ROWS).await?;
         if page.is_empty() {
@@ -177,21 +214,71 @@ async fn read_bookings(
                     format!("booking {id} is for event {event_id}, which doesn't exist"),
                 );
             }
+            live.charges.extend(money::charge_of(&booking).map(|charge| (id, charge)));
             let state = match booking.state {
                 State::Occupied => SlotState::Held,
                 State::Complete => SlotState::Sold,
                 State::Cancelled => continue,
+                on_its_way @ (State::Occupying
+                | State::Paying
+                | State::Completing
+                | State::Refunding
+                | State::Releasing
+                | State::Expiring) => {
+                    live.on_their_way.insert(id, on_its_way);
+                    continue;
+                }
             };
-            live.insert(id, Slot { event_id, booking_id: id, seats, state });
+            live.slots.insert(id, Slot { event_id, booking_id: id, seats, state });
         }
     }
+}
+
+/// Compares errands with the sagas that are under way: each has one, and nobody else has.
+async fn read_errands(
+    snapshot: &mut dyn Snapshot,
+    on_their_way: &HashMap<BookingId, State>,
+    report: &mut Report,
+    meter: &mut Meter<'_>,
+) -> Result<(), StoreError> {
+    let mut waiting = on_their_way.clone();
+    loop {
+        let page: Vec<Errand> = snapshot.errands(PAGE_ROWS).await?;
+        if page.is_empty() {
+            break;
+        }
+        meter.add(page.len());
+        for Errand { booking_id, is_parked, trouble, tries, .. } in page {
+            match waiting.remove(&booking_id) {
+                None => report.find(
+                    Rule::Sagas,
+                    format!("booking {booking_id} has an errand, but isn't on its way"),
+                ),
+                Some(state) if is_parked => report.find(
+                    Rule::Sagas,
+                    format!(
+                        "booking {booking_id} is parked while {state:?} after {tries} tries: {}",
+                        trouble.unwrap_or_default()
+                    ),
+                ),
+                Some(_) => {}
+            }
+        }
+    }
+    for (id, state) in waiting {
+        report.find(
+            Rule::Sagas,
+            format!("booking {id} is {state:?}, and nobody has the errand to take it further"),
+        );
+    }
+    Ok(())
 }
 
 /// Compares slots with live bookings, and adds them up by event.
 async fn read_slots(
     snapshot: &mut dyn Snapshot,
     events: &HashMap<EventId, Expected>,
-    mut expected: HashMap<BookingId, Slot>,
+    (mut expected, on_their_way): (HashMap<BookingId, Slot>, &HashMap<BookingId, State>),
     report: &mut Report,
     meter: &mut Meter<'_>,
 ) -> Result<HashMap<EventId, Counted>, StoreError> {
@@ -206,6 +293,7 @@ async fn read_slots(
             let Slot { event_id, booking_id, .. } = slot;
             match expected.remove(&booking_id) {
                 Some(wanted) if wanted == slot => {}
+                None if on_their_way.contains_key(&booking_id) => {}
                 Some(wanted) => report.find(
                     Rule::Holds,
                     format!("booking {booking_id} should have {wanted:?}, but has {slot:?}"),
@@ -275,7 +363,7 @@ struct Journal {
 impl Journal {
     fn follow(&mut self, entry: JournalEntry, report: &mut Report) {
         let JournalEntry { event_id, version, kind, booking_id, seats, .. } = entry;
-        if version != self.version + 1 {
+        if self.version.checked_add(1) != Some(version) {
             report.find(
                 Rule::Journal,
                 format!("event {event_id} has version {version} after version {}", self.version),

@@ -24,6 +24,11 @@ pub trait Command: Send + 'static {
 
     /// Decides it. A refusal leaves the batch as it was.
     fn decide(&self, batch: &mut Batch) -> Result<Self::Reply, Refusal>;
+
+    /// Whether nothing came of it, although there are rows that say what was tried.
+    fn was_in_vain(_: &Self::Reply) -> bool {
+        false
+    }
 }
 
 /// What a command is about; commands about the same thing are decided in the same lane.
@@ -126,7 +131,9 @@ impl<C: Command> Job<C> {
         }
         let entries = batch.entries();
         let decided = Decided { outcome: command.decide(batch), now };
-        let effect = if batch.entries() == entries { Effect::Never } else { Effect::Now };
+        let was_in_vain = decided.outcome.as_ref().is_ok_and(C::was_in_vain);
+        let has_changed = batch.entries() != entries && !was_in_vain;
+        let effect = if has_changed { Effect::Now } else { Effect::Never };
         let Some(answer) = (key.write)(&decided) else { return Answer::Given(decided) };
         batch.remember(KeptAnswer {
             key: key.key.clone(),

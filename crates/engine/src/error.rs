@@ -1,5 +1,6 @@
 //! Why a command came to nothing: a refusal is an answer, an error is the outside world.
 
+use eventbooker_core::accounts::{DepositRefusal, InsufficientFunds, RefundTooLarge};
 use eventbooker_core::bookings::{BookRefusal, CancelRefusal, ConfirmRefusal};
 use eventbooker_core::events::{OccupyRefusal, PlanFault};
 use eventbooker_core::identity::{ProfileFault, RegisterRefusal};
@@ -42,6 +43,15 @@ pub enum Refusal {
     /// A booking isn't cancelled.
     #[error(transparent)]
     Cancel(#[from] CancelRefusal),
+    /// There isn't enough money.
+    #[error(transparent)]
+    Charge(#[from] InsufficientFunds),
+    /// The money can't be given back.
+    #[error(transparent)]
+    Refund(#[from] RefundTooLarge),
+    /// Nothing is paid in.
+    #[error(transparent)]
+    Deposit(#[from] DepositRefusal),
     /// A user isn't added.
     #[error(transparent)]
     Register(#[from] RegisterRefusal),

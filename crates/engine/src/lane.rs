@@ -18,9 +18,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::batch::{Batch, Rules};
 use crate::command::{Answer, Command, Job, Key, Task};
 use crate::deadlines::Schedule;
+use crate::errands::Desk;
 use crate::identity::Sessions;
 use crate::live::Live;
-use crate::{Clock, Error, Parts, Settings};
+use crate::{Clock, Error, Participants, Parts, Settings};
 
 /// How often a batch is tried while other transactions are in its way.
 const TRIES_MAX: u32 = 8;
@@ -39,6 +40,7 @@ pub(crate) struct Lanes {
 impl Lanes {
     pub(crate) async fn start(
         parts: &Parts,
+        participants: &Participants,
         settings: &Settings,
         listeners: &Listeners,
     ) -> Result<Self, StoreError> {
@@ -50,7 +52,12 @@ impl Lanes {
                 inbox,
                 writer: parts.store.writer().await?,
                 clock: Arc::clone(&parts.clock),
-                rules: Rules { holds: settings.holds },
+                rules: Rules {
+                    holds: settings.holds,
+                    users_may_deposit: settings.users_may_deposit,
+                    events_are_here: participants.events.is_here(),
+                    accounts_are_here: participants.accounts.is_here(),
+                },
                 batch_commands_max: settings.batch_commands_max,
                 listeners: listeners.clone(),
                 meters: Meters::new(number),
@@ -135,6 +142,7 @@ pub(crate) struct Listeners {
     pub(crate) schedule: Arc<Schedule>,
     pub(crate) live: Arc<Live>,
     pub(crate) sessions: Arc<Sessions>,
+    pub(crate) desk: Arc<Desk>,
 }
 
 struct Meters {
@@ -281,9 +289,10 @@ impl LaneTask {
             for task in tasks.iter_mut() {
                 task.decide(&mut batch);
             }
-            batch.into_changes()
+            let questions = batch.take_questions();
+            (batch.into_changes(), questions)
         }));
-        let Ok(changes) = decided else {
+        let Ok((changes, questions)) = decided else {
             self.writer.release().await.map_err(Trouble::Store)?;
             return Err(Trouble::Panic);
         };
@@ -292,12 +301,13 @@ impl LaneTask {
         }
         self.writer.save(&changes).await.map_err(Trouble::Store)?;
         self.announce(&changes);
+        self.listeners.desk.take(questions);
         Ok(())
     }
 
     /// Tells the rest of the process about what is now durable. Whoever asked for it may be gone.
     fn announce(&self, changes: &Changes) {
-        let Listeners { schedule, live, sessions } = &self.listeners;
+        let Listeners { schedule, live, sessions, desk } = &self.listeners;
         for digest in &changes.sessions_removed {
             sessions.forget(digest);
         }
@@ -309,6 +319,8 @@ impl LaneTask {
         }
         let changed = changes.tallies_changed.iter().map(|(id, _)| *id);
         live.changed(changed);
+        let moved = changes.bookings_changed.iter().map(|booking| booking.id);
+        desk.moved(moved.chain(changes.bookings_removed.iter().map(|(_, id)| *id)));
     }
 }
 

@@ -10,19 +10,24 @@
 //!
 //! Absent on purpose: SQL, and anything of HTTP.
 
+mod accounts;
 mod batch;
 mod bookings;
 pub mod check;
 mod clock;
 mod command;
 mod deadlines;
+mod errands;
 mod error;
 mod events;
 mod identity;
 mod janitor;
 mod lane;
 mod live;
+mod participants;
 mod passwords;
+mod recount;
+mod saga;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +35,7 @@ use std::time::Duration;
 
 use eventbooker_core::bookings::HoldLimits;
 use eventbooker_store::{Store, StoreError};
-use metrics::{describe_gauge, describe_histogram};
+use metrics::{describe_counter, describe_gauge, describe_histogram};
 use tokio::task::JoinHandle;
 
 pub use self::batch::{Batch, Rules};
@@ -40,8 +45,11 @@ pub use self::command::{Answer, Command, Decided, Effect, Key, Lane};
 pub use self::error::{Error, Refusal};
 pub use self::identity::{NewUser, SignedIn, Token};
 pub use self::live::{Subscription, Update};
+pub use self::participants::{Participants, Participate, Place};
+pub use self::recount::Recount;
 
 use self::deadlines::Schedule;
+use self::errands::Desk;
 use self::identity::Sessions;
 use self::lane::{Lanes, Listeners};
 use self::live::Live;
@@ -62,6 +70,8 @@ pub struct Parts {
 pub struct Settings {
     /// How much one user may hold.
     pub holds: HoldLimits,
+    /// Whether users may pay into their own accounts; admins may pay into any.
+    pub users_may_deposit: bool,
     /// Lanes; more than one pays only on a store with more than one writer.
     pub lanes: usize,
     /// Commands that may wait in one lane. One more is refused at once.
@@ -76,8 +86,10 @@ pub struct Settings {
     pub session_lifetime: Duration,
     /// How long the answer to a command with a key is remembered.
     pub answers_kept: Duration,
-    /// Whether this engine expires holds and removes what has outlived its use. A tool beside a
-    /// server leaves both to the server, whose settings it doesn't know.
+    /// How long after a recount of every invariant the next one begins; `None` for no recounts.
+    pub recount_every: Option<Duration>,
+    /// Whether this engine expires holds, removes what has outlived its use and recounts. A tool
+    /// beside a server leaves all that to the server, whose settings it doesn't know.
     pub background: bool,
 }
 
@@ -85,6 +97,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             holds: HoldLimits::default(),
+            users_may_deposit: false,
             lanes: 1,
             inbox_commands_max: 8192,
             batch_commands_max: 1024,
@@ -92,6 +105,7 @@ impl Default for Settings {
             hashes_waiting_max: 256,
             session_lifetime: Duration::from_secs(7 * 24 * 3600),
             answers_kept: Duration::from_secs(48 * 3600),
+            recount_every: Some(Duration::from_secs(24 * 3600)),
             background: true,
         }
     }
@@ -110,23 +124,37 @@ struct Inner {
     live: Arc<Live>,
     passwords: Passwords,
     sessions: Arc<Sessions>,
+    desk: Arc<Desk>,
     draining: AtomicBool,
+    last_recount: std::sync::Mutex<Option<Recount>>,
     background: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Engine {
-    /// Starts lanes, deadline clock and clean-up. Must be called within a Tokio runtime.
+    /// Starts lanes, deadline clock, clean-up and recount. Must be called within a Tokio runtime.
     pub async fn start(parts: Parts, settings: Settings) -> Result<Self, StoreError> {
+        Self::start_among(Participants::default(), parts, settings).await
+    }
+
+    /// The same, with some of the participants of its sagas elsewhere.
+    pub async fn start_among(
+        participants: Participants,
+        parts: Parts,
+        settings: Settings,
+    ) -> Result<Self, StoreError> {
         describe_metrics();
         let schedule = Arc::new(Schedule::default());
         let live = Arc::new(Live::new(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
         let sessions = Arc::new(Sessions::new());
+        let (desk, inboxes) = Desk::open(&participants);
+        let desk = Arc::new(desk);
         let listeners = Listeners {
             schedule: Arc::clone(&schedule),
             live: Arc::clone(&live),
             sessions: Arc::clone(&sessions),
+            desk: Arc::clone(&desk),
         };
-        let lanes = Lanes::start(&parts, &settings, &listeners).await?;
+        let lanes = Lanes::start(&parts, &participants, &settings, &listeners).await?;
         let passwords = Passwords::new(&settings);
         let inner = Arc::new(Inner {
             parts,
@@ -135,13 +163,18 @@ impl Engine {
             live,
             passwords,
             sessions,
+            desk,
             draining: AtomicBool::new(false),
+            last_recount: std::sync::Mutex::new(None),
             background: std::sync::Mutex::new(Vec::new()),
         });
         let engine = Self { inner };
         if engine.settings().background {
-            let background =
+            let mut background =
                 vec![deadlines::spawn(engine.clone(), schedule), janitor::spawn(engine.clone())];
+            background.extend(errands::spawn(&engine, inboxes));
+            let every = engine.settings().recount_every;
+            background.extend(every.map(|every| recount::spawn(engine.clone(), every)));
             *engine.background() = background;
         }
         Ok(engine)
@@ -228,11 +261,27 @@ fn describe_metrics() {
         "Time from taking a batch to having answered all of it, by lane"
     );
     describe_gauge!(
+        "eventbooker_parked_sagas",
+        "Sagas that wait for the operator, because a step that they can't do without keeps failing"
+    );
+    describe_gauge!(
         "eventbooker_inbox_commands",
         "Commands that were left waiting when the last batch was taken, by lane"
     );
     describe_gauge!(
         "eventbooker_parked_holds",
         "Holds past their deadline that can't be ended, because their rows are damaged"
+    );
+    describe_gauge!(
+        "eventbooker_recount_findings",
+        "What did not add up when every invariant was last recounted; 0 is right"
+    );
+    describe_gauge!(
+        "eventbooker_recount_timestamp_seconds",
+        "When the rows were read that every invariant was last recounted from, in Unix time"
+    );
+    describe_counter!(
+        "eventbooker_recounts_unfinished_total",
+        "Recounts that came to nothing, because they took too long or the store failed"
     );
 }

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use eventbooker_core::bookings::{BookRefusal, ConfirmRefusal, HoldLimits};
+use eventbooker_core::accounts::{DepositRefusal, InsufficientFunds};
+use eventbooker_core::bookings::{BookRefusal, ConfirmRefusal, HoldLimits, State};
 use eventbooker_core::events::OccupyRefusal;
 use eventbooker_core::{BookingId, EventId, Money, Timestamp};
 use eventbooker_engine::{Refusal, Settings};
@@ -58,6 +59,8 @@ struct Model {
     /// Bookings by their numbers; a hold that has ended isn't here.
     bookings: BTreeMap<i64, ModelBooking>,
     last_booking: i64,
+    /// What users have, by their numbers.
+    balances: BTreeMap<i64, i64>,
     /// What the last command has to be answered with.
     expected: Result<(), Refusal>,
 }
@@ -73,6 +76,15 @@ enum Step {
         user: i64,
         event: usize,
         seats: i64,
+    },
+    Purchase {
+        user: i64,
+        event: usize,
+        seats: i64,
+    },
+    Deposit {
+        user: i64,
+        amount: i64,
     },
     /// `nth_last`: counted back from the last number given out, or forward if negative.
     Confirm {
@@ -143,6 +155,34 @@ impl Model {
         Ok(())
     }
 
+    fn purchase(&mut self, user: i64, event: usize, seats: i64) -> Result<(), Refusal> {
+        let Some(seats) = u32::try_from(seats).ok().filter(|n| (1..=5).contains(n)) else {
+            return Err(BookRefusal::SeatsOutOfRange { max: 5 }.into());
+        };
+        let ModelEvent { capacity, price, .. } =
+            self.events.get(event).cloned().ok_or(Refusal::NoSuchEvent)?;
+        let fits = seats <= capacity - self.occupied(event);
+        let amount = if fits { i64::from(seats) * price } else { 0 };
+        let balance = self.balances.entry(user).or_default();
+        let stands = if fits && amount <= *balance { Stands::Confirmed } else { Stands::Cancelled };
+        if stands == Stands::Confirmed {
+            *balance -= amount;
+        }
+        self.last_booking += 1;
+        let booking = ModelBooking { event, user, seats, amount, stands, ends: self.now };
+        self.bookings.insert(self.last_booking, booking);
+        Ok(())
+    }
+
+    fn deposit(&mut self, user: i64, amount: i64) -> Result<(), Refusal> {
+        if amount <= 0 {
+            return Err(DepositRefusal::NotPositive.into());
+        }
+        let balance = self.balances.entry(user).or_default();
+        *balance = balance.checked_add(amount).ok_or(DepositRefusal::BalanceTooLarge)?;
+        Ok(())
+    }
+
     /// The booking that a command is about, as far as it may be known to whoever asks.
     fn open_to(&mut self, by: Option<i64>, id: i64) -> Result<&mut ModelBooking, Refusal> {
         if !(1..=self.last_booking).contains(&id) {
@@ -156,20 +196,34 @@ impl Model {
     }
 
     fn confirm(&mut self, by: Option<i64>, id: i64) -> Result<(), Refusal> {
-        let booking = self.open_to(by, id)?;
+        self.open_to(by, id)?;
+        let booking = self.bookings.get_mut(&id).expect("it was there a moment ago");
         match booking.stands {
             Stands::Confirmed => Ok(()),
             Stands::Cancelled => Err(ConfirmRefusal::Cancelled.into()),
-            Stands::Pending if booking.amount > 0 => Err(ConfirmRefusal::InsufficientFunds {
-                balance: Money::ZERO,
-                amount: Money::from_minor(booking.amount),
-            }
-            .into()),
             Stands::Pending => {
+                let amount = booking.amount;
+                let balance = self.balances.entry(booking.user).or_default();
+                if amount > *balance {
+                    let (balance, amount) =
+                        (Money::from_minor(*balance), Money::from_minor(amount));
+                    return Err(InsufficientFunds { balance, amount }.into());
+                }
+                *balance -= amount;
                 booking.stands = Stands::Confirmed;
                 Ok(())
             }
         }
+    }
+
+    fn cancel(&mut self, by: Option<i64>, id: i64) -> Result<(), Refusal> {
+        let booking = self.open_to(by, id)?;
+        let before = std::mem::replace(&mut booking.stands, Stands::Cancelled);
+        if before == Stands::Confirmed {
+            let (user, amount) = (booking.user, booking.amount);
+            *self.balances.entry(user).or_default() += amount;
+        }
+        Ok(())
     }
 
     fn pass(&mut self, seconds: u64) {
@@ -189,6 +243,7 @@ impl ReferenceStateMachine for Model {
             events: Vec::new(),
             bookings: BTreeMap::new(),
             last_booking: 0,
+            balances: BTreeMap::new(),
             expected: Ok(()),
         })
         .boxed()
@@ -199,12 +254,16 @@ impl ReferenceStateMachine for Model {
         let event = 0..=events;
         let by = || prop_oneof![4 => (1i64..4).prop_map(Some), 1 => Just(None)];
         let nth_last = || prop_oneof![9 => 0i64..6, 1 => -2i64..40];
-        let create = (1u32..14, prop_oneof![3 => Just(0i64), 1 => Just(40i64)], 1u32..4)
+        let create = (1u32..14, prop_oneof![2 => Just(0i64), 1 => Just(40i64)], 1u32..4)
             .prop_map(|(capacity, price, minutes)| Step::CreateEvent { capacity, price, minutes });
         prop_oneof![
             if events < 3 { 4 } else { 1 } => create,
             12 => (1i64..4, event, 0i64..7)
                 .prop_map(|(user, event, seats)| Step::Book { user, event, seats }),
+            6 => (1i64..4, 0..=events, 0i64..7)
+                .prop_map(|(user, event, seats)| Step::Purchase { user, event, seats }),
+            3 => (1i64..4, prop_oneof![9 => -1i64..200, 1 => Just(i64::MAX - 1000)])
+                .prop_map(|(user, amount)| Step::Deposit { user, amount }),
             6 => (by(), nth_last()).prop_map(|(by, nth_last)| Step::Confirm { by, nth_last }),
             4 => (by(), nth_last()).prop_map(|(by, nth_last)| Step::Cancel { by, nth_last }),
             4 => (0u64..100).prop_map(|seconds| Step::Pass { seconds }),
@@ -222,9 +281,9 @@ impl ReferenceStateMachine for Model {
             }
             Step::Book { user, event, seats } => state.book(user, event, seats),
             Step::Confirm { by, nth_last } => state.confirm(by, last - nth_last),
-            Step::Cancel { by, nth_last } => {
-                state.open_to(by, last - nth_last).map(|b| b.stands = Stands::Cancelled)
-            }
+            Step::Cancel { by, nth_last } => state.cancel(by, last - nth_last),
+            Step::Purchase { user, event, seats } => state.purchase(user, event, seats),
+            Step::Deposit { user, amount } => state.deposit(user, amount),
             Step::Pass { seconds } | Step::Restart { seconds } => {
                 state.pass(seconds);
                 Ok(())
@@ -250,7 +309,11 @@ impl StateMachineTest for ServiceAgainstModel {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let settings = Settings { holds: LIMITS, ..Settings::default() };
-        let service = runtime.block_on(Service::with(Options { settings, ..Options::default() }));
+        let service = runtime.block_on(async {
+            let service = Service::with(Options { settings, ..Options::default() }).await;
+            service.add_users(1..4).await;
+            service
+        });
         Real { runtime, service }
     }
 
@@ -295,6 +358,14 @@ async fn run(service: &mut Service, model: &Model, step: Step) -> Result<(), Fai
         Step::Cancel { by, nth_last } => {
             service.cancel(actor(by), target(nth_last)).await?;
         }
+        Step::Purchase { user, event, seats } => {
+            let booking = service.purchase(user, event_id(event), seats).await?;
+            assert_eq!(booking.id.get(), model.last_booking, "numbers are never used twice");
+        }
+        Step::Deposit { user, amount } => {
+            let account = service.deposit(user, amount).await?;
+            assert_eq!(account.balance.as_minor(), model.balances[&user]);
+        }
         Step::Pass { seconds } => service.pass(Duration::from_secs(seconds)).await,
         Step::Restart { seconds } => service.restart(Duration::from_secs(seconds)).await,
     }
@@ -305,7 +376,16 @@ fn event_id(event: usize) -> EventId {
     EventId::new(i64::try_from(event).expect("few events") + 1)
 }
 
-/// Every event and every user's bookings, as the model has them; and every invariant, recounted.
+fn state_of(stands: Stands) -> State {
+    match stands {
+        Stands::Pending => State::Occupied,
+        Stands::Confirmed => State::Complete,
+        Stands::Cancelled => State::Cancelled,
+    }
+}
+
+/// Every event and every user's bookings and balance, as the model has them; and every invariant,
+/// recounted.
 async fn compare(service: &Service, model: &Model) {
     for (number, expected) in model.events.iter().enumerate() {
         let event = service.event(event_id(number)).await;
@@ -333,6 +413,19 @@ async fn compare(service: &Service, model: &Model) {
             .map(|(id, b)| (*id, b.seats, b.ends))
             .collect();
         assert_eq!(found, expected);
+
+        let found = service.engine().all_bookings_of_user(user_id, BookingId::new(0), 1_000).await;
+        let found: Vec<_> = found
+            .expect("the store answers")
+            .bookings
+            .into_iter()
+            .map(|at| (at.booking.id.get(), at.booking.state, at.booking.amount.as_minor()))
+            .collect();
+        let of_user = model.bookings.iter().filter(|(_, b)| b.user == user);
+        let expected: Vec<_> = of_user.map(|(id, b)| (*id, state_of(b.stands), b.amount)).collect();
+        assert_eq!(found, expected);
+        let balance = model.balances.get(&user).copied().unwrap_or(0);
+        assert_eq!(service.balance(user).await, balance);
     }
     service.check_clean().await;
 }

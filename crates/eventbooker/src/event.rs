@@ -9,7 +9,7 @@ use eventbooker_store::sqlite::Access;
 use eventbooker_store::{EventsPage, Store};
 
 use crate::open;
-use crate::say::say;
+use crate::say::{instant, say};
 use crate::settings::DatabaseFlags;
 
 #[derive(Subcommand)]
@@ -95,13 +95,10 @@ async fn table(store: &dyn Store) -> Result<Table, String> {
         let Some(last) = events.last() else { return Ok(table) };
         after = Some(last.id);
         for event in events {
-            let date = event.plan.starts_at.and_then(|at| {
-                jiff::Timestamp::from_microsecond(at.as_micros()).ok().map(|at| at.to_string())
-            });
             table.add_row([
                 event.id.to_string(),
                 event.plan.name.clone(),
-                date.unwrap_or_default(),
+                event.plan.starts_at.map(instant).unwrap_or_default(),
                 event.plan.capacity.to_string(),
                 event.free_seats().to_string(),
                 event.tally.pending_bookings.to_string(),

@@ -5,6 +5,7 @@ mod demo;
 mod event;
 mod open;
 mod open_files;
+mod saga;
 mod say;
 mod serve;
 mod settings;
@@ -46,6 +47,9 @@ enum Command {
     /// Manage events.
     #[command(subcommand)]
     Event(event::Command),
+    /// Look after the sagas of bookings.
+    #[command(subcommand)]
+    Saga(saga::Command),
     /// Bring the database's schema up to date.
     Migrate(DatabaseFlags),
 }
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
             Command::Check(flags) => return check::run(flags).await,
             Command::User(command) => user::run(command).await,
             Command::Event(command) => event::run(command).await,
+            Command::Saga(command) => saga::run(command).await,
             Command::Migrate(flags) => open::migrate(flags),
         }
         .map_or_else(|reason| fail(&reason), |()| ExitCode::SUCCESS)

@@ -1,7 +1,9 @@
-//! Standard output, whose reader may leave before the end.
+//! Standard output, whose reader may leave before the end, and how instants read there.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _, stdout};
+
+use eventbooker_core::Timestamp;
 
 /// Writes a text and a line end to standard output. A reader who closes it, such as `head`, has seen
 /// enough, and the command ends as if everything had been read.
@@ -11,4 +13,9 @@ pub(crate) fn say(text: impl Display) -> Result<(), String> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(|error| format!("can't write to standard output: {error}")),
     }
+}
+
+/// An instant in UTC; beyond the year 9999, the last one that has a name.
+pub(crate) fn instant(at: Timestamp) -> String {
+    jiff::Timestamp::from_microsecond(at.as_micros()).unwrap_or(jiff::Timestamp::MAX).to_string()
 }

@@ -73,7 +73,11 @@ impl Service {
         }
         welcome(&engine, &settings.database, settings.demo).await?;
 
-        let web = Web::new(engine.clone(), settings.web, metrics);
+        let web = if settings.demo {
+            Web::with_examples(engine.clone(), settings.web, metrics, demo::make_events)
+        } else {
+            Web::new(engine.clone(), settings.web, metrics)
+        };
         let (shut, shutdown) = watch::channel(false);
         let edge = tokio::spawn(edge::serve(listener, application(web), settings.edge, shutdown));
         tracing::info!("listening on http://{address}");

@@ -99,8 +99,9 @@ serve_flags! {
     /// Registrations a minute from one address. [default: 300]
     #[arg(long, value_name = "COUNT")]
     registrations_per_address: u32;
-    /// Requests with an Idempotency-Key a minute by one user that are refused or change nothing; the
-    /// answer to each is remembered for idempotency-hours. [default: 120]
+    /// Requests a minute by one user that come to nothing and leave a row behind: those with an
+    /// Idempotency-Key that are refused or change nothing, and purchases without money or seats.
+    /// [default: 120]
     #[arg(long, value_name = "COUNT")]
     remembered_refusals_per_user: u32;
     /// Password hashes computed at the same time; each takes 19 MiB and a core. [default: 2]
@@ -113,6 +114,10 @@ serve_flags! {
     /// [default: 48]
     #[arg(long, value_name = "HOURS")]
     idempotency_hours: u32;
+    /// Hours between two recounts of every invariant, which /ready and /metrics tell the outcome of;
+    /// 0 for no recounts. [default: 24]
+    #[arg(long, value_name = "HOURS")]
+    recount_hours: u32;
     /// Commands that may wait before new ones are refused. [default: 8192]
     #[arg(long, value_name = "COUNT")]
     inbox_commands_max: u32;
@@ -237,7 +242,7 @@ impl ServeFlags {
         let mut settings = ServeSettings {
             listen,
             demo,
-            engine: self.engine()?,
+            engine: engine::Settings { users_may_deposit: demo, ..self.engine()? },
             web,
             edge,
             log: self.log.unwrap_or_else(|| "info".to_owned()),
@@ -268,6 +273,7 @@ impl ServeFlags {
         let hours = |hours: u32| Duration::from_secs(u64::from(hours) * 3600);
         let session = within("session_hours", self.session_hours, 1..=24 * 366, 168)?;
         let answers = within("idempotency_hours", self.idempotency_hours, 24..=24 * 366, 48)?;
+        let recount = within("recount_hours", self.recount_hours, 0..=24 * 366, 24)?;
         let inbox = within("inbox_commands_max", self.inbox_commands_max, 1..=1_000_000, 8192)?;
         let hashes = within("hashes_at_once_max", self.hashes_at_once_max, 1..=1024, 2)?;
         Ok(engine::Settings {
@@ -275,6 +281,7 @@ impl ServeFlags {
             hashes_at_once_max: hashes as usize,
             session_lifetime: hours(session),
             answers_kept: hours(answers),
+            recount_every: (recount > 0).then(|| hours(recount)),
             inbox_commands_max: inbox as usize,
             ..defaults
         })

@@ -138,6 +138,8 @@ fn a_newer_schema_is_refused_by_everything() {
         &["migrate"],
         &["user", "list"],
         &["event", "add", "x", "--capacity", "1"],
+        &["saga", "show", "1"],
+        &["saga", "retry", "1"],
     ];
     for command in commands {
         assert_fails(&installation.run(command), 1, "schema version 999");
@@ -185,11 +187,12 @@ fn a_reader_may_leave_before_the_end() {
         (output.status.code(), String::from_utf8(output.stderr).expect("text"))
     };
     let quiet = |code: i32| (Some(code), String::new());
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 7] = [
         &["event", "add", "x", "--capacity", "1"],
         &["event", "list"],
         &["user", "role", "alice", "admin"],
         &["user", "list"],
+        &["saga", "list"],
         &["migrate"],
         &["check"],
     ];
@@ -246,7 +249,10 @@ fn a_first_start_says_how_to_begin() {
 fn help_and_version_are_there() {
     let installation = installed();
     assert_says(&installation.run(&["--version"]), &["eventbooker"]);
-    assert_says(&installation.run(&["--help"]), &["serve", "check", "user", "event", "migrate"]);
+    assert_says(
+        &installation.run(&["--help"]),
+        &["serve", "check", "user", "event", "saga", "migrate"],
+    );
     let none = installation.run(&[]);
     assert_fails(&none, 2, "Usage");
     assert_fails(&installation.run(&["srve"]), 2, "serve");

@@ -2,9 +2,14 @@
 
 #![allow(missing_docs, reason = "a test")]
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::thread;
 
 use eventbooker_testkit::server::{Installation, Ran};
+use serde_json::{Value, json};
 
 /// Every setting with values that it can't have.
 const BAD: &[(&str, &[&str])] = &[
@@ -29,6 +34,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("hashes_at_once_max", &["0", "1025", "-1", "many"]),
     ("session_hours", &["0", "8785", "-1", "many"]),
     ("idempotency_hours", &["0", "23", "8785", "-1", "many"]),
+    ("recount_hours", &["8785", "-1", "many"]),
     ("inbox_commands_max", &["0", "1000001", "-1", "many"]),
     ("connections_max", &["0", "1000001", "-1", "many"]),
     ("body_bytes_max", &["0", "1023", "16777217", "-1", "many"]),
@@ -268,21 +274,56 @@ fn a_demo_listens_on_loopback_only() {
 }
 
 #[test]
-fn a_demo_has_something_to_look_at_and_fills_the_database_once() {
+fn a_demo_has_something_to_look_at_and_something_to_pay_with() {
     let installation = installed();
     let server = installation.serve(&["--demo"]);
     let user = server.client().signed_in("user", "password");
+    assert_eq!(user.get("/events/get").json(), json!([]), "until somebody looks at the list");
     let events = user.get("/events").json();
-    assert!(events.as_array().is_some_and(|events| events.len() >= 3), "{events}");
-    let event = events[0]["id"].as_i64().expect("its number");
-    assert_eq!(user.book(event, 1).status, 201);
+    let events = events.as_array().expect("a list");
+    assert!(events.len() >= 3, "{events:?}");
+    let find = |found: &dyn Fn(&Value) -> bool| {
+        let event = events.iter().find(|event| found(event)).expect("there is such an event");
+        event["id"].as_i64().expect("its number")
+    };
+    assert_eq!(user.book(find(&|event| event["price"] == 0), 1).status, 201);
+
+    let dear = find(&|event| event["price"] != 0);
+    let price = user.event(dear)["price"].as_i64().expect("a number");
+    assert_eq!(user.balance(), 0, "the seats that are taken are paid for, and no more");
+    assert_eq!(user.deposit(price).json(), json!({"balance": price}));
+    assert_eq!(user.purchase(dear, 1).json()["status"], 4);
+    assert_eq!(user.balance(), 0);
     let admin = server.client().signed_in("admin", "password");
     assert_eq!(admin.get("/auth").json()["role"], "admin");
     server.terminate();
+    installation.check();
+}
 
+/// However many look at once, and even if those who were first don't wait for an answer.
+#[test]
+fn a_demo_makes_its_events_once() {
+    let installation = installed();
     let server = installation.serve(&["--demo"]);
-    let again = server.client().get("/events").json();
-    assert_eq!(again.as_array().map(Vec::len), events.as_array().map(Vec::len));
+    let address = server.base().strip_prefix("http://").expect("it is plain HTTP");
+    for _ in 0..20 {
+        let mut hasty = TcpStream::connect(address).expect("a connection");
+        hasty.write_all(b"GET /events HTTP/1.1\r\nhost: a\r\n\r\n").expect("it is taken");
+    }
+    thread::scope(|scope| {
+        for client in (0..8).map(|_| server.client()) {
+            scope.spawn(move || assert_ne!(client.get("/events").ids(), [0_i64; 0]));
+        }
+    });
+    server.terminate();
+
+    // By now everything that was begun has ended.
+    let server = installation.serve(&["--demo"]);
+    let events = server.client().get("/events").json();
+    let names = events.as_array().expect("a list").iter().map(|event| event["name"].to_string());
+    let names: Vec<String> = names.collect();
+    let different: BTreeSet<&String> = names.iter().collect();
+    assert!(names.len() >= 3 && names.len() == different.len(), "{names:?}");
     server.terminate();
     installation.check();
 }

@@ -1,5 +1,8 @@
 //! What a batch asks of a store: the rows it wants, the rows it got, the rows it changed.
 
+use eventbooker_core::accounts::{Account, Posting};
+use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::participant::{MemoryKey, Remembered};
 use eventbooker_core::bookings::{Booking, Holding};
 use eventbooker_core::events::{Event, JournalEntry, Slot, Tally};
 use eventbooker_core::identity::{Session, TokenDigest, User};
@@ -18,6 +21,12 @@ pub struct Wants {
     pub events: Vec<EventId>,
     /// Slots.
     pub slots: Vec<(EventId, BookingId)>,
+    /// Accounts, by user.
+    pub accounts: Vec<UserId>,
+    /// Errands, by booking.
+    pub errands: Vec<BookingId>,
+    /// What participants remember.
+    pub memories: Vec<MemoryKey>,
     /// Users by login.
     pub logins: Vec<String>,
     /// Users.
@@ -42,6 +51,9 @@ impl Wants {
         once(&mut self.holdings);
         once(&mut self.events);
         once(&mut self.slots);
+        once(&mut self.accounts);
+        once(&mut self.errands);
+        once(&mut self.memories);
         once(&mut self.logins);
         once(&mut self.users);
     }
@@ -116,6 +128,12 @@ pub struct Loaded {
     pub events: Vec<Event>,
     /// Slots.
     pub slots: Vec<Slot>,
+    /// One account for each that was wanted, whether or not anything was posted to it.
+    pub accounts: Vec<Account>,
+    /// Errands.
+    pub errands: Vec<Errand>,
+    /// What participants remember.
+    pub memories: Vec<Remembered>,
     /// Users, whether wanted by number or by login.
     pub users: Vec<User>,
     /// Numbers for new bookings.
@@ -153,18 +171,43 @@ pub struct Changes {
     pub slots_removed: Vec<(EventId, BookingId)>,
     /// New journal entries.
     pub journal: Vec<JournalEntry>,
+    /// Accounts that were posted to.
+    pub accounts_changed: Vec<Account>,
+    /// New postings, those to one account in the order of their entries.
+    pub postings: Vec<Posting>,
     /// New bookings.
     pub bookings_added: Vec<Booking>,
     /// Bookings that changed.
     pub bookings_changed: Vec<Booking>,
     /// Bookings that are gone.
     pub bookings_removed: Vec<(EventId, BookingId)>,
+    /// Errands that began or changed.
+    pub errands_set: Vec<Errand>,
+    /// Errands that are done.
+    pub errands_removed: Vec<BookingId>,
+    /// Steps that sagas have taken elsewhere.
+    pub saga_steps: Vec<SagaStep>,
+    /// What participants are to remember from now on.
+    pub memories_set: Vec<Remembered>,
     /// Answers to remember.
     pub answers_added: Vec<Answer>,
     /// Rows that have outlived their use.
     pub purge: Option<Purge>,
     /// The highest numbers that were given out.
     pub last_ids: LastIds,
+}
+
+/// A step that a saga has taken elsewhere, in words for whoever asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SagaStep {
+    /// The booking.
+    pub booking_id: BookingId,
+    /// What was asked.
+    pub asked: String,
+    /// What was answered.
+    pub answered: String,
+    /// When the answer was heard.
+    pub at: Timestamp,
 }
 
 /// The highest numbers that a batch gave out, where it gave out any.

@@ -13,11 +13,13 @@ mod queries;
 pub mod sqlite;
 
 pub use batch::{
-    Answer, AnswerKey, Changes, HoldingsOf, HoldingsOfUser, IdRange, LastIds, Loaded, Purge, Wants,
+    Answer, AnswerKey, Changes, HoldingsOf, HoldingsOfUser, IdRange, LastIds, Loaded, Purge,
+    SagaStep, Wants,
 };
 pub use error::{OpenError, StoreError};
 pub use queries::{
-    BookingRoute, DueHolds, EventsPage, OldestKept, Queries, SessionUser, Snapshot, TableCounts,
+    BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage, OldestKept, Queries, SessionUser,
+    Snapshot, TableCounts,
 };
 
 use async_trait::async_trait;

@@ -2,12 +2,14 @@
 //! changed by the time it is shown.
 
 use async_trait::async_trait;
+use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::Booking;
+use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{Session, TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 
-use crate::StoreError;
+use crate::{SagaStep, StoreError};
 
 /// Which events to list, soonest first, undated ones last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +25,13 @@ pub struct EventsPage {
 /// Where a booking's command has to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BookingRoute {
-    /// To the lane of this event.
-    Exists(EventId),
+    /// To the lane of its event.
+    Exists {
+        /// The event that it is for.
+        event_id: EventId,
+        /// Whose it is.
+        user_id: UserId,
+    },
     /// Nowhere: the number was given out, and its row is gone.
     Gone,
     /// Nowhere: the number has not been given out.
@@ -38,6 +45,32 @@ pub struct DueHolds {
     pub holds: Vec<(EventId, BookingId)>,
     /// The soonest deadline that has not come yet.
     pub next: Option<Timestamp>,
+}
+
+/// Errands that nobody carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueErrands {
+    /// They, those that have been due for longest first.
+    pub errands: Vec<Errand>,
+    /// When the next one is due.
+    pub next: Option<Timestamp>,
+    /// How many are parked and wait for the operator.
+    pub parked: u64,
+}
+
+/// Everything that was written about one booking, as it was at one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BookingTrail {
+    /// Its row; `None` if it is gone, or never was.
+    pub booking: Option<Booking>,
+    /// What its event's journal says about it, oldest first. That stays when the row is gone.
+    pub journal: Vec<JournalEntry>,
+    /// What was posted for it, oldest first.
+    pub postings: Vec<Posting>,
+    /// What its saga has been answered elsewhere, oldest first.
+    pub steps: Vec<SagaStep>,
+    /// The errand that its saga waits for.
+    pub errand: Option<Errand>,
 }
 
 /// The oldest of the rows that are removed when they have outlived their use.
@@ -90,11 +123,36 @@ pub trait Queries: Send + Sync + 'static {
         before: Option<BookingId>,
         limit: u32,
     ) -> Result<Vec<Booking>, StoreError>;
+    /// A user's bookings in whatever state, oldest first, above a number.
+    async fn bookings_of_user(
+        &self,
+        user_id: UserId,
+        after: BookingId,
+        limit: u32,
+    ) -> Result<Vec<Booking>, StoreError>;
+    /// A user's account; an empty one if nothing was posted to it.
+    async fn account(&self, user_id: UserId) -> Result<Account, StoreError>;
+    /// An account's postings, newest first; only those before an entry.
+    async fn postings(
+        &self,
+        user_id: UserId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Posting>, StoreError>;
     /// Where commands for a booking have to go.
     async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError>;
     /// The holds that are due, and when the next one will be. `clock` is this process's time; a
     /// store with a clock of its own uses that instead.
     async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError>;
+    /// The errands that are free to be taken up, and when the next one will be. Parked ones aren't.
+    async fn due_errands(&self, clock: Timestamp, limit: u32) -> Result<DueErrands, StoreError>;
+    /// Errands above a booking's number, parked or not.
+    async fn errands(&self, after: BookingId, limit: u32) -> Result<Vec<Errand>, StoreError>;
+    /// What a booking's saga has been answered elsewhere, oldest first.
+    async fn saga_steps(&self, booking_id: BookingId) -> Result<Vec<SagaStep>, StoreError>;
+    /// Everything that was written about a booking. It may read the whole journal: this is for an
+    /// operator who wants to know what became of one booking, not for pages.
+    async fn booking_trail(&self, id: BookingId) -> Result<BookingTrail, StoreError>;
     /// The session with this digest, ended or not.
     async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError>;
     /// The user with this login.
@@ -116,8 +174,14 @@ pub struct TableCounts {
     pub slots: u64,
     /// Journal entries.
     pub journal: u64,
+    /// Accounts that something was posted to.
+    pub accounts: u64,
+    /// Postings.
+    pub postings: u64,
     /// Bookings.
     pub bookings: u64,
+    /// Errands.
+    pub errands: u64,
 }
 
 /// Every row as it was at one instant. Each table is read once from its beginning to its end, page
@@ -137,6 +201,13 @@ pub trait Snapshot: Send {
     /// The next journal entries. Those of one event come in the order of their versions, with
     /// entries of other events between them.
     async fn journal(&mut self, limit: u32) -> Result<Vec<JournalEntry>, StoreError>;
+    /// The next accounts.
+    async fn accounts(&mut self, limit: u32) -> Result<Vec<Account>, StoreError>;
+    /// The next postings. Those to one account come in the order of their entries, with others'
+    /// between them.
+    async fn postings(&mut self, limit: u32) -> Result<Vec<Posting>, StoreError>;
     /// The next bookings.
     async fn bookings(&mut self, limit: u32) -> Result<Vec<Booking>, StoreError>;
+    /// The next errands.
+    async fn errands(&mut self, limit: u32) -> Result<Vec<Errand>, StoreError>;
 }

@@ -1,5 +1,7 @@
 //! Bookings: book, confirm, cancel, list.
 
+mod second;
+
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
@@ -27,6 +29,7 @@ pub(crate) fn routes() -> OpenApiRouter<Web> {
         .routes(routes!(cancel))
         .routes(routes!(list_own))
         .routes(routes!(list_of_event))
+        .merge(second::routes())
 }
 
 /// Where a booking stands.
@@ -74,13 +77,19 @@ struct BookingShape {
 
 impl BookingShape {
     fn of(BookingAt { booking, at }: &BookingAt) -> Self {
-        let Booking { id, event_id, user_id, seats, amount, state, created_at, expires_at } =
-            *booking;
+        let Booking { id, event_id, user_id, seats, amount, created_at, expires_at, .. } = *booking;
         let left = at.until(expires_at).as_millis().div_ceil(1000);
-        let (status, left) = match state {
+        let (status, left) = match booking.state {
             BookingState::Occupied => (BookingStatus::Pending, left),
+            // Its deadline doesn't count any more.
+            BookingState::Occupying | BookingState::Paying | BookingState::Completing => {
+                (BookingStatus::Pending, 0)
+            }
             BookingState::Complete => (BookingStatus::Confirmed, 0),
-            BookingState::Cancelled => (BookingStatus::Cancelled, 0),
+            BookingState::Refunding
+            | BookingState::Releasing
+            | BookingState::Expiring
+            | BookingState::Cancelled => (BookingStatus::Cancelled, 0),
         };
         Self {
             paid: matches!(status, BookingStatus::Confirmed),
@@ -162,7 +171,8 @@ async fn book(
     let seats = fields.integer("seats");
     fields.finish()?;
     let user_id = user.actor().user_id;
-    let book = |key| web.engine().book(user_id, event_id, seats, key);
+    let engine = web.engine().clone();
+    let book = |key| async move { engine.book(user_id, event_id, seats, key).await };
     answer::<Booked, _>(&web, user_id, input.key, book).await
 }
 
@@ -205,7 +215,8 @@ async fn confirm(
         None => (None, BookingId::new(id)),
     };
     let actor = user.actor();
-    let confirm = |key| web.engine().confirm(actor, event_id, booking_id, key);
+    let engine = web.engine().clone();
+    let confirm = |key| async move { engine.confirm(actor, event_id, booking_id, key).await };
     answer::<Moved, _>(&web, actor.user_id, input.key, confirm).await
 }
 
@@ -230,7 +241,8 @@ async fn cancel(
         fields.finish()?;
     }
     let actor = user.actor();
-    let cancel = |key| web.engine().cancel(actor, booking_id, key);
+    let engine = web.engine().clone();
+    let cancel = |key| async move { engine.cancel(actor, booking_id, key).await };
     answer::<Moved, _>(&web, actor.user_id, input.key, cancel).await
 }
 

@@ -43,7 +43,7 @@ impl Modify for Session {
 }
 
 /// Bodies that ask for seats.
-const BODIES_WITH_SEATS: [&str; 1] = ["NewBooking"];
+const BODIES_WITH_SEATS: [&str; 2] = ["NewBooking", "NewPurchase"];
 
 /// Says how many seats one booking may have here: the operator sets it, so it isn't known before.
 pub(crate) fn set_seats_max(description: &mut utoipa::openapi::OpenApi, seats_max: u32) {

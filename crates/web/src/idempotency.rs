@@ -13,6 +13,9 @@
 //! Absent on purpose: keys on `POST /login` and `/logout`. To answer a sign-in again, its secret
 //! would have to be kept.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -21,15 +24,19 @@ use eventbooker_engine::{Answer, Decided, Effect, Error, Key};
 use eventbooker_store::AnswerKey;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 use utoipa::IntoParams;
 
 use crate::problem::{FieldError, Problem, ProblemKind};
-use crate::state::Web;
+use crate::state::{Web, too_many};
 
 const KEY_HEADER: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// The longest key, in characters.
 const KEY_CHARS_MAX: usize = 255;
+/// What there can be too many of.
+const IN_VAIN: &str = "requests that came to nothing and are remembered all the same (those with an \
+                       Idempotency-Key, and bookings that were cancelled at once)";
 /// Whose keys they are while nobody is signed in.
 const NOBODY: UserId = UserId::new(0);
 
@@ -128,6 +135,12 @@ impl Shown {
         Self { status: StatusCode::OK, location: None, json: json(body) }
     }
 
+    /// As [`ok`](Self::ok), or 202 while a saga is still under way.
+    pub(crate) fn ok_or_accepted(body: &impl Serialize, is_at_rest: bool) -> Self {
+        let status = if is_at_rest { StatusCode::OK } else { StatusCode::ACCEPTED };
+        Self { status, ..Self::ok(body) }
+    }
+
     /// 201 with this as its body, to be found at `location`.
     pub(crate) fn created(body: &impl Serialize, location: String) -> Self {
         Self { status: StatusCode::CREATED, location: Some(location), json: json(body) }
@@ -179,27 +192,83 @@ fn write<V: View>(decided: &Decided<V::Of>) -> Option<Vec<u8>> {
 
 /// Has a signed-in user's command decided, under the request's key if it has one, and responds.
 ///
-/// With a key it takes one from the user's bucket of remembered refusals first, and gives it back
-/// unless it was one. So refusals in parallel are all counted; a user has no more such commands at
-/// work at once than the bucket holds; and a client that hangs up before it is answered has spent
-/// its take.
-pub(crate) async fn answer<V: View, F>(
+/// With a key, a refusal leaves a row behind, so it is bounded as [`answer_bounded`] says.
+pub(crate) async fn answer<V, F>(
     web: &Web,
     user_id: UserId,
     key: Option<RawKey>,
     command: impl FnOnce(Option<Key<V::Of>>) -> F,
 ) -> Result<Response, Problem>
 where
-    F: Future<Output = Result<Answer<V::Of>, Error>>,
+    V: View<Of: Send + 'static>,
+    F: Future<Output = Result<Answer<V::Of>, Error>> + Send + 'static,
 {
-    let Some(key) = key else { return respond::<V>(command(None).await?) };
-    let refusals = &web.inner.remembered_refusals;
-    web.limit(refusals, &user_id, "refused requests with an Idempotency-Key")?;
-    let answer = command(Some(key.of_user::<V>(user_id))).await;
-    if !matches!(answer, Ok(Answer::Kept { effect: Effect::Never, .. })) {
-        refusals.refund(&user_id);
+    match key {
+        None => respond::<V>(command(None).await?),
+        Some(_) => answer_bounded::<V, F>(web, user_id, key, command, |_| false).await,
     }
-    respond::<V>(answer?)
+}
+
+/// As [`answer`], for a command that leaves rows behind without a key as well when it was in vain.
+///
+/// A user's bucket of such commands is looked at first, and one that was in vain is taken out of it
+/// afterwards, whether or not its client has waited for the answer. What many at once take out more
+/// than there was has to flow in again before the next is heard; none is refused only because others
+/// are at work at the same time.
+pub(crate) async fn answer_bounded<V, F>(
+    web: &Web,
+    user_id: UserId,
+    key: Option<RawKey>,
+    command: impl FnOnce(Option<Key<V::Of>>) -> F,
+    was_in_vain: fn(&V::Of) -> bool,
+) -> Result<Response, Problem>
+where
+    V: View<Of: Send + 'static>,
+    F: Future<Output = Result<Answer<V::Of>, Error>> + Send + 'static,
+{
+    let now_us = web.engine().now().as_micros();
+    let looked = web.inner.remembered_refusals.look(&user_id, now_us);
+    looked.map_err(|retry| too_many(IN_VAIN, retry))?;
+    let command = command(key.map(|key| key.of_user::<V>(user_id)));
+    let web = web.clone();
+    let decided = async move {
+        let answer = command.await;
+        let is_in_vain = match &answer {
+            Ok(Answer::Kept { effect, .. }) => *effect == Effect::Never,
+            Ok(Answer::Given(decided)) => decided.outcome.as_ref().is_ok_and(was_in_vain),
+            Err(_) => false,
+        };
+        if is_in_vain {
+            let now_us = web.engine().now().as_micros();
+            web.inner.remembered_refusals.spend(&user_id, now_us);
+        }
+        answer
+    };
+    // A client that hangs up must not get away without paying, nor pay for what came to something.
+    respond::<V>(Unabandoned(Some(Box::pin(decided))).await?)
+}
+
+/// A future that is carried to its end, if need be by a task of its own when nobody waits any more.
+struct Unabandoned<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Future for Unabandoned<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let future = self.0.as_mut().expect("nobody polls a future that has ended");
+        let output = ready!(future.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for Unabandoned<F> {
+    fn drop(&mut self) {
+        // Without a runtime the process is ending, and nobody pays for anything.
+        if let (Some(future), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(future);
+        }
+    }
 }
 
 /// The response to a command, given now or remembered.

@@ -6,12 +6,14 @@
 //!
 //! Absent on purpose: rules, and SQL.
 
+mod accounts;
 mod answers;
 mod bookings;
 pub mod cross_site;
 mod description;
 pub mod edge;
 mod events;
+mod examples;
 pub mod fields;
 pub mod headers;
 mod idempotency;
@@ -34,6 +36,7 @@ use tower::{Layer as _, Service};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use examples::MakeExamples;
 pub use state::{Web, WebSettings};
 
 use crate::cross_site::CrossSiteLayer;
@@ -70,6 +73,7 @@ fn described() -> OpenApiRouter<Web> {
     OpenApiRouter::with_openapi(description::Description::openapi())
         .merge(events::routes())
         .merge(bookings::routes())
+        .merge(accounts::routes())
         .merge(live::routes())
         .merge(identity::routes())
         .merge(operations::routes())

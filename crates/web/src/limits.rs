@@ -8,6 +8,7 @@
 //!
 //! - In any span a key gets at most `burst` takes, plus one for each whole interval of the span,
 //!   plus its refunds.
+//! - What is spent without asking counts against the takes that follow, however much it is.
 //! - A take counts at once and is given back by [`Limiter::refund`] when what it was for succeeds.
 //!   So guesses in parallel cannot slip past while the first one is still being hashed.
 //! - At most `keys_max` keys of 16 bytes are kept, whatever clients send: keys are stored as keyed
@@ -86,17 +87,37 @@ impl Limiter {
     pub fn take(&self, key: &(impl Hash + ?Sized), now_us: i64) -> Result<(), RetryAfter> {
         let key = self.hasher.hash_one(key);
         let mut full_at = self.lock();
-        let known = full_at.get(&key).copied();
-        let from_us = known.unwrap_or(now_us).max(now_us);
-        let wait_us = from_us.saturating_sub(now_us).saturating_sub(self.tolerance_us);
-        if wait_us > 0 {
-            return Err(RetryAfter { wait_us });
-        }
-        if known.is_none() && full_at.len() >= self.keys_max {
-            make_room(&mut full_at, now_us);
-        }
-        full_at.insert(key, from_us.saturating_add(self.interval_us));
+        self.look_at(full_at.get(&key).copied(), now_us)?;
+        self.spend_from(&mut full_at, key, now_us);
         Ok(())
+    }
+
+    /// Whether the key's bucket has something, or how long to wait. Takes nothing.
+    pub fn look(&self, key: &(impl Hash + ?Sized), now_us: i64) -> Result<(), RetryAfter> {
+        let key = self.hasher.hash_one(key);
+        self.look_at(self.lock().get(&key).copied(), now_us)
+    }
+
+    /// Takes one from the key's bucket whether or not it has something: what it lacks has to flow in
+    /// before there is something again.
+    pub fn spend(&self, key: &(impl Hash + ?Sized), now_us: i64) {
+        let key = self.hasher.hash_one(key);
+        self.spend_from(&mut self.lock(), key, now_us);
+    }
+
+    fn look_at(&self, full_at_us: Option<i64>, now_us: i64) -> Result<(), RetryAfter> {
+        let ahead_us = full_at_us.map_or(0, |full_at_us| full_at_us.saturating_sub(now_us));
+        let wait_us = ahead_us.saturating_sub(self.tolerance_us);
+        if wait_us > 0 { Err(RetryAfter { wait_us }) } else { Ok(()) }
+    }
+
+    fn spend_from(&self, full_at: &mut HashMap<u64, i64>, key: u64, now_us: i64) {
+        let known = full_at.get(&key).copied();
+        if known.is_none() && full_at.len() >= self.keys_max {
+            make_room(full_at, now_us);
+        }
+        let from_us = known.unwrap_or(now_us).max(now_us);
+        full_at.insert(key, from_us.saturating_add(self.interval_us));
     }
 
     /// Gives one take back. A key that is not known any more has a full bucket already.
@@ -178,6 +199,22 @@ mod tests {
         assert!(limiter.take("key", 10 * SECOND - 1).is_err());
         assert_eq!(limiter.take("key", 10 * SECOND), Ok(()));
         assert!(limiter.take("key", 10 * SECOND).is_err());
+    }
+
+    #[test]
+    fn what_is_spent_beyond_the_bucket_is_waited_for() {
+        let limiter = limiter(3, 30);
+        for _ in 0..5 {
+            limiter.spend("key", 0);
+        }
+        assert_eq!(limiter.look("key", 0).expect_err("empty").seconds(), 30);
+        assert!(limiter.look("key", 30 * SECOND - 1).is_err());
+        for _ in 0..10 {
+            assert_eq!(limiter.look("key", 30 * SECOND), Ok(()), "looking takes nothing");
+        }
+        assert_eq!(limiter.take("key", 30 * SECOND), Ok(()));
+        assert!(limiter.take("key", 30 * SECOND).is_err());
+        assert_eq!(limiter.look("other", 0), Ok(()));
     }
 
     #[test]

@@ -5,6 +5,9 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use eventbooker_engine::Recount;
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -12,6 +15,7 @@ use crate::answers::AnyRequest;
 use crate::idempotency::Shown;
 use crate::identity::OkShape;
 use crate::problem::{Problem, ProblemKind};
+use crate::shapes::Rfc3339;
 use crate::state::Web;
 
 /// A store that takes longer than this to answer the simplest of questions isn't ready.
@@ -30,12 +34,44 @@ async fn health() -> Response {
     Shown::ok(&OkShape::new("OK")).into_response()
 }
 
+/// That the service takes traffic, and what it knows about its rows.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Ready)]
+struct ReadyShape {
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// The latest recount of every invariant; left out while there has been none since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    recount: Option<RecountShape>,
+}
+
+/// What a recount came to.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Recount)]
+struct RecountShape {
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    at: Rfc3339,
+    /// How much did not add up. The log names the first of it, and `eventbooker check` lists all.
+    #[schema(minimum = 0)]
+    findings: u64,
+}
+
+impl RecountShape {
+    /// Not what was found: anybody may ask.
+    fn of(recount: &Recount) -> Self {
+        Self { at: Rfc3339(recount.at), findings: recount.findings_total }
+    }
+}
+
 /// Whether the service takes traffic
 ///
-/// 503 while the store is away or the service is stopping.
+/// 503 while the store is away or the service is stopping. Findings of a recount don't change the
+/// status.
 #[utoipa::path(
     get, path = "/ready", tag = "operations",
-    responses((status = 200, description = "It does", body = OkShape), AnyRequest),
+    responses((status = 200, description = "It does", body = ReadyShape), AnyRequest),
 )]
 async fn ready(State(web): State<Web>) -> Result<Response, Problem> {
     match tokio::time::timeout(READY_WITHIN, web.engine().check_ready()).await {
@@ -44,7 +80,11 @@ async fn ready(State(web): State<Web>) -> Result<Response, Problem> {
             return Err(Problem::new(ProblemKind::StoreUnavailable, "the database doesn't answer"));
         }
     }
-    Ok(Shown::ok(&OkShape::new("ready")).into_response())
+    // Ready whatever was found. What is damaged is a few rows, which no restart and no other replica
+    // would repair; without traffic nobody could use the sound ones either.
+    let recount = web.engine().last_recount();
+    let shape = ReadyShape { status: "ready", recount: recount.as_ref().map(RecountShape::of) };
+    Ok(Shown::ok(&shape).into_response())
 }
 
 /// Metrics

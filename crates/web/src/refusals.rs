@@ -4,6 +4,7 @@
 //! `match`es name every case, so that a new refusal doesn't compile until it has an answer.
 
 use eventbooker_core::Timestamp;
+use eventbooker_core::accounts::{DepositRefusal, InsufficientFunds, RefundTooLarge};
 use eventbooker_core::bookings::{BookRefusal, CancelRefusal, ConfirmRefusal};
 use eventbooker_core::events::{OccupyRefusal, PlanFault};
 use eventbooker_core::identity::{ProfileFault, RegisterRefusal};
@@ -22,6 +23,10 @@ pub(crate) struct FieldNames {
 
 /// The names of the contract's first section.
 pub(crate) const FIRST_SEED: FieldNames = FieldNames { event_name: "name", capacity: "capacity" };
+
+/// The names of its second section.
+pub(crate) const SECOND_SEED: FieldNames =
+    FieldNames { event_name: "event_name", capacity: "total_slots" };
 
 /// The problem that a refusal is to a client, at the instant of the refusal.
 pub(crate) fn problem_of(refusal: &Refusal, names: FieldNames, now: Timestamp) -> Problem {
@@ -43,6 +48,26 @@ pub(crate) fn problem_of(refusal: &Refusal, names: FieldNames, now: Timestamp) -
         Refusal::Occupy(refusal) => occupy_refusal(*refusal),
         Refusal::Confirm(refusal) => confirm_refusal(*refusal),
         Refusal::BookingGone | Refusal::Cancel(CancelRefusal::Expired) => hold_expired(),
+        Refusal::Charge(InsufficientFunds { balance, amount }) => {
+            let (balance, amount) = (balance.as_minor(), amount.as_minor());
+            let detail = format!(
+                "the booking costs {amount}, but the account holds {balance}; pay in and confirm \
+                 again before the deadline"
+            );
+            Problem::new(K::InsufficientFunds, detail)
+                .with("balance", balance)
+                .with("amount", amount)
+        }
+        Refusal::Refund(RefundTooLarge) => Problem::new(
+            K::AccountFull,
+            "the account can't take the money back, because it would hold more than 64 bits can say",
+        ),
+        Refusal::Deposit(
+            refusal @ (DepositRefusal::NotPositive | DepositRefusal::BalanceTooLarge),
+        ) => {
+            let error = FieldError::new("delta", refusal.to_string());
+            Problem::of_fields(K::ValidationFailed, vec![error])
+        }
         Refusal::Register(RegisterRefusal::LoginTaken) => {
             Problem::new(K::LoginTaken, "the login is taken")
         }
@@ -101,12 +126,6 @@ fn confirm_refusal(refusal: ConfirmRefusal) -> Problem {
         ConfirmRefusal::Cancelled => {
             Problem::new(ProblemKind::BookingCancelled, "the booking was cancelled")
         }
-        ConfirmRefusal::InsufficientFunds { balance, amount } => Problem::new(
-            ProblemKind::InsufficientFunds,
-            "this booking has to be paid, and accounts can't be paid into yet",
-        )
-        .with("balance", balance.as_minor())
-        .with("amount", amount.as_minor()),
     }
 }
 

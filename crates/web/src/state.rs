@@ -8,7 +8,8 @@ use eventbooker_engine::Engine;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
-use crate::limits::{Limiter, Quota};
+use crate::examples::{Examples, MakeExamples};
+use crate::limits::{Limiter, Quota, RetryAfter};
 use crate::problem::{Problem, ProblemKind};
 
 /// Addresses, logins and users that each limit remembers at the same time.
@@ -35,7 +36,7 @@ pub struct WebSettings {
     /// Registrations a minute from one address.
     pub registrations_per_address: u32,
     /// Refusals, and answers to what changed nothing, that are remembered in a minute under one
-    /// user's idempotency keys.
+    /// user's idempotency keys, together with the user's bookings that were cancelled at once.
     pub remembered_refusals_per_user: u32,
 }
 
@@ -71,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) settings: WebSettings,
     pub(crate) metrics: PrometheusHandle,
+    pub(crate) examples: Option<Examples>,
     /// One permit for each live stream that may be open.
     pub(crate) live_streams: Arc<Semaphore>,
     pub(crate) sign_ins_by_login: Limiter,
@@ -82,6 +84,25 @@ pub(crate) struct Inner {
 impl Web {
     /// The HTTP side of an engine.
     pub fn new(engine: Engine, settings: WebSettings, metrics: PrometheusHandle) -> Self {
+        Self::of(engine, settings, metrics, None)
+    }
+
+    /// The same for a demo, where whoever looks for events finds some.
+    pub fn with_examples(
+        engine: Engine,
+        settings: WebSettings,
+        metrics: PrometheusHandle,
+        make: MakeExamples,
+    ) -> Self {
+        Self::of(engine, settings, metrics, Some(Examples::new(make)))
+    }
+
+    fn of(
+        engine: Engine,
+        settings: WebSettings,
+        metrics: PrometheusHandle,
+        examples: Option<Examples>,
+    ) -> Self {
         let limiter = |count| Limiter::new(Quota::per_minute(count), LIMITED_KEYS_MAX);
         let inner = Inner {
             sign_ins_by_login: limiter(settings.failed_sign_ins_per_login),
@@ -89,6 +110,7 @@ impl Web {
             registrations: limiter(settings.registrations_per_address),
             remembered_refusals: limiter(settings.remembered_refusals_per_user),
             live_streams: Arc::new(Semaphore::new(settings.live_streams_max)),
+            examples,
             engine,
             settings,
             metrics,
@@ -107,9 +129,13 @@ impl Web {
         key: &impl Hash,
         what: &str,
     ) -> Result<(), Problem> {
-        limiter.take(key, self.engine().now().as_micros()).map_err(|retry| {
-            Problem::new(ProblemKind::RateLimited, format!("too many {what}; try again later"))
-                .retry_after(retry.seconds())
-        })
+        let taken = limiter.take(key, self.engine().now().as_micros());
+        taken.map_err(|retry| too_many(what, retry))
     }
+}
+
+/// There were too many of `what`.
+pub(crate) fn too_many(what: &str, retry: RetryAfter) -> Problem {
+    Problem::new(ProblemKind::RateLimited, format!("too many {what}; try again later"))
+        .retry_after(retry.seconds())
 }

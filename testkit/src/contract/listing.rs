@@ -5,7 +5,7 @@ use eventbooker_core::{BookingId, EventId, UserId};
 use eventbooker_store::{Changes, EventsPage, Store};
 
 use super::Database;
-use crate::rows::{at, booking, event, event_called, held, hold, save, slot};
+use crate::rows::{account, at, booking, deposit, event, event_called, held, hold, save, slot};
 
 async fn ids_of(store: &dyn Store, page: EventsPage) -> Vec<i64> {
     let events = store.events(page).await.expect("read");
@@ -176,4 +176,51 @@ pub async fn live_bookings_are_paged_newest_first(database: &dyn Database) {
     assert_eq!(page(None, Some(4), 9).await, [2, 1]);
     assert_eq!(page(None, None, 3).await, [6, 4, 2]);
     assert_eq!(page(Some(1), Some(6), 1).await, [2]);
+}
+
+/// A user's, in every state, oldest first.
+pub async fn bookings_of_a_user_are_paged_oldest_first(database: &dyn Database) {
+    let store = database.open().await;
+    let mut bookings_added: Vec<_> =
+        (1i64..).zip(State::ALL).map(|(id, state)| booking(id, 1, 1, state, 60)).collect();
+    bookings_added.insert(4, hold(100, 1, 2, 60));
+    save(&*store, Changes { bookings_added, ..Changes::default() }).await;
+    let page = async |after: i64, limit| {
+        let after = BookingId::new(after);
+        let found = store.bookings_of_user(UserId::new(1), after, limit).await.expect("read");
+        found.into_iter().map(|booking| booking.id.get()).collect::<Vec<_>>()
+    };
+    assert_eq!(page(0, 99).await, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(page(0, 2).await, [1, 2]);
+    assert_eq!(page(7, 2).await, [8, 9]);
+    assert_eq!(page(9, 2).await, [0; 0]);
+}
+
+/// One account's, before an entry, however many there are.
+pub async fn postings_are_paged_newest_first(database: &dyn Database) {
+    let store = database.open().await;
+    let mut changes = Changes {
+        accounts_changed: vec![account(1, 200, 200), account(2, 200, 200)],
+        ..Changes::default()
+    };
+    for entry in 1..=200 {
+        changes.postings.extend([1, 2].map(|user| deposit(user, entry, 1, entry)));
+    }
+    save(&*store, changes).await;
+    assert_eq!(store.account(UserId::new(2)).await, Ok(account(2, 200, 200)));
+    assert_eq!(store.account(UserId::new(3)).await, Ok(account(3, 0, 0)));
+    let page = async |before, limit| {
+        let found = store.postings(UserId::new(1), before, limit).await.expect("read");
+        assert!(found.iter().all(|posting| posting.user_id == UserId::new(1)), "{found:?}");
+        found.into_iter().map(|posting| posting.entry).collect::<Vec<_>>()
+    };
+    let all: Vec<i64> = (1..=200).rev().collect();
+    assert_eq!(page(None, 1000).await, all);
+    assert_eq!(page(None, 2).await, [200, 199]);
+    assert_eq!(page(Some(i64::MIN), 9).await, [0; 0]);
+    for before in 1..=202 {
+        let older: Vec<i64> = all.iter().copied().filter(|e| *e < before).take(3).collect();
+        assert_eq!(page(Some(before), 3).await, older, "before {before}");
+    }
+    assert_eq!(store.postings(UserId::new(3), None, 9).await, Ok(vec![]));
 }

@@ -1,16 +1,24 @@
 //! Holdings, deadlines, snapshots: what is looked for rather than named.
 
+use eventbooker_core::accounts::{Posting, PostingKind};
+use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::participant::{Memory, MemoryKey, Participant, Remembered};
+use eventbooker_core::bookings::saga::Answer;
 use eventbooker_core::bookings::{Booking, State};
-use eventbooker_core::events::{Event, Seats};
-use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use eventbooker_core::events::{Event, JournalEntry, JournalKind, PaymentWindow, Seats};
+use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use eventbooker_store::{
-    BookingRoute, Changes, DueHolds, HoldingsOf, LastIds, Store, TableCounts, Wants,
+    BookingRoute, BookingTrail, Changes, DueHolds, HoldingsOf, LastIds, SagaStep, Store,
+    TableCounts, Wants,
 };
 
 use super::Database;
 use super::saving::load;
 use crate::clock::MOMENT;
-use crate::rows::{at, booking, event, held, hold, one_of_each, save, session, slot, tally, user};
+use crate::rows::{
+    account, at, booking, charge, deposit, errand, event, held, hold, one_of_each, save, session,
+    slot, tally, user,
+};
 
 /// Holds count until their deadline, cancelled ones too; paid ones don't, nor do other users' or
 /// other events'. Of each kind the newest come.
@@ -69,7 +77,7 @@ pub async fn a_booking_exists_or_is_gone_or_never_was(database: &dyn Database) {
         (-1, BookingRoute::Never),
         (0, BookingRoute::Never),
         (1, BookingRoute::Gone),
-        (2, BookingRoute::Exists(EventId::new(7))),
+        (2, BookingRoute::Exists { event_id: EventId::new(7), user_id: UserId::new(1) }),
         (3, BookingRoute::Gone),
         (4, BookingRoute::Never),
         (i64::MAX, BookingRoute::Never),
@@ -145,6 +153,9 @@ pub async fn a_snapshot_is_every_row_at_one_instant(database: &dyn Database) {
         slots_added: vec![slot(2, 3), slot(2, 2), slot(1, 4)],
         journal: vec![held(2, 1, 2), held(1, 2, 4), held(2, 2, 3)],
         tallies_changed: vec![(EventId::new(1), tally(2)), (EventId::new(2), tally(2))],
+        postings: vec![deposit(2, 1, 90, 90), deposit(1, 2, 5, 55), charge(2, 2, 2, 10)],
+        accounts_changed: vec![account(2, 10, 2), account(1, 55, 2)],
+        errands_set: vec![errand(3, 9), errand(2, 60)],
         bookings_added: vec![hold(4, 1, 1, 60), hold(2, 2, 1, 60), hold(3, 2, 1, 60)],
         last_ids: LastIds { booking: Some(4), ..LastIds::default() },
         ..Changes::default()
@@ -154,7 +165,15 @@ pub async fn a_snapshot_is_every_row_at_one_instant(database: &dyn Database) {
     save(&*store, later()).await;
     assert_eq!(store.event(EventId::new(3)).await, Ok(Some(event(3))), "writers don't wait");
 
-    let counts = TableCounts { events: 2, slots: 4, journal: 4, bookings: 4 };
+    let counts = TableCounts {
+        events: 2,
+        slots: 4,
+        journal: 4,
+        accounts: 2,
+        postings: 4,
+        bookings: 4,
+        errands: 2,
+    };
     assert_eq!(snapshot.counts().await, Ok(counts));
     assert_eq!(snapshot.last_booking_id().await, Ok(BookingId::new(4)));
     assert_eq!(snapshot.integrity().await, Ok(vec![]));
@@ -178,6 +197,22 @@ pub async fn a_snapshot_is_every_row_at_one_instant(database: &dyn Database) {
     assert_eq!(entries, [held(1, 1, 1), held(1, 2, 4), held(2, 1, 2), held(2, 2, 3)]);
     assert_eq!(snapshot.journal(9).await, Ok(vec![]));
 
+    let mut accounts = snapshot.accounts(1).await.expect("read");
+    assert_eq!(accounts.len(), 1);
+    accounts.extend(snapshot.accounts(9).await.expect("read"));
+    accounts.sort_by_key(|account| account.user_id);
+    assert_eq!(accounts, [account(1, 55, 2), account(2, 10, 2)]);
+    assert_eq!(snapshot.accounts(9).await, Ok(vec![]));
+
+    let mut postings = snapshot.postings(3).await.expect("read");
+    assert_eq!(postings.len(), 3);
+    postings.extend(snapshot.postings(9).await.expect("read"));
+    postings.sort_by_key(|posting| posting.user_id);
+    let all =
+        [deposit(1, 1, 50, 50), deposit(1, 2, 5, 55), deposit(2, 1, 90, 90), charge(2, 2, 2, 10)];
+    assert_eq!(postings, all);
+    assert_eq!(snapshot.postings(9).await, Ok(vec![]));
+
     let mut bookings = snapshot.bookings(3).await.expect("read");
     assert_eq!(bookings.len(), 3);
     bookings.extend(snapshot.bookings(9).await.expect("read"));
@@ -185,10 +220,162 @@ pub async fn a_snapshot_is_every_row_at_one_instant(database: &dyn Database) {
     let ids: Vec<i64> = bookings.iter().map(|booking| booking.id.get()).collect();
     assert_eq!(ids, [1, 2, 3, 4]);
     assert_eq!(snapshot.bookings(9).await, Ok(vec![]));
+    let mut errands = snapshot.errands(1).await.expect("read");
+    assert_eq!(errands.len(), 1);
+    errands.extend(snapshot.errands(9).await.expect("read"));
+    errands.sort_by_key(|errand| errand.booking_id);
+    assert_eq!(errands, [errand(2, 60), errand(3, 9)]);
+    assert_eq!(snapshot.errands(9).await, Ok(vec![]));
     drop(snapshot);
     let mut next = store.snapshot().await.expect("another");
     assert_eq!(next.counts().await.expect("counted").events, 3);
     check_release(&*store).await;
+}
+
+/// Errands that nobody carries, those due for longest first; parked ones wait for the operator.
+pub async fn errands_come_when_they_are_due(database: &dyn Database) {
+    let store = database.open().await;
+    let parked =
+        Errand { is_parked: true, trouble: Some("no такого".to_owned()), ..errand(5, 1) };
+    let changes = Changes {
+        errands_set: vec![
+            errand(1, 30),
+            errand(2, 10),
+            errand(3, 20),
+            errand(4, 10),
+            parked.clone(),
+        ],
+        ..Changes::default()
+    };
+    save(&*store, changes).await;
+    let due = async |now, limit| {
+        let due = store.due_errands(now, limit).await.expect("read");
+        let ids: Vec<i64> = due.errands.iter().map(|errand| errand.booking_id.get()).collect();
+        (ids, due.next, due.parked)
+    };
+    let before = |second| Timestamp::from_micros(at(second).as_micros() - 1);
+    assert_eq!(due(before(10), 9).await, (vec![], Some(at(10)), 1));
+    assert_eq!(due(at(10), 9).await, (vec![2, 4], Some(at(20)), 1));
+    assert_eq!(due(at(30), 3).await, (vec![2, 4, 3], None, 1));
+    assert_eq!(store.errands(BookingId::new(3), 9).await, Ok(vec![errand(4, 10), parked.clone()]));
+
+    let mut tried = errand(2, 40);
+    (tried.token, tried.tries, tried.trouble) = (7, 3, Some("away".to_owned()));
+    let unparked = Errand { is_parked: false, trouble: None, ..parked };
+    let changes = Changes {
+        errands_set: vec![tried.clone(), unparked],
+        errands_removed: vec![BookingId::new(4)],
+        ..Changes::default()
+    };
+    save(&*store, changes).await;
+    assert_eq!(due(at(25), 9).await, (vec![5, 3], Some(at(30)), 0));
+    let wants = Wants { errands: vec![BookingId::new(2), BookingId::new(4)], ..Wants::default() };
+    let mut writer = store.writer().await.expect("a writer");
+    assert_eq!(load(&mut *writer, &wants).await.errands, [tried]);
+    writer.release().await.expect("released");
+}
+
+/// A participant's memory is what it was told last, by participant, booking and attempt; the steps
+/// of a saga are told in their order.
+pub async fn memories_and_steps_are_kept(database: &dyn Database) {
+    let store = database.open().await;
+    let key = |participant, booking, attempt| MemoryKey {
+        participant,
+        booking_id: BookingId::new(booking),
+        attempt,
+    };
+    let offer =
+        Answer::Occupied { amount: Money::from_minor(80), window: PaymentWindow::from_minutes(30) };
+    let memories = [
+        (key(Participant::Events, 1, 0), Memory::Given(offer)),
+        (key(Participant::Accounts, 1, 1), Memory::Refused),
+        (key(Participant::Accounts, 1, 2), Memory::Given(Answer::Charged)),
+        (key(Participant::Events, 2, 0), Memory::Withdrawn),
+    ]
+    .map(|(key, memory)| Remembered { key, memory, at: at(1) });
+    let step = |booking, asked: &str, second| SagaStep {
+        booking_id: BookingId::new(booking),
+        asked: asked.to_owned(),
+        answered: "да".to_owned(),
+        at: at(second),
+    };
+    let changes = Changes {
+        memories_set: memories.to_vec(),
+        saga_steps: vec![step(1, "Occupy", 1), step(2, "Occupy", 1), step(1, "Charge", 2)],
+        ..Changes::default()
+    };
+    save(&*store, changes).await;
+    let withdrawn = Remembered { memory: Memory::Withdrawn, at: at(9), ..memories[0] };
+    let changes = Changes { memories_set: vec![withdrawn], ..Changes::default() };
+    save(&*store, changes).await;
+
+    let mut wanted: Vec<MemoryKey> = memories.iter().map(|remembered| remembered.key).collect();
+    wanted.push(key(Participant::Accounts, 2, 0));
+    let mut writer = store.writer().await.expect("a writer");
+    let wants = Wants { memories: wanted, ..Wants::default() };
+    let mut loaded = load(&mut *writer, &wants).await.memories;
+    writer.release().await.expect("released");
+    loaded.sort_by_key(|remembered| remembered.key);
+    let mut expected = vec![withdrawn, memories[1], memories[2], memories[3]];
+    expected.sort_by_key(|remembered| remembered.key);
+    assert_eq!(loaded, expected);
+    let steps = store.saga_steps(BookingId::new(1)).await;
+    assert_eq!(steps, Ok(vec![step(1, "Occupy", 1), step(1, "Charge", 2)]));
+    assert_eq!(store.saga_steps(BookingId::new(3)).await, Ok(vec![]));
+}
+
+/// Its row, its entries, its postings, its steps and its errand, and nobody else's. What was written
+/// about a booking outlives its row.
+pub async fn a_trail_is_all_that_was_written_about_a_booking(database: &dyn Database) {
+    let store = database.open().await;
+    let entry = |version, kind, booking| JournalEntry { kind, ..held(1, version, booking) };
+    let journal = vec![
+        held(1, 1, 1),
+        held(1, 2, 2),
+        entry(3, JournalKind::Confirmed, 1),
+        entry(4, JournalKind::Expired, 2),
+        entry(5, JournalKind::Cancelled, 1),
+    ];
+    let refund = Posting { kind: PostingKind::Refund, ..charge(1, 4, 1, 120) };
+    let postings = vec![deposit(1, 1, 200, 200), charge(1, 2, 1, 120), charge(1, 3, 3, 40), refund];
+    let step = |booking, asked: &str| SagaStep {
+        booking_id: BookingId::new(booking),
+        asked: asked.to_owned(),
+        answered: "yes".to_owned(),
+        at: at(1),
+    };
+    let cancelled = booking(1, 1, 1, State::Cancelled, 60);
+    let changes = Changes {
+        events_added: vec![Event { tally: tally(5), ..event(1) }],
+        journal: journal.clone(),
+        postings: postings.clone(),
+        accounts_changed: vec![account(1, 120, 4)],
+        bookings_added: vec![cancelled, booking(3, 1, 1, State::Paying, 60)],
+        saga_steps: vec![step(1, "Occupy"), step(3, "Occupy"), step(1, "Charge")],
+        errands_set: vec![errand(1, 9), errand(3, 9)],
+        ..Changes::default()
+    };
+    save(&*store, changes).await;
+
+    let trail = async |id| store.booking_trail(BookingId::new(id)).await.expect("read");
+    let whole = BookingTrail {
+        booking: Some(cancelled),
+        journal: vec![journal[0], journal[2], journal[4]],
+        postings: vec![postings[1], postings[3]],
+        steps: vec![step(1, "Occupy"), step(1, "Charge")],
+        errand: Some(errand(1, 9)),
+    };
+    assert_eq!(trail(1).await, whole);
+    let nothing = BookingTrail {
+        booking: None,
+        journal: vec![],
+        postings: vec![],
+        steps: vec![],
+        errand: None,
+    };
+    let gone = BookingTrail { journal: vec![journal[1], journal[3]], ..nothing.clone() };
+    assert_eq!(trail(2).await, gone);
+    assert_eq!(trail(4).await, nothing);
 }
 
 /// What comes after the snapshot.
@@ -198,6 +385,8 @@ fn later() -> Changes {
         bookings_added: vec![hold(5, 3, 1, 60)],
         slots_added: vec![slot(3, 5)],
         journal: vec![held(3, 1, 5)],
+        accounts_changed: vec![account(3, 7, 1)],
+        postings: vec![deposit(3, 1, 7, 7)],
         last_ids: LastIds { booking: Some(5), ..LastIds::default() },
         ..Changes::default()
     }

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use eventbooker_core::bookings::{Booking, State};
+use eventbooker_core::bookings::{Booking, Payment, State};
 use eventbooker_core::events::{Seats, Slot, SlotState};
 use eventbooker_core::identity::{Role, User};
-use eventbooker_core::{BookingId, EventId, UserId};
+use eventbooker_core::{BookingId, EventId, Money, UserId};
 use eventbooker_store::{Changes, LastIds, Loaded, Purge, Store, StoreError, Wants, Writer};
 
 use super::Database;
 use crate::clock::MOMENT;
 use crate::rows::{
-    answer, at, booking, event, held, hold, key, one_of_each, save, session, slot, tally, user,
+    account, answer, at, booking, charge, deposit, event, held, hold, key, one_of_each, save,
+    session, slot, tally, user,
 };
 
 const EVENT: EventId = EventId::new(1);
@@ -24,6 +25,7 @@ fn wants_all() -> Wants {
         bookings: vec![(EVENT, BookingId::new(1))],
         events: vec![EVENT],
         slots: vec![(EVENT, BookingId::new(1))],
+        accounts: vec![UserId::new(1)],
         logins: vec!["ann".to_owned()],
         ..Wants::default()
     }
@@ -59,6 +61,7 @@ pub async fn a_load_brings_what_is_wanted_and_nothing_else(database: &dyn Databa
     assert_eq!(loaded.bookings, [hold(1, 1, 1, 60)]);
     assert_eq!(loaded.events, [event(1)]);
     assert_eq!(loaded.slots, [slot(1, 1)]);
+    assert_eq!(loaded.accounts, [account(1, 50, 1)]);
     assert_eq!(loaded.users, [user(1, "ann")]);
     assert!(loaded.holdings.is_empty());
 
@@ -73,10 +76,12 @@ pub async fn a_load_brings_what_is_wanted_and_nothing_else(database: &dyn Databa
         events: vec![NOBODY],
         slots: vec![(EVENT, lost), (EVENT, BookingId::new(3)), (NOBODY, BookingId::new(1))],
         logins: vec!["Ann".to_owned(), String::new()],
+        accounts: vec![UserId::new(404)],
         users: vec![UserId::new(404)],
         ..Wants::default()
     };
     let loaded = peek(&*store, &nothing).await;
+    assert_eq!(loaded.accounts, [account(404, 0, 0)], "everybody has an account");
     assert!(loaded.answers.is_empty(), "{loaded:?}");
     assert!(loaded.bookings.is_empty(), "{loaded:?}");
     assert!(loaded.events.is_empty(), "{loaded:?}");
@@ -132,8 +137,9 @@ pub async fn a_save_writes_every_kind_of_change(database: &dyn Database) {
 /// A change of one row leaves its neighbours alone, and every state is read as it was written.
 pub async fn changed_rows_keep_what_nobody_may_change(database: &dyn Database) {
     let store = database.open().await;
-    let states = [State::Occupied, State::Complete, State::Cancelled];
-    let rows: Vec<Booking> = (1i64..).zip(states).map(|(id, s)| booking(id, 1, 1, s, 60)).collect();
+    let mut rows: Vec<Booking> =
+        (1i64..).zip(State::ALL).map(|(id, s)| booking(id, 1, 1, s, 60)).collect();
+    rows[3].payment = Payment::AtOnce;
     save(&*store, Changes { bookings_added: rows.clone(), ..Changes::default() }).await;
     let wants =
         Wants { bookings: rows.iter().map(|row| (EVENT, row.id)).collect(), ..Wants::default() };
@@ -141,6 +147,8 @@ pub async fn changed_rows_keep_what_nobody_may_change(database: &dyn Database) {
 
     let mut after = rows.clone();
     after[0].state = State::Complete;
+    after[0].amount = Money::from_minor(7);
+    after[0].expires_at = at(61);
     save(&*store, Changes { bookings_changed: vec![after[0]], ..Changes::default() }).await;
     assert_eq!(peek(&*store, &wants).await.bookings, after);
 }
@@ -197,6 +205,12 @@ pub async fn a_release_leaves_nothing(database: &dyn Database) {
 pub async fn keys_are_unique(database: &dyn Database) {
     let store = database.open().await;
     save(&*store, one_of_each()).await;
+    let posted = |posting, account| Changes {
+        postings: vec![posting],
+        accounts_changed: vec![account],
+        ..Changes::default()
+    };
+    save(&*store, posted(charge(2, 1, 1, 0), account(2, 0, 1))).await;
     let twice = [
         ("login", Changes { users_added: vec![user(2, "ann")], ..Changes::default() }),
         ("user", Changes { users_added: vec![user(1, "bob")], ..Changes::default() }),
@@ -204,6 +218,9 @@ pub async fn keys_are_unique(database: &dyn Database) {
         ("event", Changes { events_added: vec![event(1)], ..Changes::default() }),
         ("slot", Changes { slots_added: vec![slot(1, 1)], ..Changes::default() }),
         ("version", Changes { journal: vec![held(1, 1, 2)], ..Changes::default() }),
+        ("entry", posted(deposit(1, 1, 5, 55), account(1, 55, 1))),
+        ("entry left out", posted(deposit(1, 3, 5, 55), account(1, 55, 3))),
+        ("charge", posted(charge(2, 2, 1, 0), account(2, 0, 2))),
         ("booking", Changes { bookings_added: vec![hold(1, 1, 2, 5)], ..Changes::default() }),
         ("answer", Changes { answers_added: vec![answer(1, "key", 9)], ..Changes::default() }),
     ];

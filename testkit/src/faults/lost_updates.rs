@@ -1,14 +1,15 @@
 //! The negative control: a store whose lock between load and save is gone.
 //!
-//! A test that proves "never oversold" must fail on a store that loses updates; otherwise it
-//! proves nothing. [`LostUpdates`] ends each transaction right after loading and opens a new one
-//! for saving, so that two writers can decide on the same rows.
+//! A test that proves "never oversold" or "never overspent" must fail on a store that loses
+//! updates; otherwise it proves nothing. [`LostUpdates`] ends each transaction right after loading
+//! and opens a new one for saving, so that two writers can decide on the same rows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use eventbooker_core::Timestamp;
+use eventbooker_core::accounts::Account;
 use eventbooker_store::{Changes, IdRange, Loaded, StoreError, Wants, Writer};
 use tokio::sync::Barrier;
 
@@ -18,7 +19,9 @@ use crate::clock::PATIENCE;
 ///
 /// That alone oversells nothing: two writers that decided on the same version of an event write
 /// the same keys into its journal, and the second is refused. So a control that is to oversell
-/// has to evade the keys too.
+/// has to evade the keys too. Accounts are guarded in the same way, by the numbers of their
+/// postings; a control that is to overspend writes balances that were decided on what was there
+/// before, but numbers their postings as if they were the next ones.
 #[derive(Clone)]
 pub struct LostUpdates {
     shared: Arc<Shared>,
@@ -77,16 +80,32 @@ impl Writer for LosingWriter {
     }
 
     async fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
-        self.inner.load(&Wants::default(), Timestamp::from_micros(0)).await?;
+        let accounts = changes.accounts_changed.iter().map(|account| account.user_id).collect();
+        let wants = Wants { accounts, ..Wants::default() };
+        let found = self.inner.load(&wants, Timestamp::from_micros(0)).await?;
         if self.shared.own_numbers.is_none() {
             return self.inner.save(changes).await;
         }
-        let unnoticed = Changes { journal: Vec::new(), ..changes.clone() };
+        let mut unnoticed = Changes { journal: Vec::new(), ..changes.clone() };
+        number_anew(&mut unnoticed, &found.accounts);
         self.inner.save(&unnoticed).await
     }
 
     async fn release(&mut self) -> Result<(), StoreError> {
         // The transaction ended when its rows were loaded.
         Ok(())
+    }
+}
+
+/// Numbers postings as the next ones of the accounts as they are now. The balances that they lead
+/// to stay as they were decided.
+fn number_anew(changes: &mut Changes, found: &[Account]) {
+    for account in &mut changes.accounts_changed {
+        let found = found.iter().find(|found| found.user_id == account.user_id);
+        account.entries = found.map_or(0, |found| found.entries);
+        for posting in changes.postings.iter_mut().filter(|p| p.user_id == account.user_id) {
+            account.entries += 1;
+            posting.entry = account.entries;
+        }
     }
 }

@@ -1,16 +1,17 @@
 use proptest::prelude::*;
 
+use super::saga::{Answer, Ask};
 use super::*;
+use crate::events::PaymentWindow;
 use crate::identity::Role;
 
 const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
 const WINDOW: PaymentWindow = PaymentWindow::from_minutes(1);
 
 fn booking(state: State, amount: i64) -> Booking {
-    let price = (Seats::new(2), Money::from_minor(amount));
-    let hold =
-        Booking::hold(BookingId::new(1), EventId::new(1), UserId::new(1), price, WINDOW, NOW);
-    Booking { state, ..hold }
+    let (id, event_id, user_id) = (BookingId::new(1), EventId::new(1), UserId::new(1));
+    let begun = Booking::begin(id, event_id, user_id, Seats::new(2), Payment::Later, NOW);
+    Booking { state, amount: Money::from_minor(amount), expires_at: deadline(), ..begun }
 }
 
 fn deadline() -> Timestamp {
@@ -26,21 +27,26 @@ fn confirming_is_a_ladder_and_the_first_guard_wins() {
     use ConfirmRefusal as R;
     use State as S;
     let last = a_moment_before(deadline());
-    let short = R::InsufficientFunds { balance: Money::ZERO, amount: Money::from_minor(5) };
     let table = [
-        (S::Occupied, 0, NOW, Ok(Step::Taken), S::Complete),
-        (S::Occupied, 0, last, Ok(Step::Taken), S::Complete),
+        (S::Occupying, 0, NOW, Ok(Step::UnderWay), S::Occupying),
+        (S::Occupied, 0, NOW, Ok(Step::Taken), S::Completing),
+        (S::Occupied, 5, NOW, Ok(Step::Taken), S::Paying),
+        (S::Occupied, 5, last, Ok(Step::Taken), S::Paying),
         (S::Occupied, 0, deadline(), Err(R::Expired), S::Occupied),
-        (S::Occupied, 5, NOW, Err(short), S::Occupied),
         (S::Occupied, 5, deadline(), Err(R::Expired), S::Occupied),
+        (S::Paying, 5, deadline(), Ok(Step::UnderWay), S::Paying),
+        (S::Completing, 5, deadline(), Ok(Step::UnderWay), S::Completing),
         (S::Complete, 5, NOW, Ok(Step::Repeated), S::Complete),
         (S::Complete, 0, deadline(), Ok(Step::Repeated), S::Complete),
+        (S::Refunding, 5, NOW, Err(R::Cancelled), S::Refunding),
+        (S::Releasing, 5, NOW, Err(R::Cancelled), S::Releasing),
+        (S::Expiring, 5, NOW, Err(R::Expired), S::Expiring),
         (S::Cancelled, 0, NOW, Err(R::Cancelled), S::Cancelled),
         (S::Cancelled, 5, deadline(), Err(R::Cancelled), S::Cancelled),
     ];
     for (state, amount, at, answer, after) in table {
         let mut booking = booking(state, amount);
-        assert_eq!(booking.confirm(Money::ZERO, at), answer, "{state:?}, {amount}, {at:?}");
+        assert_eq!(booking.confirm(at), answer, "{state:?}, {amount}, {at:?}");
         assert_eq!(booking.state, after, "{state:?}, {amount}, {at:?}");
     }
 }
@@ -49,18 +55,119 @@ fn confirming_is_a_ladder_and_the_first_guard_wins() {
 fn cancelling_is_a_ladder_and_the_first_guard_wins() {
     use State as S;
     let last = a_moment_before(deadline());
+    let expired = Err(CancelRefusal::Expired);
     let table = [
-        (S::Occupied, last, Ok(Step::Taken), S::Cancelled),
-        (S::Occupied, deadline(), Err(CancelRefusal::Expired), S::Occupied),
-        (S::Complete, NOW, Ok(Step::Taken), S::Cancelled),
-        (S::Complete, deadline(), Ok(Step::Taken), S::Cancelled),
-        (S::Cancelled, NOW, Ok(Step::Repeated), S::Cancelled),
-        (S::Cancelled, deadline(), Ok(Step::Repeated), S::Cancelled),
+        (S::Occupying, 5, NOW, Ok(Step::UnderWay), S::Occupying),
+        (S::Occupied, 5, last, Ok(Step::Taken), S::Releasing),
+        (S::Occupied, 5, deadline(), expired, S::Occupied),
+        (S::Paying, 5, NOW, Ok(Step::UnderWay), S::Paying),
+        (S::Completing, 5, NOW, Ok(Step::UnderWay), S::Completing),
+        (S::Complete, 5, NOW, Ok(Step::Taken), S::Refunding),
+        (S::Complete, 5, deadline(), Ok(Step::Taken), S::Refunding),
+        (S::Complete, 0, NOW, Ok(Step::Taken), S::Releasing),
+        (S::Refunding, 5, NOW, Ok(Step::UnderWay), S::Refunding),
+        (S::Releasing, 5, NOW, Ok(Step::UnderWay), S::Releasing),
+        (S::Expiring, 5, NOW, expired, S::Expiring),
+        (S::Cancelled, 5, NOW, Ok(Step::Repeated), S::Cancelled),
+        (S::Cancelled, 5, deadline(), Ok(Step::Repeated), S::Cancelled),
     ];
-    for (state, at, answer, after) in table {
-        let mut booking = booking(state, 0);
-        assert_eq!(booking.cancel(at), answer, "{state:?} at {at:?}");
-        assert_eq!(booking.state, after, "{state:?} at {at:?}");
+    for (state, amount, at, answer, after) in table {
+        let mut booking = booking(state, amount);
+        assert_eq!(booking.cancel(at), answer, "{state:?}, {amount}, {at:?}");
+        assert_eq!(booking.state, after, "{state:?}, {amount}, {at:?}");
+    }
+}
+
+#[test]
+fn only_holds_expire_and_only_at_their_deadline() {
+    for state in State::ALL {
+        let mut early = booking(state, 5);
+        assert!(!early.expire(a_moment_before(deadline())), "{state:?}");
+        assert_eq!(early.state, state);
+        let mut due = booking(state, 5);
+        assert_eq!(due.expire(deadline()), state == State::Occupied, "{state:?}");
+        let after = if state == State::Occupied { State::Expiring } else { state };
+        assert_eq!(due.state, after);
+    }
+}
+
+const ANSWERS: [Answer; 7] = [
+    Answer::Occupied { amount: Money::from_minor(8), window: WINDOW },
+    Answer::NotOccupied,
+    Answer::Charged,
+    Answer::NotCharged,
+    Answer::Settled,
+    Answer::Refunded,
+    Answer::Released,
+];
+
+/// Every state with every answer, paid later and at once: what isn't in the table is out of turn.
+#[test]
+fn an_answer_moves_the_saga_where_the_table_says() {
+    use Payment as P;
+    use State as S;
+    let [occupied, not_occupied, charged, not_charged, settled, refunded, released] = ANSWERS;
+    let free = Answer::Occupied { amount: Money::ZERO, window: WINDOW };
+    let table = [
+        (S::Occupying, P::Later, occupied, Some(S::Occupied)),
+        (S::Occupying, P::Later, free, Some(S::Occupied)),
+        (S::Occupying, P::AtOnce, occupied, Some(S::Paying)),
+        (S::Occupying, P::AtOnce, free, Some(S::Completing)),
+        (S::Occupying, P::Later, not_occupied, Some(S::Cancelled)),
+        (S::Occupying, P::AtOnce, not_occupied, Some(S::Cancelled)),
+        (S::Paying, P::Later, charged, Some(S::Completing)),
+        (S::Paying, P::AtOnce, charged, Some(S::Completing)),
+        (S::Paying, P::Later, not_charged, Some(S::Occupied)),
+        (S::Paying, P::AtOnce, not_charged, Some(S::Releasing)),
+        (S::Completing, P::Later, settled, Some(S::Complete)),
+        (S::Completing, P::AtOnce, settled, Some(S::Complete)),
+        (S::Refunding, P::Later, refunded, Some(S::Releasing)),
+        (S::Refunding, P::AtOnce, refunded, Some(S::Releasing)),
+        (S::Releasing, P::Later, released, Some(S::Cancelled)),
+        (S::Releasing, P::AtOnce, released, Some(S::Cancelled)),
+        (S::Expiring, P::Later, released, None),
+        (S::Expiring, P::AtOnce, released, None),
+    ];
+    for state in S::ALL {
+        for payment in [P::Later, P::AtOnce] {
+            for answer in ANSWERS.into_iter().chain([free]) {
+                let before = Booking { payment, ..booking(state, 5) };
+                let row =
+                    table.iter().find(|row| (row.0, row.1, row.2) == (state, payment, answer));
+                let wanted = match row {
+                    Some((_, _, _, after)) => Ok(*after),
+                    None => Err(saga::OutOfTurn { state, answer }),
+                };
+                let heard = before.hear(answer, NOW).map(|after| after.map(|after| after.state));
+                assert_eq!(heard, wanted, "{state:?}, {payment:?}, {answer:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn seats_bring_their_price_and_the_deadline() {
+    let later = Timestamp::from_micros(NOW.as_micros() + 5);
+    for (payment, expires_at) in
+        [(Payment::Later, later.plus(WINDOW.as_duration())), (Payment::AtOnce, later)]
+    {
+        let (id, event_id, user_id) = (BookingId::new(1), EventId::new(1), UserId::new(1));
+        let begun = Booking::begin(id, event_id, user_id, Seats::new(2), payment, NOW);
+        assert_eq!((begun.state, begun.amount), (State::Occupying, Money::ZERO));
+        let heard = begun.hear(ANSWERS[0], later).expect("in turn").expect("still there");
+        assert_eq!((heard.amount, heard.expires_at), (Money::from_minor(8), expires_at));
+        assert_eq!(heard.created_at, NOW);
+        assert!(!heard.is_due(later), "what is paid at once has no deadline to miss");
+    }
+}
+
+/// Whatever participants answer, in a state that asks there is an answer for each that leads to an
+/// end, and nothing else can end it.
+#[test]
+fn every_saga_can_end() {
+    for state in State::ALL {
+        let heard = ANSWERS.into_iter().filter(|a| booking(state, 5).hear(*a, NOW).is_ok()).count();
+        assert_eq!(heard > 0, state.ask().is_some(), "{state:?}");
     }
 }
 
@@ -131,25 +238,71 @@ proptest! {
         prop_assert_eq!(some.is_ok(), all.is_ok());
     }
 
-    /// Whatever is tried in whatever order, a hold leaves `Occupied` at most once, and never at or
-    /// after its deadline.
+    /// Whatever is tried in whatever order, and whatever participants answer: whenever a booking is
+    /// at rest its seats and its money are where its state says, and a hold is left at most once,
+    /// by its owner before the deadline or by the clock at it.
     #[test]
-    fn a_hold_ends_once(steps in prop::collection::vec((any::<bool>(), 0i64..120_000_000), 1..20)) {
-        let mut booking = booking(State::Occupied, 0);
-        let mut endings = 0;
-        for (confirm, after_us) in steps {
-            let at = Timestamp::from_micros(NOW.as_micros() + after_us);
-            let was = booking.state;
-            let _ = if confirm {
-                booking.confirm(Money::ZERO, at).is_ok()
-            } else {
-                booking.cancel(at).is_ok()
-            };
-            if was == State::Occupied && booking.state != State::Occupied {
-                endings += 1;
-                prop_assert!(at < deadline());
+    fn seats_and_money_follow_the_state(
+        at_once in any::<bool>(),
+        price in 0..3_i64,
+        steps in prop::collection::vec((0..4_u8, any::<bool>(), 0..120_000_000_i64), 1..40),
+    ) {
+        let (id, event_id, user_id) = (BookingId::new(1), EventId::new(1), UserId::new(1));
+        let payment = if at_once { Payment::AtOnce } else { Payment::Later };
+        let amount = Money::from_minor(price);
+        let mut booking = Booking::begin(id, event_id, user_id, Seats::new(2), payment, NOW);
+        let (mut has_seats, mut is_charged) = (false, false);
+        for (step, willing, after_us) in steps {
+            let now = Timestamp::from_micros(NOW.as_micros() + after_us);
+            let was = booking;
+            match step {
+                0 => drop(booking.confirm(now)),
+                1 => drop(booking.cancel(now)),
+                2 => drop(booking.expire(now)),
+                _ => {
+                    let Some(ask) = booking.state.ask() else { continue };
+                    let answer = match ask {
+                        Ask::Occupy if willing => Answer::Occupied { amount, window: WINDOW },
+                        Ask::Occupy => Answer::NotOccupied,
+                        Ask::Charge if willing => Answer::Charged,
+                        Ask::Charge => Answer::NotCharged,
+                        Ask::Settle => Answer::Settled,
+                        Ask::Refund => Answer::Refunded,
+                        Ask::Release(_) => Answer::Released,
+                    };
+                    match answer {
+                        Answer::Occupied { .. } => has_seats = true,
+                        Answer::Charged => {
+                            prop_assert!(has_seats && !is_charged && price > 0);
+                            is_charged = true;
+                        }
+                        Answer::Refunded => {
+                            prop_assert!(is_charged);
+                            is_charged = false;
+                        }
+                        Answer::Released => {
+                            prop_assert!(has_seats && !is_charged);
+                            has_seats = false;
+                        }
+                        Answer::NotOccupied | Answer::NotCharged | Answer::Settled => {}
+                    }
+                    let Some(after) = booking.hear(answer, now).expect("it was asked for") else {
+                        prop_assert!(!has_seats && !is_charged);
+                        break;
+                    };
+                    booking = after;
+                }
+            }
+            if was.state == State::Occupied && booking.state != State::Occupied {
+                prop_assert_eq!(booking.state == State::Expiring, was.expires_at <= now);
+            }
+            match booking.state {
+                State::Occupied => prop_assert!(has_seats && !is_charged),
+                State::Complete => prop_assert!(has_seats && is_charged == (price > 0)),
+                State::Cancelled => prop_assert!(!has_seats && !is_charged),
+                State::Occupying | State::Paying | State::Completing | State::Refunding
+                | State::Releasing | State::Expiring => {}
             }
         }
-        prop_assert!(endings <= 1);
     }
 }

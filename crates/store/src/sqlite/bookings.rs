@@ -1,6 +1,6 @@
 //! Bookings, and what users hold.
 
-use eventbooker_core::bookings::{Booking, Holding, State};
+use eventbooker_core::bookings::{Booking, Holding, Payment, State};
 use eventbooker_core::events::Seats;
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use rusqlite::types::Type;
@@ -8,32 +8,52 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::{BookingRoute, Changes, DueHolds, HoldingsOf, HoldingsOfUser};
 
-const COLUMNS: &str = "id, event_id, user_id, seats, amount, state, created_at, expires_at";
+const COLUMNS: &str =
+    "id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at";
 
 fn state_number(state: State) -> i64 {
     match state {
+        State::Occupying => 1,
         State::Occupied => 2,
+        State::Paying => 3,
         State::Complete => 4,
+        State::Completing => 5,
         State::Cancelled => -1,
+        State::Releasing => -2,
+        State::Refunding => -3,
+        State::Expiring => -4,
+    }
+}
+
+fn payment_number(payment: Payment) -> i64 {
+    match payment {
+        Payment::Later => 0,
+        Payment::AtOnce => 1,
     }
 }
 
 fn booking(row: &Row<'_>) -> rusqlite::Result<Booking> {
-    let state = match row.get(5)? {
-        2 => State::Occupied,
-        4 => State::Complete,
-        -1 => State::Cancelled,
-        other => return Err(super::unknown(5, Type::Integer, &format!("booking state {other}"))),
+    let unknown = |column, what, number: i64| {
+        super::unknown(column, Type::Integer, &format!("booking {what} {number}"))
+    };
+    let number = row.get(7)?;
+    let state = State::ALL.into_iter().find(|state| state_number(*state) == number);
+    let payment = match row.get(4)? {
+        0 => Payment::Later,
+        1 => Payment::AtOnce,
+        other => return Err(unknown(4, "payment", other)),
     };
     Ok(Booking {
         id: BookingId::new(row.get(0)?),
         event_id: EventId::new(row.get(1)?),
         user_id: UserId::new(row.get(2)?),
         seats: Seats::new(row.get(3)?),
-        amount: Money::from_minor(row.get(4)?),
-        state,
-        created_at: Timestamp::from_micros(row.get(6)?),
-        expires_at: Timestamp::from_micros(row.get(7)?),
+        payment,
+        amount: Money::from_minor(row.get(5)?),
+        attempt: row.get(6)?,
+        state: state.ok_or_else(|| unknown(7, "state", number))?,
+        created_at: Timestamp::from_micros(row.get(8)?),
+        expires_at: Timestamp::from_micros(row.get(9)?),
     })
 }
 
@@ -92,7 +112,7 @@ pub(super) fn load_holdings(
 pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()> {
     if !changes.bookings_added.is_empty() {
         let mut statement = conn.prepare_cached(&format!(
-            "INSERT INTO bookings ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO bookings ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         ))?;
         for booking in &changes.bookings_added {
             statement.execute((
@@ -100,7 +120,9 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
                 booking.event_id.get(),
                 booking.user_id.get(),
                 booking.seats.get(),
+                payment_number(booking.payment),
                 booking.amount.as_minor(),
+                booking.attempt,
                 state_number(booking.state),
                 booking.created_at.as_micros(),
                 booking.expires_at.as_micros(),
@@ -108,9 +130,14 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
         }
     }
     if !changes.bookings_changed.is_empty() {
-        let mut statement = conn.prepare_cached("UPDATE bookings SET state = ?2 WHERE id = ?1")?;
+        let mut statement = conn.prepare_cached(
+            "UPDATE bookings SET amount = ?2, attempt = ?3, state = ?4, expires_at = ?5
+             WHERE id = ?1",
+        )?;
         for booking in &changes.bookings_changed {
-            statement.execute((booking.id.get(), state_number(booking.state)))?;
+            let Booking { id, amount, attempt, state, expires_at, .. } = *booking;
+            let (amount, state) = (amount.as_minor(), state_number(state));
+            statement.execute((id.get(), amount, attempt, state, expires_at.as_micros()))?;
         }
     }
     if !changes.bookings_removed.is_empty() {
@@ -129,7 +156,8 @@ pub(super) fn live_of_user(
     before: Option<BookingId>,
     limit: u32,
 ) -> rusqlite::Result<Vec<Booking>> {
-    let states = format!("{}, {}", state_number(State::Occupied), state_number(State::Complete));
+    let live = [State::Occupied, State::Paying, State::Completing, State::Complete];
+    let states = live.map(|state| state_number(state).to_string()).join(", ");
     let of_event = if event_id.is_some() { "event_id = ?2" } else { "?2 IS NULL" };
     conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM bookings
@@ -143,16 +171,32 @@ pub(super) fn live_of_user(
     .collect()
 }
 
+pub(super) fn of_user(
+    conn: &Connection,
+    user_id: UserId,
+    after: BookingId,
+    limit: u32,
+) -> rusqlite::Result<Vec<Booking>> {
+    conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM bookings WHERE user_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
+    ))?
+    .query_map((user_id.get(), after.get(), limit), booking)?
+    .collect()
+}
+
 pub(super) fn route(conn: &Connection, id: BookingId) -> rusqlite::Result<BookingRoute> {
     // The counter is read first: a booking made between the two reads is then found or unknown,
     // never taken for one that has ended.
     let last = last_id(conn)?;
-    let event_id = conn
-        .prepare_cached("SELECT event_id FROM bookings WHERE id = ?1")?
-        .query_row([id.get()], |row| row.get(0))
+    let found = conn
+        .prepare_cached("SELECT event_id, user_id FROM bookings WHERE id = ?1")?
+        .query_row([id.get()], |row| {
+            let (event_id, user_id) = (EventId::new(row.get(0)?), UserId::new(row.get(1)?));
+            Ok(BookingRoute::Exists { event_id, user_id })
+        })
         .optional()?;
-    Ok(match event_id {
-        Some(event_id) => BookingRoute::Exists(EventId::new(event_id)),
+    Ok(match found {
+        Some(found) => found,
         None if id.get() >= 1 && id <= last => BookingRoute::Gone,
         None => BookingRoute::Never,
     })

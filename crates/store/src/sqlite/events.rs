@@ -7,7 +7,7 @@ use eventbooker_core::{BookingId, EventId, Money, Timestamp};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::journal::{self, Began, Trail};
+use super::journal::{self, Began};
 use crate::{Changes, EventsPage};
 
 const EVENT_COLUMNS: &str = "e.id, e.name, e.description, e.starts_at, e.capacity, e.price_minor, \
@@ -233,8 +233,8 @@ pub(super) fn slots_of(
     )?;
     let mut slots = Vec::new();
     let mut trail = match before {
-        None => Trail::from_latest(conn, event_id)?,
-        Some(before) => Trail::from_before(conn, event_id, before)?,
+        None => journal::trail(conn, event_id)?,
+        Some(before) => journal::trail_before(conn, event_id, before)?,
     };
     while slots.len() < limit
         && let Some(entry) = trail.next()?

@@ -1,18 +1,25 @@
-//! The journals of all events, which lie in one table in the order in which things happened.
-//!
-//! A batch over a thousand events would dirty a thousand pages if each event's entries lay
-//! together; so it dirties a few. What is paid for that is paid by readers: an event's entries are
-//! found by walking from one to its predecessor. Most readers ask for the latest entries; for the
-//! others every 64th of an event's entries is indexed, as a milestone to start from.
+//! The journals of all events, linked by event.
 
 use std::collections::BTreeMap;
 
 use eventbooker_core::events::{JournalEntry, JournalKind, Seats};
 use eventbooker_core::{BookingId, EventId, Timestamp};
 use rusqlite::types::Type;
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
-const COLUMNS: &str = "event_id, version, kind, booking_id, seats, at, number, previous";
+use super::chain::{self, Chain, Ends, Link, Trail};
+
+const JOURNAL: Chain<JournalEntry> = Chain {
+    latest: "SELECT j.number, j.version FROM tallies t JOIN journal j ON j.number = t.latest
+             WHERE t.event_id = ?1",
+    // An index on some rows serves only queries that say so word for word.
+    milestone: "SELECT number FROM journal WHERE event_id = ?1 AND version >= ?2
+                  AND version % 64 = 0 ORDER BY version LIMIT 1",
+    row: "SELECT event_id, version, kind, booking_id, seats, at, previous
+          FROM journal WHERE number = ?1",
+    previous: 6,
+    read: entry,
+};
 
 fn kind_number(kind: JournalKind) -> i64 {
     match kind {
@@ -64,16 +71,9 @@ pub(super) fn save(conn: &Connection, entries: &[JournalEntry]) -> rusqlite::Res
         "INSERT INTO journal (event_id, version, kind, booking_id, seats, at, previous)
          VALUES (?, ?, ?, ?, ?, ?, ?)",
     )?;
-    let mut latest: BTreeMap<EventId, Option<Latest>> = BTreeMap::new();
+    let mut ends = Ends::of(&JOURNAL);
     for entry in entries {
         let JournalEntry { event_id, version, kind, booking_id, seats, at } = *entry;
-        let previous = match latest.get(&event_id) {
-            Some(known) => *known,
-            None => Latest::of(conn, event_id)?,
-        };
-        if previous.is_some_and(|previous| previous.version + 1 != version) {
-            return Err(version_taken(entry));
-        }
         let number = insert.insert((
             event_id.get(),
             version,
@@ -81,116 +81,49 @@ pub(super) fn save(conn: &Connection, entries: &[JournalEntry]) -> rusqlite::Res
             booking_id.map(BookingId::get),
             seats.get(),
             at.as_micros(),
-            previous.map(|previous| previous.number),
+            ends.before(conn, event_id.get(), version)?,
         ))?;
-        latest.insert(event_id, Some(Latest { number, version }));
+        ends.append(event_id.get(), Link { number, position: version });
         if kind == JournalKind::Held {
             began.0.extend(booking_id.map(|id| (id, number)));
         }
     }
     let mut update = conn.prepare_cached("UPDATE tallies SET latest = ?2 WHERE event_id = ?1")?;
-    for (event_id, latest) in latest {
-        update.execute((event_id.get(), latest.map(|latest| latest.number)))?;
+    for (event_id, number) in ends.latest() {
+        update.execute((event_id, number))?;
     }
     Ok(began)
 }
 
-/// The latest entry of an event.
-#[derive(Clone, Copy)]
-struct Latest {
-    number: i64,
-    version: i64,
+/// All entries of an event, newest first.
+pub(super) fn trail(
+    conn: &Connection,
+    event_id: EventId,
+) -> rusqlite::Result<Trail<'_, JournalEntry>> {
+    JOURNAL.back_from_latest(conn, event_id.get())
 }
 
-impl Latest {
-    fn of(conn: &Connection, event_id: EventId) -> rusqlite::Result<Option<Self>> {
-        conn.prepare_cached(
-            "SELECT j.number, j.version FROM tallies t JOIN journal j ON j.number = t.latest
-             WHERE t.event_id = ?1",
+/// The entries of an event newest first, from one on that comes soon behind the last that a slot
+/// older than this booking can have begun with.
+pub(super) fn trail_before(
+    conn: &Connection,
+    event_id: EventId,
+    before: BookingId,
+) -> rusqlite::Result<Trail<'_, JournalEntry>> {
+    // Bookings and entries are numbered in the same order, for all events together: the slot
+    // before this one, whatever its event, began no earlier than any slot that is looked for.
+    let milestone = conn
+        .prepare_cached(
+            "SELECT number FROM journal WHERE event_id = ?1 AND version % 64 = 0
+               AND number >= (SELECT entry FROM slots WHERE booking_id < ?2
+                              ORDER BY booking_id DESC LIMIT 1)
+             ORDER BY version LIMIT 1",
         )?
-        .query_row([event_id.get()], |row| Ok(Self { number: row.get(0)?, version: row.get(1)? }))
-        .optional()
-    }
-}
-
-/// No index keeps versions unique, so this does: an entry comes right behind its event's latest.
-fn version_taken(entry: &JournalEntry) -> rusqlite::Error {
-    let JournalEntry { event_id, version, .. } = entry;
-    let what = format!("version {version} of event {event_id} isn't the next one");
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CONSTRAINT);
-    rusqlite::Error::SqliteFailure(code, Some(what))
-}
-
-/// An event's entries, the newest first.
-pub(super) struct Trail<'conn> {
-    statement: CachedStatement<'conn>,
-    next: Option<i64>,
-}
-
-impl<'conn> Trail<'conn> {
-    fn from(conn: &'conn Connection, number: Option<i64>) -> rusqlite::Result<Self> {
-        let sql = format!("SELECT {COLUMNS} FROM journal WHERE number = ?1");
-        Ok(Self { statement: conn.prepare_cached(&sql)?, next: number })
-    }
-
-    /// All entries.
-    pub(super) fn from_latest(
-        conn: &'conn Connection,
-        event_id: EventId,
-    ) -> rusqlite::Result<Self> {
-        let latest = Latest::of(conn, event_id)?;
-        Self::from(conn, latest.map(|latest| latest.number))
-    }
-
-    /// The entries from a version on, or from one that comes soon after it.
-    fn from_version(
-        conn: &'conn Connection,
-        event_id: EventId,
-        version: i64,
-    ) -> rusqlite::Result<Self> {
-        let milestone = conn
-            .prepare_cached(
-                "SELECT number FROM journal WHERE event_id = ?1 AND version >= ?2
-                   AND version % 64 = 0 ORDER BY version LIMIT 1",
-            )?
-            .query_row((event_id.get(), version), |row| row.get(0))
-            .optional()?;
-        let Some(number) = milestone else { return Self::from_latest(conn, event_id) };
-        Self::from(conn, Some(number))
-    }
-
-    /// The entries from one on that comes soon after the last that a slot older than this booking
-    /// can have begun with.
-    pub(super) fn from_before(
-        conn: &'conn Connection,
-        event_id: EventId,
-        before: BookingId,
-    ) -> rusqlite::Result<Self> {
-        // Bookings and entries are numbered in the same order, for all events together: the slot
-        // before this one, whatever its event, began no earlier than any slot that is looked for.
-        let milestone = conn
-            .prepare_cached(
-                "SELECT number FROM journal WHERE event_id = ?1 AND version % 64 = 0
-                   AND number >= (SELECT entry FROM slots WHERE booking_id < ?2
-                                  ORDER BY booking_id DESC LIMIT 1)
-                 ORDER BY version LIMIT 1",
-            )?
-            .query_row((event_id.get(), before.get()), |row| row.get(0))
-            .optional()?;
-        let Some(number) = milestone else { return Self::from_latest(conn, event_id) };
-        Self::from(conn, Some(number))
-    }
-
-    /// The next older entry.
-    pub(super) fn next(&mut self) -> rusqlite::Result<Option<JournalEntry>> {
-        let Some(number) = self.next else { return Ok(None) };
-        let read = |row: &Row<'_>| Ok((entry(row)?, row.get::<_, Option<i64>>(7)?));
-        let Some((entry, previous)) = self.statement.query_row([number], read).optional()? else {
-            return Ok(None);
-        };
-        // Damaged links must not lead in circles.
-        self.next = previous.filter(|previous| *previous < number);
-        Ok(Some(entry))
+        .query_row((event_id.get(), before.get()), |row| row.get(0))
+        .optional()?;
+    match milestone {
+        Some(number) => JOURNAL.back_from_number(conn, Some(number)),
+        None => trail(conn, event_id),
     }
 }
 
@@ -202,7 +135,7 @@ pub(super) fn of_event(
     limit: u32,
 ) -> rusqlite::Result<Vec<JournalEntry>> {
     let last = after_version.saturating_add(i64::from(limit));
-    let mut trail = Trail::from_version(conn, event_id, last)?;
+    let mut trail = JOURNAL.back_from_position(conn, event_id.get(), last)?;
     let mut entries = Vec::new();
     while let Some(entry) = trail.next()?
         && entry.version > after_version
@@ -215,6 +148,20 @@ pub(super) fn of_event(
     Ok(entries)
 }
 
+/// The entries about a booking, oldest first. No index leads to them, because every batch would have
+/// to write it; so the whole journal is read.
+pub(super) fn of_booking(
+    conn: &Connection,
+    booking_id: BookingId,
+) -> rusqlite::Result<Vec<JournalEntry>> {
+    conn.prepare_cached(
+        "SELECT event_id, version, kind, booking_id, seats, at FROM journal
+         WHERE booking_id = ?1 ORDER BY number",
+    )?
+    .query_map([booking_id.get()], entry)?
+    .collect()
+}
+
 /// Entries of all events above a number, with the number of the last.
 pub(super) fn all(
     conn: &Connection,
@@ -222,9 +169,11 @@ pub(super) fn all(
     limit: u32,
 ) -> rusqlite::Result<(Vec<JournalEntry>, i64)> {
     let mut last = after;
-    let sql = format!("SELECT {COLUMNS} FROM journal WHERE number > ?1 ORDER BY number LIMIT ?2");
     let entries = conn
-        .prepare_cached(&sql)?
+        .prepare_cached(
+            "SELECT event_id, version, kind, booking_id, seats, at, number
+             FROM journal WHERE number > ?1 ORDER BY number LIMIT ?2",
+        )?
         .query_map((after, limit), |row| {
             last = row.get(6)?;
             entry(row)
@@ -253,11 +202,5 @@ const BROKEN_LINKS: [&str; 3] = [
 
 /// What is wrong with the links by which an event's entries and slots are found.
 pub(super) fn broken_links(conn: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut findings = Vec::new();
-    for sql in BROKEN_LINKS {
-        let mut statement = conn.prepare(sql)?;
-        let rows = statement.query_map([], |row| row.get(0))?;
-        findings.extend(rows.collect::<rusqlite::Result<Vec<String>>>()?);
-    }
-    Ok(findings)
+    chain::findings(conn, &BROKEN_LINKS)
 }

@@ -7,13 +7,16 @@
 //!
 //! Every commit is synced to disk before it counts (`synchronous=FULL`).
 
+mod accounts;
 mod answers;
 mod bookings;
+mod chain;
 mod checkpoint;
 mod events;
 mod identity;
 mod journal;
 mod readers;
+mod sagas;
 mod schema;
 mod snapshot;
 mod writer;
@@ -39,8 +42,10 @@ pub use self::schema::{MigrationReport, SCHEMA_VERSION};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Statements that each connection keeps prepared.
 const STATEMENTS_KEPT: usize = 64;
-/// Page cache of the writing connection, in KiB. Its working set is the edges of a few trees.
-const WRITER_CACHE_KIB: i64 = 48 * 1024;
+/// Page cache of the writing connection, in KiB. Its working set is the edges of a few trees. More
+/// would cost more: balancing a tree lends pages a number beyond the end of the file, and after that
+/// SQLite looks through the whole cache at the commit.
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
 /// Page cache of each reading connection, in KiB.
 const READER_CACHE_KIB: i64 = 4 * 1024;
 /// A page is small, because a batch over many events dirties one page of each tree for every

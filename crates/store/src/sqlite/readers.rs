@@ -14,15 +14,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use async_trait::async_trait;
+use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::Booking;
+use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{SqliteStore, answers, bookings, events, identity, journal};
-use crate::{BookingRoute, DueHolds, EventsPage, OldestKept, Queries, SessionUser, StoreError};
+use super::{SqliteStore, accounts, answers, bookings, events, identity, journal, sagas};
+use crate::{
+    BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage, OldestKept, Queries, SagaStep,
+    SessionUser, StoreError,
+};
 
 /// Readers for single rows. They share the machine with everything else, so two do.
 const ROW_READERS: usize = 2;
@@ -193,12 +198,63 @@ impl Queries for SqliteStore {
             .await
     }
 
+    async fn bookings_of_user(
+        &self,
+        user_id: UserId,
+        after: BookingId,
+        limit: u32,
+    ) -> Result<Vec<Booking>, StoreError> {
+        self.readers.lists.run(move |conn| bookings::of_user(conn, user_id, after, limit)).await
+    }
+
+    async fn account(&self, user_id: UserId) -> Result<Account, StoreError> {
+        self.readers.rows.run(move |conn| accounts::one(conn, user_id)).await
+    }
+
+    async fn postings(
+        &self,
+        user_id: UserId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Posting>, StoreError> {
+        let read = move |conn: &Connection| accounts::postings_of(conn, user_id, before, limit);
+        self.readers.lists.run(read).await
+    }
+
     async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
         self.readers.rows.run(move |conn| bookings::route(conn, id)).await
     }
 
     async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError> {
         self.readers.rows.run(move |conn| bookings::due(conn, clock, limit)).await
+    }
+
+    async fn due_errands(&self, clock: Timestamp, limit: u32) -> Result<DueErrands, StoreError> {
+        self.readers.rows.run(move |conn| sagas::due(conn, clock, limit)).await
+    }
+
+    async fn errands(&self, after: BookingId, limit: u32) -> Result<Vec<Errand>, StoreError> {
+        self.readers.lists.run(move |conn| sagas::errands(conn, after, limit)).await
+    }
+
+    async fn saga_steps(&self, booking_id: BookingId) -> Result<Vec<SagaStep>, StoreError> {
+        self.readers.lists.run(move |conn| sagas::steps(conn, booking_id)).await
+    }
+
+    async fn booking_trail(&self, id: BookingId) -> Result<BookingTrail, StoreError> {
+        let read = move |conn: &Connection| {
+            // A query that is answered alone has no transaction around it.
+            let _instant =
+                conn.is_autocommit().then(|| conn.unchecked_transaction()).transpose()?;
+            Ok(BookingTrail {
+                booking: bookings::by_ids(conn, &[id])?.pop(),
+                journal: journal::of_booking(conn, id)?,
+                postings: accounts::postings_for(conn, id)?,
+                steps: sagas::steps(conn, id)?,
+                errand: sagas::load(conn, &[id])?.pop(),
+            })
+        };
+        self.readers.lists.run(read).await
     }
 
     async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError> {

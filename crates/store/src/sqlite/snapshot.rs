@@ -1,12 +1,14 @@
 //! Every row as it was at one instant: one long read transaction.
 
 use async_trait::async_trait;
+use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::Booking;
+use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::events::{Event, JournalEntry, Slot};
-use eventbooker_core::{BookingId, EventId};
+use eventbooker_core::{BookingId, EventId, UserId};
 use rusqlite::Connection;
 
-use super::{bookings, events, journal};
+use super::{accounts, bookings, events, journal, sagas};
 use crate::{Snapshot, StoreError, TableCounts};
 
 pub(super) struct SqliteSnapshot {
@@ -15,7 +17,10 @@ pub(super) struct SqliteSnapshot {
     event: EventId,
     slot: BookingId,
     journal_entry: i64,
+    account: UserId,
+    posting: i64,
     booking: BookingId,
+    errand: BookingId,
 }
 
 impl SqliteSnapshot {
@@ -29,7 +34,10 @@ impl SqliteSnapshot {
             event: EventId::new(i64::MIN),
             slot: BookingId::new(i64::MIN),
             journal_entry: i64::MIN,
+            account: UserId::new(i64::MIN),
+            posting: i64::MIN,
             booking: BookingId::new(i64::MIN),
+            errand: BookingId::new(i64::MIN),
         })
     }
 
@@ -47,7 +55,10 @@ impl Snapshot for SqliteSnapshot {
             events: self.count("events")?,
             slots: self.count("slots")?,
             journal: self.count("journal")?,
+            accounts: self.count("accounts")?,
+            postings: self.count("postings")?,
             bookings: self.count("bookings")?,
+            errands: self.count("errands")?,
         })
     }
 
@@ -59,6 +70,7 @@ impl Snapshot for SqliteSnapshot {
             .collect::<rusqlite::Result<_>>()?;
         findings.retain(|finding| finding != "ok");
         findings.extend(journal::broken_links(&self.conn)?);
+        findings.extend(accounts::broken_links(&self.conn)?);
         Ok(findings)
     }
 
@@ -84,9 +96,27 @@ impl Snapshot for SqliteSnapshot {
         Ok(page)
     }
 
+    async fn accounts(&mut self, limit: u32) -> Result<Vec<Account>, StoreError> {
+        let page = accounts::all(&self.conn, self.account, limit)?;
+        self.account = page.last().map_or(self.account, |account| account.user_id);
+        Ok(page)
+    }
+
+    async fn postings(&mut self, limit: u32) -> Result<Vec<Posting>, StoreError> {
+        let (page, last) = accounts::all_postings(&self.conn, self.posting, limit)?;
+        self.posting = last;
+        Ok(page)
+    }
+
     async fn bookings(&mut self, limit: u32) -> Result<Vec<Booking>, StoreError> {
         let page = bookings::all(&self.conn, self.booking, limit)?;
         self.booking = page.last().map_or(self.booking, |booking| booking.id);
+        Ok(page)
+    }
+
+    async fn errands(&mut self, limit: u32) -> Result<Vec<Errand>, StoreError> {
+        let page = sagas::errands(&self.conn, self.errand, limit)?;
+        self.errand = page.last().map_or(self.errand, |errand| errand.booking_id);
         Ok(page)
     }
 }

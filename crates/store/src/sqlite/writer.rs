@@ -7,7 +7,7 @@ use eventbooker_core::Timestamp;
 use rusqlite::Connection;
 
 use super::checkpoint::Checkpointer;
-use super::{answers, bookings, events, identity};
+use super::{accounts, answers, bookings, events, identity, sagas};
 use crate::{Changes, IdRange, LastIds, Loaded, StoreError, Wants, Writer};
 
 pub(super) struct SqliteWriter {
@@ -42,6 +42,9 @@ impl SqliteWriter {
             holdings: bookings::load_holdings(conn, &wants.holdings, now)?,
             events: events::load(conn, &wants.events)?,
             slots: events::load_slots(conn, &wants.slots)?,
+            accounts: accounts::load(conn, &wants.accounts)?,
+            errands: sagas::load(conn, &wants.errands)?,
+            memories: sagas::load_memories(conn, &wants.memories)?,
             users: identity::load(conn, &wants.users, &wants.logins)?,
             booking_ids: range_after(ids.booking),
             event_ids: range_after(ids.event),
@@ -53,7 +56,9 @@ impl SqliteWriter {
         let conn = &self.conn;
         identity::save(conn, changes)?;
         events::save(conn, changes)?;
+        accounts::save(conn, changes)?;
         bookings::save(conn, changes)?;
+        sagas::save(conn, changes)?;
         answers::save(conn, &changes.answers_added)?;
         if let Some(purge) = &changes.purge {
             identity::purge_sessions(conn, purge)?;

@@ -61,13 +61,13 @@ kinds! {
         "The account holds less than the booking costs. The members balance and amount say how much is there and how much is needed. Nothing was charged.",
         "Pay in and confirm again. A pending booking keeps its seats until its deadline, which this answer did not change."];
     Forbidden, "forbidden", FORBIDDEN, "Forbidden", [
-        "The session is valid, but its user may not do this. Making events and paying in for others is reserved for administrators.",
+        "The session is valid, but its user may not do this. Making events and paying in is reserved for administrators; in a demo, everybody may pay into the own account.",
         "Use an account with the needed role, or ask an administrator."];
     CrossSite, "cross-site", FORBIDDEN, "Cross-site request refused", [
         "A page of another site made the browser send this request. Requests that change something are taken only from this site's own pages, or from programs that are no browsers.",
         "Send the request from a page of this site. Behind a proxy, make sure that it passes the Host header on, or configure the public origin."];
     NotFound, "not-found", NOT_FOUND, "Not found", [
-        "There is no such page, event or booking, or it belongs to somebody else. Which of these it is, is not told.",
+        "There is no such page, event, booking or user, or it belongs to somebody else. Which of these it is, is not told.",
         "Check the path and the id. GET /events lists the events, GET /bookings the own bookings."];
     MethodNotAllowed, "method-not-allowed", METHOD_NOT_ALLOWED, "Method not allowed", [
         "The path exists, but not with this method. The header Allow lists the methods that it takes.",
@@ -75,6 +75,9 @@ kinds! {
     RequestTimeout, "request-timeout", REQUEST_TIMEOUT, "Request timeout", [
         "The request did not arrive completely in the time that a request may take. Nothing was done, and the connection is closed.",
         "Send it again, in one piece. If it happens often, the network between client and server loses data."];
+    AccountFull, "account-full", CONFLICT, "Account full", [
+        "The account would hold more than 64 bits can say. Nothing was changed.",
+        "Spend something first."];
     SoldOut, "sold-out", CONFLICT, "Sold out", [
         "No seat of this event is free. The member freeSeats is 0.",
         "Seats become free again when a pending booking expires or a booking is cancelled; GET /events/{id}/live tells it as it happens."];
@@ -106,7 +109,7 @@ kinds! {
         "The Idempotency-Key was used before for a request with another method, path or body. The new request was not carried out.",
         "Use a fresh key for each new intention, and the same key only to repeat the very same request."];
     RateLimited, "rate-limited", TOO_MANY_REQUESTS, "Too many requests", [
-        "Too many attempts were made in a short time: failed sign-ins with this login or from this address, registrations from this address, or refused requests with an Idempotency-Key by this user, whose answers have to be remembered. The detail says which. Nothing was done.",
+        "Too many attempts were made in a short time: failed sign-ins with this login or from this address, registrations from this address, or requests by this user that came to nothing and have to be remembered all the same: those with an Idempotency-Key, and bookings that were cancelled at once for want of seats or money. The detail says which. Nothing was done.",
         "Wait for the time in Retry-After."];
     HoldLimit, "hold-limit", TOO_MANY_REQUESTS, "Too many pending bookings", [
         "One user may hold only so many unpaid bookings and seats of one event at a time, so that nobody can lock up an event without paying.",

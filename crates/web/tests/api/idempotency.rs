@@ -27,7 +27,7 @@ fn is_replayed(answer: &Answer) -> bool {
 }
 
 /// The answer is the same one again, to the letter.
-fn assert_replay(again: &Answer, first: &Answer) {
+pub fn assert_replay(again: &Answer, first: &Answer) {
     assert!(!is_replayed(first), "{first:?}");
     assert!(is_replayed(again), "{again:?}");
     assert_eq!((again.status, &again.body), (first.status, &first.body));

@@ -11,14 +11,14 @@ fn create(admin: &Client, name: &str, date: &str) -> i64 {
 }
 
 /// The path of the next page, if there is one.
-fn next(answer: &Answer) -> Option<String> {
+pub fn next(answer: &Answer) -> Option<String> {
     let link = answer.header("link")?;
     let path = link.strip_prefix('<').and_then(|rest| rest.strip_suffix(">; rel=\"next\""));
     Some(path.unwrap_or_else(|| panic!("{link}")).to_owned())
 }
 
 /// The pages that the links lead to, from this one on.
-fn pages(client: &Client, first: &str) -> Vec<Vec<i64>> {
+pub fn pages(client: &Client, first: &str) -> Vec<Vec<i64>> {
     let mut pages = Vec::new();
     let mut path = Some(first.to_owned());
     while let Some(at) = path {
@@ -65,13 +65,27 @@ fn a_page_is_small() {
     let site = Site::start();
     let admin = site.client_of("admin");
     let event = admin.create_event(9, 0, 30);
-    for path in ["/events", "/bookings", &format!("/events/{event}/bookings")] {
+    for path in [
+        "/events",
+        "/bookings",
+        &format!("/events/{event}/bookings"),
+        "/events/get",
+        "/book/get",
+        "/account/history",
+    ] {
         assert_eq!(admin.get(&format!("{path}?limit=200")).status, 200);
         let refused = admin.get(&format!("{path}?limit=201"));
         refused.problem_of_fields(400, "invalid-value", &["limit"]);
     }
     let openapi = admin.get("/openapi.json").json();
-    for path in ["/events", "/bookings", "/events/{id}/bookings"] {
+    for path in [
+        "/events",
+        "/bookings",
+        "/events/{id}/bookings",
+        "/events/get",
+        "/book/get",
+        "/account/history",
+    ] {
         let parameters = openapi["paths"][path]["get"]["parameters"].as_array().expect("a list");
         let limit = parameters.iter().find(|one| one["name"] == "limit").expect("a limit");
         assert_eq!(limit["schema"]["maximum"], 200, "{path}");

@@ -13,4 +13,7 @@ mod idempotency;
 mod identity;
 mod lists;
 mod malformed;
+mod money;
+mod operations;
+mod second_seed;
 mod site;

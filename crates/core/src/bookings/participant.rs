@@ -1,0 +1,214 @@
+//! What a participant of a saga remembers of a booking, and what follows from it.
+//!
+//! Behind a network a question may be lost, come twice, or come late. So a participant remembers
+//! what it answered, refusals too, and answers the same again; and whoever takes a step back leaves
+//! a tombstone, so that the step itself, should it come late, is refused.
+//!
+//! | remembered | forward step (occupy, charge) | backward step (release, refund) |
+//! |---|---|---|
+//! | nothing | is decided | tombstone |
+//! | [`Given`](Memory::Given) | the same yes | is undone, tombstone |
+//! | [`Refused`](Memory::Refused) | the same no | nothing to undo |
+//! | [`Withdrawn`](Memory::Withdrawn), the tombstone | no | nothing to undo |
+
+use super::Booking;
+use super::saga::{Answer, Ask};
+use crate::events::Seats;
+use crate::{BookingId, EventId, Money, Timestamp, UserId};
+
+/// What a saga asks of a participant, with everything that the participant needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// The booking.
+    pub booking_id: BookingId,
+    /// The event that it is for.
+    pub event_id: EventId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// How many seats.
+    pub seats: Seats,
+    /// What they cost; nothing until they are occupied.
+    pub amount: Money,
+    /// Which of the booking's payments this is about; 0 before the first.
+    pub attempt: u32,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// Who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Participant {
+    /// Has the seats.
+    Events,
+    /// Has the money.
+    Accounts,
+}
+
+impl Ask {
+    /// Whom it is for.
+    pub const fn of(self) -> Participant {
+        match self {
+            Self::Occupy | Self::Settle | Self::Release(_) => Participant::Events,
+            Self::Charge | Self::Refund => Participant::Accounts,
+        }
+    }
+
+    /// Whether there is no way but this step: a saga that can't take it is stuck, whereas one that
+    /// waits for an occupy or a charge has promised nobody anything yet.
+    pub const fn is_forced(self) -> bool {
+        match self {
+            Self::Occupy | Self::Charge => false,
+            Self::Settle | Self::Refund | Self::Release(_) => true,
+        }
+    }
+}
+
+impl Booking {
+    /// What the booking asks for next; nothing when it is at rest.
+    pub fn request(&self) -> Option<Request> {
+        let Self { id, event_id, user_id, seats, amount, attempt, state, .. } = *self;
+        let ask = state.ask()?;
+        Some(Request { booking_id: id, event_id, user_id, seats, amount, attempt, ask })
+    }
+
+    /// Whether its saga has nowhere to go by itself.
+    pub fn is_at_rest(&self) -> bool {
+        self.state.ask().is_none()
+    }
+}
+
+/// What a participant remembers of a booking's step forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// It said yes, in these words.
+    Given(Answer),
+    /// It said no.
+    Refused,
+    /// It was asked to undo the step, whether or not it had taken it.
+    Withdrawn,
+}
+
+/// Which step a memory is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemoryKey {
+    /// Whose memory it is.
+    pub participant: Participant,
+    /// The booking.
+    pub booking_id: BookingId,
+    /// Which of its payments; 0 for what the events remember.
+    pub attempt: u32,
+}
+
+/// A memory and what it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    /// The step.
+    pub key: MemoryKey,
+    /// What was answered.
+    pub memory: Memory,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Request {
+    /// The memory that it is about.
+    pub fn memory_key(&self) -> MemoryKey {
+        let participant = self.ask.of();
+        let attempt = match participant {
+            Participant::Events => 0,
+            Participant::Accounts => self.attempt,
+        };
+        MemoryKey { participant, booking_id: self.booking_id, attempt }
+    }
+}
+
+/// What a participant has to do, by what it remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// Take the step, if the rules allow it, and remember what came of it.
+    Decide,
+    /// Undo the step, and remember that it is withdrawn.
+    Undo,
+    /// Only remember that the step is withdrawn, and say so.
+    Entomb,
+    /// Say this, which changes nothing.
+    Say(Answer),
+    /// Nothing: whoever asks for this hasn't understood the saga.
+    Balk,
+}
+
+/// What follows from a memory, for what is asked.
+pub fn duty(memory: Option<Memory>, ask: Ask) -> Duty {
+    match ask {
+        Ask::Occupy | Ask::Charge => match memory {
+            None => Duty::Decide,
+            Some(Memory::Given(answer)) => Duty::Say(answer),
+            Some(Memory::Refused | Memory::Withdrawn) => Duty::Say(no(ask)),
+        },
+        Ask::Settle => match memory {
+            // The slot itself knows whether it is settled.
+            Some(Memory::Given(_)) => Duty::Decide,
+            None | Some(Memory::Refused | Memory::Withdrawn) => Duty::Balk,
+        },
+        Ask::Release(_) => undo(memory, Answer::Released),
+        Ask::Refund => undo(memory, Answer::Refunded),
+    }
+}
+
+fn undo(memory: Option<Memory>, done: Answer) -> Duty {
+    match memory {
+        None => Duty::Entomb,
+        Some(Memory::Given(_)) => Duty::Undo,
+        Some(Memory::Refused | Memory::Withdrawn) => Duty::Say(done),
+    }
+}
+
+fn no(ask: Ask) -> Answer {
+    match ask {
+        Ask::Charge => Answer::NotCharged,
+        Ask::Occupy | Ask::Settle | Ask::Refund | Ask::Release(_) => Answer::NotOccupied,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::{PaymentWindow, Release};
+
+    #[test]
+    fn a_participant_repeats_itself_and_refuses_what_was_withdrawn() {
+        let offer = Answer::Occupied {
+            amount: Money::from_minor(5),
+            window: PaymentWindow::from_minutes(1),
+        };
+        let (occupied, charged) =
+            (Some(Memory::Given(offer)), Some(Memory::Given(Answer::Charged)));
+        let (refused, withdrawn) = (Some(Memory::Refused), Some(Memory::Withdrawn));
+        let release = Ask::Release(Release::Expired);
+        let table = [
+            (None, Ask::Occupy, Duty::Decide),
+            (occupied, Ask::Occupy, Duty::Say(offer)),
+            (refused, Ask::Occupy, Duty::Say(Answer::NotOccupied)),
+            (withdrawn, Ask::Occupy, Duty::Say(Answer::NotOccupied)),
+            (None, Ask::Charge, Duty::Decide),
+            (charged, Ask::Charge, Duty::Say(Answer::Charged)),
+            (refused, Ask::Charge, Duty::Say(Answer::NotCharged)),
+            (withdrawn, Ask::Charge, Duty::Say(Answer::NotCharged)),
+            (None, Ask::Settle, Duty::Balk),
+            (occupied, Ask::Settle, Duty::Decide),
+            (refused, Ask::Settle, Duty::Balk),
+            (withdrawn, Ask::Settle, Duty::Balk),
+            (None, release, Duty::Entomb),
+            (occupied, release, Duty::Undo),
+            (refused, release, Duty::Say(Answer::Released)),
+            (withdrawn, release, Duty::Say(Answer::Released)),
+            (None, Ask::Refund, Duty::Entomb),
+            (charged, Ask::Refund, Duty::Undo),
+            (refused, Ask::Refund, Duty::Say(Answer::Refunded)),
+            (withdrawn, Ask::Refund, Duty::Say(Answer::Refunded)),
+        ];
+        for (memory, ask, expected) in table {
+            assert_eq!(duty(memory, ask), expected, "{memory:?}, {ask:?}");
+        }
+    }
+}

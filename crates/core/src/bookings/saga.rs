@@ -1,0 +1,257 @@
+//! The saga of a booking: seats first, then money, then done; or, step by step, back again.
+//!
+//! A booking's state is its saga's state; there is no second log. In each state one participant is
+//! asked for one thing, again and again until it has given a definite answer, and only a definite
+//! answer moves the saga. A participant that lives in the same database answers at once, so that
+//! all steps are taken in one transaction; one behind a network takes its time, and the saga
+//! doesn't know the difference.
+//!
+//! | state | seed's number | whom it asks for what | what each answer leads to |
+//! |---|---|---|---|
+//! | [`Occupying`](State::Occupying) | 1 | events: occupy the seats | occupied → `Occupied`, or on with the payment if that is [at once](Payment::AtOnce); refused → `Cancelled` |
+//! | [`Occupied`](State::Occupied) | 2 | nobody: the hold waits for its owner, until the deadline | confirmed → `Paying`, or `Completing` if it costs nothing; cancelled → `Releasing`; deadline → `Expiring` |
+//! | [`Paying`](State::Paying) | 3 | accounts: charge the amount | charged → `Completing`; refused → `Occupied`, or `Releasing` if the payment was to be at once |
+//! | [`Completing`](State::Completing) | 3 | events: settle the slot | settled → `Complete` |
+//! | [`Complete`](State::Complete) | 4 | nobody | cancelled → `Refunding`, or `Releasing` if it cost nothing |
+//! | [`Refunding`](State::Refunding) | -2 | accounts: refund the amount | refunded → `Releasing` |
+//! | [`Releasing`](State::Releasing) | -2 | events: release the seats | released → `Cancelled` |
+//! | [`Expiring`](State::Expiring) | -2 | events: release the seats | released → the booking is gone |
+//! | [`Cancelled`](State::Cancelled) | -1 | nobody | |
+//!
+//! The seed's 0, created, is the state of a booking that has not been written down.
+//!
+//! Invariants kept here: money is charged only for seats that are occupied, and seats are released
+//! only after the money is back. The charge is the pivot: once it is made the saga goes forward
+//! only. While a booking is being paid its deadline doesn't count, so that a payment and an expiry
+//! never both win.
+
+use thiserror::Error;
+
+use super::{Booking, CancelRefusal, ConfirmRefusal, Step};
+use crate::events::{PaymentWindow, Release};
+use crate::{Money, Timestamp};
+
+/// Where a booking stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Seats are asked for.
+    Occupying,
+    /// Its seats are held until the deadline.
+    Occupied,
+    /// Money is asked for.
+    Paying,
+    /// It is paid, and its seats are to be sold.
+    Completing,
+    /// It is paid, and its seats are sold.
+    Complete,
+    /// It is cancelled, and its owner is to have the money back.
+    Refunding,
+    /// It is cancelled, and its seats are to be free again.
+    Releasing,
+    /// Nobody paid in time, and its seats are to be free again.
+    Expiring,
+    /// It has ended, and its seats are free.
+    Cancelled,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 9] = [
+        Self::Occupying,
+        Self::Occupied,
+        Self::Paying,
+        Self::Completing,
+        Self::Complete,
+        Self::Refunding,
+        Self::Releasing,
+        Self::Expiring,
+        Self::Cancelled,
+    ];
+
+    /// What a booking in this state asks for; nothing when it is at rest.
+    pub const fn ask(self) -> Option<Ask> {
+        match self {
+            Self::Occupying => Some(Ask::Occupy),
+            Self::Paying => Some(Ask::Charge),
+            Self::Completing => Some(Ask::Settle),
+            Self::Refunding => Some(Ask::Refund),
+            Self::Releasing => Some(Ask::Release(Release::Cancelled)),
+            Self::Expiring => Some(Ask::Release(Release::Expired)),
+            Self::Occupied | Self::Complete | Self::Cancelled => None,
+        }
+    }
+}
+
+/// When a booking is to be paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payment {
+    /// When its owner says so, before the deadline.
+    Later,
+    /// As soon as the seats are occupied; without the money they are released.
+    AtOnce,
+}
+
+/// What a saga asks a participant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Of the events: to keep seats.
+    Occupy,
+    /// Of the accounts: to take what the seats cost.
+    Charge,
+    /// Of the events: to note that the seats are paid for.
+    Settle,
+    /// Of the accounts: to give back what was taken.
+    Refund,
+    /// Of the events: to give the seats back.
+    Release(Release),
+}
+
+/// What a participant answers. A participant that has answered once gives the same answer again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The seats are kept, at this price and for this long.
+    Occupied {
+        /// What they cost together.
+        amount: Money,
+        /// How long a hold waits for its payment.
+        window: PaymentWindow,
+    },
+    /// The seats are not kept.
+    NotOccupied,
+    /// The amount is taken.
+    Charged,
+    /// The amount is not taken.
+    NotCharged,
+    /// The slot is paid for.
+    Settled,
+    /// The amount is given back.
+    Refunded,
+    /// The seats are free.
+    Released,
+}
+
+/// An answer to something that the booking didn't ask for: a bug, or a stranger's message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a booking that is {state:?} can't hear {answer:?}")]
+pub struct OutOfTurn {
+    /// Where the booking stands.
+    pub state: State,
+    /// What it was told.
+    pub answer: Answer,
+}
+
+impl Booking {
+    /// Whether the hold's deadline has passed unpaid, so that the booking has ended logically.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.state == State::Occupied && self.expires_at <= now
+    }
+
+    /// Whether the booking has, or is getting, what it is for: its seats, now or for good.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        match self.state {
+            State::Occupied => !self.is_due(now),
+            State::Paying | State::Completing | State::Complete => true,
+            State::Occupying
+            | State::Refunding
+            | State::Releasing
+            | State::Expiring
+            | State::Cancelled => false,
+        }
+    }
+
+    /// Begins to pay a hold.
+    pub fn confirm(&mut self, now: Timestamp) -> Result<Step, ConfirmRefusal> {
+        match self.state {
+            State::Occupied if self.is_due(now) => Err(ConfirmRefusal::Expired),
+            State::Occupied => {
+                self.begin_payment();
+                Ok(Step::Taken)
+            }
+            State::Complete => Ok(Step::Repeated),
+            State::Occupying | State::Paying | State::Completing => Ok(Step::UnderWay),
+            State::Expiring => Err(ConfirmRefusal::Expired),
+            State::Refunding | State::Releasing | State::Cancelled => {
+                Err(ConfirmRefusal::Cancelled)
+            }
+        }
+    }
+
+    /// Begins to end the booking because somebody asked for it.
+    pub fn cancel(&mut self, now: Timestamp) -> Result<Step, CancelRefusal> {
+        self.state = match self.state {
+            State::Occupied if self.is_due(now) => return Err(CancelRefusal::Expired),
+            State::Expiring => return Err(CancelRefusal::Expired),
+            State::Cancelled => return Ok(Step::Repeated),
+            State::Occupying
+            | State::Paying
+            | State::Completing
+            | State::Refunding
+            | State::Releasing => return Ok(Step::UnderWay),
+            State::Complete if !self.amount.is_zero() => State::Refunding,
+            State::Complete | State::Occupied => State::Releasing,
+        };
+        Ok(Step::Taken)
+    }
+
+    /// Begins to end a hold that nobody has paid in time; whether it was one.
+    pub fn expire(&mut self, now: Timestamp) -> bool {
+        let is_due = self.is_due(now);
+        if is_due {
+            self.state = State::Expiring;
+        }
+        is_due
+    }
+
+    /// The booking after an answer; `None` when it is gone.
+    pub fn hear(mut self, answer: Answer, now: Timestamp) -> Result<Option<Self>, OutOfTurn> {
+        self.state = match (self.state, answer) {
+            (State::Occupying, Answer::Occupied { amount, window }) => {
+                self.amount = amount;
+                match self.payment {
+                    Payment::Later => {
+                        self.expires_at = now.plus(window.as_duration());
+                        State::Occupied
+                    }
+                    Payment::AtOnce => {
+                        // It never waits, so it never counts as a hold.
+                        self.expires_at = now;
+                        self.begin_payment();
+                        self.state
+                    }
+                }
+            }
+            (State::Paying, Answer::Charged) => State::Completing,
+            (State::Paying, Answer::NotCharged) => match self.payment {
+                Payment::Later => State::Occupied,
+                Payment::AtOnce => State::Releasing,
+            },
+            (State::Completing, Answer::Settled) => State::Complete,
+            (State::Refunding, Answer::Refunded) => State::Releasing,
+            (State::Occupying, Answer::NotOccupied) | (State::Releasing, Answer::Released) => {
+                State::Cancelled
+            }
+            (State::Expiring, Answer::Released) => return Ok(None),
+            (
+                state,
+                Answer::Occupied { .. }
+                | Answer::NotOccupied
+                | Answer::Charged
+                | Answer::NotCharged
+                | Answer::Settled
+                | Answer::Refunded
+                | Answer::Released,
+            ) => return Err(OutOfTurn { state, answer }),
+        };
+        Ok(Some(self))
+    }
+
+    fn begin_payment(&mut self) {
+        if self.amount.is_zero() {
+            self.state = State::Completing;
+        } else {
+            // What was answered to an earlier attempt must not answer this one.
+            self.attempt = self.attempt.saturating_add(1);
+            self.state = State::Paying;
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What can be done with accounts: pay in, and look.
+
+use eventbooker_core::accounts::{Account, Posting};
+use eventbooker_core::identity::Actor;
+use eventbooker_core::{Money, UserId};
+use eventbooker_store::{StoreError, Wants};
+
+use crate::batch::{Batch, Rules};
+use crate::command::{Answer, Command, Key, Lane};
+use crate::{Engine, Error, Refusal};
+
+/// Pays into a user's account.
+struct Deposit {
+    actor: Actor,
+    user_id: UserId,
+    amount: Money,
+}
+
+impl Command for Deposit {
+    type Reply = Account;
+
+    fn lane(&self) -> Lane {
+        Lane::User(self.user_id)
+    }
+
+    fn wants(&self, _: &Rules, wants: &mut Wants) {
+        wants.users.push(self.user_id);
+        wants.accounts.push(self.user_id);
+    }
+
+    fn decide(&self, batch: &mut Batch) -> Result<Account, Refusal> {
+        let is_own = self.actor.user_id == self.user_id;
+        let may_deposit = self.actor.is_admin() || (is_own && batch.rules().users_may_deposit);
+        if !may_deposit {
+            return Err(Refusal::NotAdmin);
+        }
+        batch.user(self.user_id).ok_or(Refusal::NoSuchUser)?;
+        let mut account = batch.account(self.user_id);
+        let posting = account.deposit(self.amount, batch.now())?;
+        batch.post(account, posting);
+        Ok(account)
+    }
+}
+
+impl Engine {
+    /// Pays into a user's account.
+    pub async fn deposit(
+        &self,
+        actor: Actor,
+        user_id: UserId,
+        amount: Money,
+        key: Option<Key<Account>>,
+    ) -> Result<Answer<Account>, Error> {
+        self.submit(Deposit { actor, user_id, amount }, key).await
+    }
+
+    /// A user's account.
+    pub async fn account(&self, user_id: UserId) -> Result<Account, StoreError> {
+        self.store().account(user_id).await
+    }
+
+    /// A user's postings before an entry, newest first.
+    pub async fn postings(
+        &self,
+        user_id: UserId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Posting>, StoreError> {
+        self.store().postings(user_id, before, limit).await
+    }
+}

@@ -1,0 +1,141 @@
+//! Takes a booking's saga as far as it goes.
+//!
+//! A participant that lives in the same database answers within the batch, so all steps that it
+//! can take are saved in one transaction: either all of them happen or none does. Where the next
+//! step lies elsewhere, the saga is saved with an errand, and [`errands`](crate::errands) asks.
+
+use eventbooker_core::accounts::Purpose;
+use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::participant::Request;
+use eventbooker_core::bookings::saga::{Answer, Ask};
+use eventbooker_core::bookings::{BookRefusal, Booking};
+use eventbooker_core::events::Slot;
+
+use crate::Refusal;
+use crate::batch::Batch;
+
+/// How far a saga has come.
+pub(crate) struct Progress {
+    /// The booking, unless it is gone.
+    pub(crate) booking: Option<Booking>,
+    /// Why a participant refused, if one did.
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// Asks and answers until there is nothing more to ask here. The booking itself is not put into
+/// the batch: what becomes of its row is the caller's business.
+///
+/// An error is a refusal that the saga has no way around. It comes before anything has changed.
+pub(crate) fn run(batch: &mut Batch, booking: Booking) -> Result<Progress, Refusal> {
+    let mut progress = Progress { booking: Some(booking), refusal: None };
+    while let Some(booking) = progress.booking
+        && let Some(request) = booking.request()
+        && batch.rules().has(request.ask.of())
+    {
+        let (answer, refusal) = answer(batch, &request)?;
+        progress.refusal = progress.refusal.or(refusal);
+        let heard = booking.hear(answer, batch.now());
+        progress.booking = heard.expect("it hears the answer to what it asked");
+    }
+    Ok(progress)
+}
+
+/// What the participants of this database answer, and why if it is a no.
+pub(crate) fn answer(
+    batch: &mut Batch,
+    request: &Request,
+) -> Result<(Answer, Option<Refusal>), Refusal> {
+    let now = batch.now();
+    Ok(match request.ask {
+        Ask::Occupy => occupy(batch, request),
+        Ask::Charge => {
+            let mut account = batch.account(request.user_id);
+            match account.charge(request.amount, purpose(request), now) {
+                Ok(posting) => {
+                    batch.post(account, posting);
+                    (Answer::Charged, None)
+                }
+                Err(refusal) => (Answer::NotCharged, Some(refusal.into())),
+            }
+        }
+        Ask::Settle => {
+            let slot = live_slot(batch, request);
+            let event = batch.event_to_change(request.event_id).expect(EVENT_OF_SLOT);
+            let (slot, entry) = event.settle(slot, now);
+            batch.change_slot(slot, entry);
+            (Answer::Settled, None)
+        }
+        Ask::Refund => {
+            let mut account = batch.account(request.user_id);
+            let posting = account.refund(request.amount, purpose(request), now)?;
+            batch.post(account, posting);
+            (Answer::Refunded, None)
+        }
+        Ask::Release(why) => {
+            let slot = live_slot(batch, request);
+            let event = batch.event_to_change(request.event_id).expect(EVENT_OF_SLOT);
+            let entry = event.release(slot, why, now);
+            batch.remove_slot(slot, entry);
+            (Answer::Released, None)
+        }
+    })
+}
+
+const EVENT_OF_SLOT: &str = "a live slot has its event";
+
+fn occupy(batch: &mut Batch, request: &Request) -> (Answer, Option<Refusal>) {
+    let now = batch.now();
+    let Some(event) = batch.event(request.event_id) else {
+        return (Answer::NotOccupied, Some(Refusal::NoSuchEvent));
+    };
+    // What can't be written down can't be paid.
+    let Some(amount) = event.amount_for(request.seats) else {
+        return (Answer::NotOccupied, Some(BookRefusal::AmountTooLarge.into()));
+    };
+    let window = event.plan.payment_window;
+    if let Err(refusal) = event.may_occupy(request.seats, now) {
+        return (Answer::NotOccupied, Some(refusal.into()));
+    }
+    let event = batch.event_to_change(request.event_id).expect("it was there a moment ago");
+    let (slot, entry) =
+        event.occupy(request.booking_id, request.seats, now).expect("it may be occupied");
+    batch.add_slot(slot, entry);
+    (Answer::Occupied { amount, window }, None)
+}
+
+fn purpose(request: &Request) -> Purpose {
+    Purpose { event_id: request.event_id, booking_id: request.booking_id }
+}
+
+fn live_slot(batch: &Batch, request: &Request) -> Slot {
+    batch.slot((request.event_id, request.booking_id)).expect("a live booking has its slot")
+}
+
+/// Puts a new booking into the batch, with an errand if its saga goes on elsewhere.
+pub(crate) fn add(batch: &mut Batch, booking: Booking) {
+    batch.add_booking(booking);
+    see_to(batch, &booking);
+}
+
+/// Puts a booking that has moved into the batch, or removes it, and sees to its errand.
+pub(crate) fn change(batch: &mut Batch, before: &Booking, after: Option<Booking>) {
+    let Some(booking) = after else {
+        batch.remove_booking(before.id);
+        return batch.end_errand(before.id);
+    };
+    batch.change_booking(booking);
+    see_to(batch, &booking);
+}
+
+fn see_to(batch: &mut Batch, booking: &Booking) {
+    let now = batch.now();
+    let Some(request) = booking.request() else { return batch.end_errand(booking.id) };
+    let errand = match batch.errand(booking.id).cloned() {
+        Some(mut errand) => {
+            errand.go_on(now);
+            errand
+        }
+        None => Errand::begin(booking.id, booking.event_id, booking.user_id, now),
+    };
+    batch.ask(errand, request);
+}

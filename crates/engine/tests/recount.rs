@@ -1,0 +1,133 @@
+//! The recount beside the running service: it comes by itself, tells what it finds, and has an end.
+#![allow(missing_docs, reason = "a test's name says what it proves")]
+
+use std::time::Duration;
+
+use eventbooker_engine::check::Rule;
+use eventbooker_engine::{Recount, Settings};
+use eventbooker_testkit::clock::{MOMENT, NEW_YEAR, just_before};
+use eventbooker_testkit::service::attendee;
+use eventbooker_testkit::{Options, Service};
+
+const FIRST_AFTER: Duration = Duration::from_secs(10 * 60);
+const EVERY: Duration = Duration::from_secs(6 * 3600);
+const TAKES_AT_MOST: Duration = Duration::from_secs(5 * 60);
+/// How long it rests after a page that took no time.
+const REST: Duration = Duration::from_millis(1);
+/// More rests than the few rows of these tests need.
+const RESTS_MAX: usize = 50;
+
+/// A service that recounts so often, with three bookings on each of two events: a hold, a sold one
+/// and a cancelled one.
+async fn recounting(recount_every: Option<Duration>) -> Service {
+    let settings = Settings { recount_every, ..Options::default().settings };
+    let service = Service::with(Options { settings, ..Options::default() }).await;
+    for _ in 0..2 {
+        let event_id = service.create_event(10, 0, 7 * 24 * 60).await;
+        let book = async |user| service.book(user, event_id, 2).await.expect("there is room");
+        let [_, sold, cancelled] = [book(1).await, book(2).await, book(3).await];
+        service.confirm(attendee(2), sold.id).await.expect("in time");
+        service.cancel(attendee(3), cancelled.id).await.expect("in time");
+    }
+    service
+}
+
+/// Events, bookings, slots and journal entries of [`recounting`].
+const ROWS: u64 = 2 + 6 + 4 + 12;
+
+/// Lets a recount that is under way take its rests. Returns what it came to, if it was under way.
+async fn ended(service: &Service) -> Option<Recount> {
+    let before = service.engine().last_recount();
+    for _ in 0..RESTS_MAX {
+        service.pass(REST).await;
+        let recount = service.engine().last_recount();
+        if recount != before {
+            return recount;
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn it_comes_by_itself_and_again_and_again() {
+    let service = recounting(Some(EVERY)).await;
+    service.pass(just_before(FIRST_AFTER)).await;
+    assert_eq!(service.engine().last_recount(), None, "not before its time");
+    service.pass(MOMENT).await;
+    let mut at = NEW_YEAR.plus(FIRST_AFTER);
+    for _ in 0..3 {
+        let clean = Recount { at, rows: ROWS, findings_total: 0, first_findings: vec![] };
+        assert_eq!(ended(&service).await, Some(clean));
+        at = service.now().plus(EVERY);
+        service.pass(EVERY).await;
+    }
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_found_by_the_next_one() {
+    let service = recounting(Some(EVERY)).await;
+    service.pass(FIRST_AFTER).await;
+    assert_eq!(ended(&service).await.map(|recount| recount.findings_total), Some(0));
+
+    service.sql("UPDATE tallies SET occupied = 5 WHERE event_id = 2");
+    service.pass(EVERY).await;
+    let damaged = ended(&service).await.expect("its time has come");
+    assert_eq!((damaged.rows, damaged.findings_total), (ROWS, 1));
+    let [finding] = damaged.first_findings.as_slice() else { panic!("{damaged:?}") };
+    assert_eq!(finding.rule, Rule::Seats);
+    assert!(finding.what.contains("event 2 counts 5 occupied seats"), "{finding:?}");
+    assert!(service.engine().check_ready().await.is_ok(), "the sound rows can be used");
+
+    // All is counted, and a few are named.
+    service.sql("DELETE FROM slots");
+    service.pass(EVERY).await;
+    let damaged = ended(&service).await.expect("its time has come");
+    assert_eq!((damaged.findings_total, damaged.first_findings.len()), (10, 5));
+    service.finish_spoilt().await;
+}
+
+#[tokio::test]
+async fn it_can_be_off() {
+    let service = recounting(None).await;
+    for _ in 0..3 {
+        service.pass(24 * EVERY).await;
+        assert_eq!(ended(&service).await, None);
+    }
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn it_gives_up_when_it_takes_too_long_and_comes_again() {
+    let service = recounting(Some(EVERY)).await;
+    service.pass(FIRST_AFTER).await;
+    service.pass(just_before(TAKES_AT_MOST)).await;
+    // One more page, and the rest after it goes beyond the limit.
+    assert_eq!(ended(&service).await, None, "what wasn't read to its end says nothing");
+
+    service.pass(EVERY).await;
+    assert_eq!(ended(&service).await.map(|recount| recount.rows), Some(ROWS));
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_slow_one_that_stays_within_the_limit_ends() {
+    let service = recounting(Some(EVERY)).await;
+    service.pass(FIRST_AFTER).await;
+    service.pass(TAKES_AT_MOST / 2).await;
+    assert_eq!(ended(&service).await.map(|recount| recount.rows), Some(ROWS));
+    service.finish().await;
+}
+
+/// It rests with its snapshot open, and the clock that it rests by doesn't move any more.
+#[tokio::test]
+async fn one_that_is_under_way_keeps_nobody_from_stopping() {
+    let mut service = recounting(Some(EVERY)).await;
+    service.pass(FIRST_AFTER).await;
+    service.restart(Duration::ZERO).await;
+    assert_eq!(ended(&service).await, None, "the first one has a while to come again");
+    service.pass(FIRST_AFTER).await;
+    assert_eq!(ended(&service).await.map(|recount| recount.rows), Some(ROWS));
+    service.pass(EVERY).await;
+    service.finish().await;
+}

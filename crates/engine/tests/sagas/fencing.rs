@@ -1,0 +1,54 @@
+//! A process that was stopped in the middle of a saga and comes back when another has taken over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eventbooker_core::bookings::State;
+use eventbooker_core::bookings::errand::LEASE;
+use eventbooker_testkit::ManualClock;
+use eventbooker_testkit::clock::{NEW_YEAR, PATIENCE};
+use tokio::time::timeout;
+
+use super::link::{Fault, When};
+use super::pair::Pair;
+
+/// The first engine stands still, and its clock with it, after the charge and before it has heard
+/// of it. The second takes over when the lease has ended, and stands still before it asks. What the
+/// first has to say then is not heard: only the second may move the saga.
+#[tokio::test]
+async fn whoever_was_taken_over_from_is_not_heard() {
+    let mut pair = Pair::start(10, 80).await;
+    pair.link.plan(Some((1, Fault::Stalled(When::After))));
+    pair.begin(|engine, ids| {
+        Box::pin(async move { drop(engine.purchase(ids.user, ids.event, 2, None).await) })
+    });
+    timeout(PATIENCE, pair.link.stalled.notified()).await.expect("it is charged");
+    assert_eq!(pair.balance().await, 0);
+
+    let clock = Arc::new(ManualClock::at(NEW_YEAR.plus(LEASE)));
+    let link = pair.another_link();
+    link.plan(Some((0, Fault::Stalled(When::Before))));
+    let second = pair.another(&link, &clock).await;
+    timeout(PATIENCE, link.stalled.notified()).await.expect("it is taken over");
+    let [errand] = &*pair.errands().await else { panic!("one errand") };
+    assert_eq!(errand.token, 2);
+
+    pair.link.resume.notify_one();
+    pair.hears_everything().await;
+    let state = pair.booking().await.map(|booking| booking.state);
+    assert_eq!(state, Some(State::Paying), "only the second may move it");
+
+    link.resume.notify_one();
+    let done = async {
+        while !pair.errands().await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, done).await.expect("the second finishes it");
+    let state = pair.booking().await.map(|booking| booking.state);
+    assert_eq!((state, pair.balance().await), (Some(State::Complete), 0));
+    assert_eq!(pair.steps().await.len(), 3, "each step once");
+    pair.pass(Duration::from_secs(60)).await;
+    second.stop().await;
+    pair.finish().await;
+}

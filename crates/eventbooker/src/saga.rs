@@ -1,0 +1,303 @@
+//! `eventbooker saga`: list, show, retry.
+
+use std::collections::HashMap;
+use std::error::Error;
+
+use clap::{Args, Subcommand};
+use comfy_table::Table;
+use eventbooker_core::accounts::{Posting, PostingKind};
+use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::saga::Ask;
+use eventbooker_core::bookings::{Booking, Payment, State};
+use eventbooker_core::events::{JournalEntry, JournalKind, Release};
+use eventbooker_core::{BookingId, Timestamp};
+use eventbooker_engine::Engine;
+use eventbooker_store::sqlite::Access;
+use eventbooker_store::{BookingRoute, BookingTrail, SagaStep, Store};
+
+use crate::open;
+use crate::say::{instant, say};
+use crate::settings::DatabaseFlags;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List the sagas whose next step lies elsewhere.
+    List(List),
+    /// Show all that is known of a booking: how it stands, and what led there.
+    Show(OfBooking),
+    /// Let a parked saga be tried again.
+    Retry(OfBooking),
+}
+
+#[derive(Args)]
+pub(crate) struct List {
+    /// Only those that failed too often and wait for somebody to look after them.
+    #[arg(long)]
+    parked: bool,
+    #[command(flatten)]
+    database: DatabaseFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct OfBooking {
+    /// The booking's number.
+    #[arg(value_name = "BOOKING")]
+    number: i64,
+    #[command(flatten)]
+    database: DatabaseFlags,
+}
+
+/// Errands read from the store at once.
+const PAGE_ERRANDS: u32 = 1000;
+
+pub(crate) async fn run(command: Command) -> Result<(), String> {
+    match command {
+        Command::List(List { parked, database }) => {
+            let store = open::store(&database.resolve()?, Access::Look)?;
+            let table = errands(&*store, parked).await?;
+            match (table.is_empty(), parked) {
+                (false, _) => say(table),
+                (true, false) => say("no saga has its next step elsewhere"),
+                (true, true) => say("no saga is parked"),
+            }
+        }
+        Command::Show(OfBooking { number, database }) => {
+            let store = open::store(&database.resolve()?, Access::Look)?;
+            show(&*store, BookingId::new(number)).await
+        }
+        Command::Retry(OfBooking { number, database }) => {
+            let id = BookingId::new(number);
+            let engine = open::tool_engine(database).await?;
+            let retried = retry(&engine, id).await;
+            engine.stop().await;
+            let Errand { tries, .. } = retried?;
+            say(format_args!(
+                "the saga of booking {id} was parked after {tries} tries and is due now; a running server takes it up within 2 s"
+            ))
+        }
+    }
+}
+
+async fn errands(store: &dyn Store, only_parked: bool) -> Result<Table, String> {
+    let mut table = Table::new();
+    table.set_header(["booking", "event", "user", "state", "tries", "due", "parked", "trouble"]);
+    let mut after = BookingId::new(0);
+    loop {
+        let mut page = store.errands(after, PAGE_ERRANDS).await.map_err(words)?;
+        let Some(last) = page.last() else { return Ok(table) };
+        after = last.booking_id;
+        page.retain(|errand| errand.is_parked || !only_parked);
+        let ids = page.iter().map(|errand| errand.booking_id).collect();
+        let bookings = store.bookings(ids).await.map_err(words)?;
+        let states: HashMap<BookingId, State> =
+            bookings.into_iter().map(|booking| (booking.id, booking.state)).collect();
+        for errand in page {
+            let state = states.get(&errand.booking_id);
+            table.add_row([
+                errand.booking_id.to_string(),
+                errand.event_id.to_string(),
+                errand.user_id.to_string(),
+                state.map_or_else(|| "gone".to_owned(), |state| format!("{state:?}")),
+                errand.tries.to_string(),
+                instant(errand.due_at),
+                if errand.is_parked { "parked" } else { "" }.to_owned(),
+                trouble(&errand),
+            ]);
+        }
+    }
+}
+
+async fn show(store: &dyn Store, id: BookingId) -> Result<(), String> {
+    let trail = store.booking_trail(id).await.map_err(words)?;
+    if let Some(booking) = &trail.booking {
+        say(row(booking))?;
+    } else {
+        check_given_out(store, id).await?;
+        say(format_args!("booking {id} is gone"))?;
+    }
+    let lines = lines(trail);
+    if lines.is_empty() {
+        return say("nothing was written about what led there");
+    }
+    let mut table = Table::new();
+    table.set_header(["when", "asked", "answered", "where"]);
+    for Line { at, asked, answered, place, .. } in lines {
+        table.add_row([instant(at), asked, answered, place]);
+    }
+    say(table)
+}
+
+fn row(booking: &Booking) -> Table {
+    let Booking { id, event_id, user_id, seats, state, attempt, .. } = booking;
+    let mut table = Table::new();
+    table.set_header([
+        "booking",
+        "event",
+        "user",
+        "state",
+        "seats",
+        "amount",
+        "payment",
+        "payments tried",
+        "created",
+        "deadline",
+    ]);
+    let payment = match booking.payment {
+        Payment::Later => "later",
+        Payment::AtOnce => "at once",
+    };
+    table.add_row([
+        id.to_string(),
+        event_id.to_string(),
+        user_id.to_string(),
+        format!("{state:?}"),
+        seats.to_string(),
+        booking.amount.as_minor().to_string(),
+        payment.to_owned(),
+        attempt.to_string(),
+        instant(booking.created_at),
+        instant(booking.expires_at),
+    ]);
+    table
+}
+
+/// A step of a saga: what was asked, and what came of it.
+struct Line {
+    at: Timestamp,
+    turn: Turn,
+    asked: String,
+    answered: String,
+    place: String,
+}
+
+/// The order of what has one instant, as all steps have that are taken in one transaction. What was
+/// heard from elsewhere set them going; they follow in the order in which a saga asks for them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Heard,
+    Occupy,
+    Charge,
+    Settle,
+    Refund,
+    Release,
+    Awaited,
+}
+
+impl From<Ask> for Turn {
+    fn from(ask: Ask) -> Self {
+        match ask {
+            Ask::Occupy => Self::Occupy,
+            Ask::Charge => Self::Charge,
+            Ask::Settle => Self::Settle,
+            Ask::Refund => Self::Refund,
+            Ask::Release(_) => Self::Release,
+        }
+    }
+}
+
+/// What a trail tells, in the order in which it happened. An errand stands where it is due.
+fn lines(trail: BookingTrail) -> Vec<Line> {
+    let BookingTrail { booking, journal, postings, steps, errand } = trail;
+    let mut lines: Vec<Line> = steps.into_iter().map(Line::of_step).collect();
+    lines.extend(journal.iter().filter_map(Line::of_entry));
+    lines.extend(postings.iter().filter_map(Line::of_posting));
+    lines.extend(errand.map(|errand| Line::of_errand(&errand, booking.as_ref())));
+    lines.sort_by_key(|line| (line.at, line.turn));
+    lines
+}
+
+impl Line {
+    fn of_step(step: SagaStep) -> Self {
+        let SagaStep { asked, answered, at, .. } = step;
+        Self { at, turn: Turn::Heard, asked, answered, place: "elsewhere".to_owned() }
+    }
+
+    fn of_entry(entry: &JournalEntry) -> Option<Self> {
+        let JournalEntry { event_id, version, kind, seats, at, .. } = *entry;
+        let (ask, answer) = match kind {
+            JournalKind::Held => (Ask::Occupy, "Occupied"),
+            JournalKind::Confirmed => (Ask::Settle, "Settled"),
+            JournalKind::Cancelled => (Ask::Release(Release::Cancelled), "Released"),
+            JournalKind::Expired => (Ask::Release(Release::Expired), "Released"),
+            // It is about no booking.
+            JournalKind::Created => return None,
+        };
+        Some(Self {
+            at,
+            turn: ask.into(),
+            asked: format!("{ask:?}"),
+            answered: format!("{answer}, {seats} seats"),
+            place: format!("event {event_id}, version {version}"),
+        })
+    }
+
+    fn of_posting(posting: &Posting) -> Option<Self> {
+        let Posting { user_id, entry, kind, amount, balance, at, .. } = *posting;
+        let (ask, answer) = match kind {
+            PostingKind::Charge => (Ask::Charge, "Charged"),
+            PostingKind::Refund => (Ask::Refund, "Refunded"),
+            // It is for no booking.
+            PostingKind::Deposit => return None,
+        };
+        let (amount, balance) = (amount.as_minor(), balance.as_minor());
+        Some(Self {
+            at,
+            turn: ask.into(),
+            asked: format!("{ask:?}"),
+            answered: format!("{answer}, {amount}; the balance is {balance}"),
+            place: format!("user {user_id}, posting {entry}"),
+        })
+    }
+
+    fn of_errand(errand: &Errand, booking: Option<&Booking>) -> Self {
+        let ask = booking.and_then(|booking| booking.state.ask());
+        let Errand { tries, due_at, is_parked, .. } = *errand;
+        let mut answered = format!("not yet, {tries} tries failed");
+        if is_parked {
+            answered.push_str(", parked");
+        }
+        if errand.trouble.is_some() {
+            answered.push_str("; last trouble: ");
+            answered.push_str(&trouble(errand));
+        }
+        Self {
+            at: due_at,
+            turn: Turn::Awaited,
+            asked: ask.map(|ask| format!("{ask:?}")).unwrap_or_default(),
+            answered,
+            place: "elsewhere".to_owned(),
+        }
+    }
+}
+
+/// Takes an errand out of parking. Returns it as it was.
+async fn retry(engine: &Engine, id: BookingId) -> Result<Errand, String> {
+    let before = BookingId::new(id.get().saturating_sub(1));
+    let found = engine.store().errands(before, 1).await.map_err(words)?;
+    let Some(errand) = found.into_iter().find(|errand| errand.booking_id == id) else {
+        check_given_out(engine.store(), id).await?;
+        return Err(format!("booking {id} has no errand: its saga waits for nobody elsewhere"));
+    };
+    let was_parked = engine.retry_saga(errand.clone()).await.map_err(words)?;
+    if !was_parked {
+        return Err(format!("the saga of booking {id} isn't parked: it is tried again by itself"));
+    }
+    Ok(errand)
+}
+
+async fn check_given_out(store: &dyn Store, id: BookingId) -> Result<(), String> {
+    match store.booking_route(id).await.map_err(words)? {
+        BookingRoute::Never => Err(format!("there has been no booking {id}")),
+        BookingRoute::Exists { .. } | BookingRoute::Gone => Ok(()),
+    }
+}
+
+/// Why an errand failed last. A participant elsewhere may have said it, and what it says must not
+/// steer the terminal.
+fn trouble(errand: &Errand) -> String {
+    errand.trouble.as_deref().unwrap_or_default().replace(char::is_control, " ")
+}
+
+fn words(error: impl Error) -> String {
+    error.to_string()
+}

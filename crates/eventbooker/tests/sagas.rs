@@ -1,0 +1,181 @@
+//! `eventbooker saga`: what became of a booking, and what an operator does when one is stuck.
+
+#![allow(missing_docs, reason = "a test")]
+
+use eventbooker_testkit::client::Answer;
+use eventbooker_testkit::server::{Installation, Ran, Server};
+
+/// The number of alice, the second of an installation's users.
+const ALICE: i64 = 2;
+
+fn installed() -> (Installation, Server) {
+    let installation = Installation::with_users(env!("CARGO_BIN_EXE_eventbooker"));
+    let server = installation.serve(&[]);
+    (installation, server)
+}
+
+fn show(installation: &Installation, booking: i64) -> Ran {
+    installation.run(&["saga", "show", &booking.to_string()])
+}
+
+/// Fails unless a command went well and said all of this, in this order.
+fn assert_tells(ran: &Ran, words: &[&str]) {
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    words.iter().fold(ran.stdout.as_str(), |rest, words| match rest.split_once(words) {
+        Some((_, rest)) => rest,
+        None => panic!("{words:?} is missing, or comes too early:\n{}", ran.stdout),
+    });
+}
+
+/// Fails unless a command said no with these words and nothing else.
+fn assert_refuses(ran: &Ran, words: &str) {
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
+    assert!(ran.stderr.contains(words), "{ran:?}");
+}
+
+fn assert_well(answer: &Answer) {
+    assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+}
+
+#[test]
+fn a_purchase_is_told_in_the_order_of_its_steps() {
+    let (installation, server) = installed();
+    let (admin, alice) = (server.client_of("admin"), server.client_of("alice"));
+    let event = admin.create_event(9, 40, 30);
+    assert_well(&admin.deposit_for(ALICE, 100));
+    // All three steps have one instant.
+    let booking = alice.purchase(event, 2).id();
+    let steps = [
+        ["Occupy", "Occupied, 2 seats", "event 1, version 2"],
+        ["Charge", "Charged, 80; the balance is 20", "user 2, posting 2"],
+        ["Settle", "Settled, 2 seats", "event 1, version 3"],
+    ];
+    let told = [["Complete", "80", "at once"].as_slice(), steps.as_flattened()].concat();
+    assert_tells(&show(&installation, booking), &told);
+
+    let in_vain = alice.purchase(event, 1).id();
+    let told = ["Cancelled", "40", "at once", "Occupy", "Release(Cancelled)", "Released, 1 seats"];
+    let ran = show(&installation, in_vain);
+    assert_tells(&ran, &told);
+    assert!(!ran.stdout.contains("Charge"), "nobody else's steps: {ran:?}");
+    server.terminate();
+    assert_tells(&show(&installation, booking), &["Complete", "Occupy", "Charge", "Settle"]);
+}
+
+#[test]
+fn a_hold_is_told_from_its_seats_to_the_money_back() {
+    let (installation, server) = installed();
+    let (admin, alice) = (server.client_of("admin"), server.client_of("alice"));
+    let event = admin.create_event(9, 40, 30);
+    assert_well(&admin.deposit_for(ALICE, 100));
+    let booking = alice.book(event, 1).id();
+    assert_tells(&show(&installation, booking), &["Occupied", "40", "later", "Occupy"]);
+    assert_well(&alice.confirm(event, booking));
+    assert_well(&alice.cancel(booking));
+    let told = [
+        "Cancelled",
+        "later",
+        "Occupy",
+        "Charge",
+        "Charged, 40; the balance is 60",
+        "Settle",
+        "Refund",
+        "Refunded, 40; the balance is 100",
+        "Release(Cancelled)",
+        "Released, 1 seats",
+    ];
+    assert_tells(&show(&installation, booking), &told);
+    server.terminate();
+    installation.check();
+}
+
+#[test]
+fn a_hold_that_nobody_paid_is_gone_but_not_forgotten() {
+    let (installation, server) = installed();
+    let event = server.client_of("admin").create_event(9, 0, 30);
+    let booking = server.client_of("alice").book(event, 3).id();
+    server.terminate();
+    let past = "UPDATE bookings SET expires_at = created_at + 1 WHERE id = ?1";
+    assert_eq!(installation.database().change(past, [booking]), 1);
+    let server = installation.serve(&[]);
+    let mut live = server.client().live(event, None);
+    while live.next_message().expect("the stream goes on").data["freeSeats"] != 9 {}
+    let told = ["booking 1 is gone", "Occupy", "Release(Expired)", "Released, 3 seats"];
+    assert_tells(&show(&installation, booking), &told);
+    server.terminate();
+}
+
+#[test]
+fn where_no_saga_waits_there_is_nothing_to_look_after() {
+    let (installation, server) = installed();
+    let event = server.client_of("admin").create_event(9, 0, 30);
+    let booking = server.client_of("alice").book(event, 1).id();
+    assert_tells(&installation.run(&["saga", "list"]), &["no saga has its next step elsewhere"]);
+    assert_tells(&installation.run(&["saga", "list", "--parked"]), &["no saga is parked"]);
+    let retried = installation.run(&["saga", "retry", &booking.to_string()]);
+    assert_refuses(&retried, "booking 1 has no errand");
+    for command in ["show", "retry"] {
+        for never in [booking + 1, 0, i64::MAX] {
+            let ran = installation.run(&["saga", command, &never.to_string()]);
+            assert_refuses(&ran, &format!("there has been no booking {never}"));
+        }
+        assert_eq!(installation.run(&["saga", command]).code, Some(2));
+        assert_eq!(installation.run(&["saga", command, "one"]).code, Some(2));
+    }
+    server.terminate();
+}
+
+#[test]
+fn a_parked_saga_is_listed_and_tried_again_when_told_to() {
+    let (installation, server) = installed();
+    let (admin, alice) = (server.client_of("admin"), server.client_of("alice"));
+    let event = admin.create_event(9, 40, 30);
+    assert_well(&admin.deposit_for(ALICE, 100));
+    let [stuck, tried] = [1, 1].map(|seats| alice.purchase(event, seats).id());
+    let database = installation.database();
+    let refunding = "UPDATE bookings SET state = -3";
+    assert_eq!(database.change(refunding, []), 2);
+    let send = "INSERT INTO errands
+                  (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+                VALUES (?1, ?2, ?3, 12, ?4, ?5, ?6, ?7)";
+    let due = 4_000_000_000_000_000_i64;
+    database.change(send, (stuck, event, ALICE, due, 12, "the bank\nis \u{1b}[31mclosed", true));
+    database.change(send, (tried, event, ALICE, due, 3, None::<&str>, false));
+    let heard = "INSERT INTO saga_steps (booking_id, asked, answered, at)
+                 SELECT id, 'Occupy', 'Occupied from afar', created_at FROM bookings WHERE id = ?1";
+    database.change(heard, [stuck]);
+
+    let row = ["Refunding", "12", "2096-10-02T07:06:40Z", "parked", "the bank is  [31mclosed"];
+    let list = installation.run(&["saga", "list"]);
+    assert_tells(&list, &[row.as_slice(), &["Refunding", "3", "2096"]].concat());
+    let parked = installation.run(&["saga", "list", "--parked"]);
+    assert_tells(&parked, &row);
+    assert_eq!(parked.stdout.matches("Refunding").count(), 1, "{parked:?}");
+    let told = [
+        "Refunding",
+        "Occupied from afar",
+        "Occupied, 1 seats",
+        "Charge",
+        "Settle",
+        "2096-10-02T07:06:40Z",
+        "Refund",
+        "not yet, 12 tries failed, parked; last trouble: the bank is  [31mclosed",
+    ];
+    assert_tells(&show(&installation, stuck), &told);
+    assert_tells(&show(&installation, tried), &["Settle", "Refund", "not yet, 3 tries failed "]);
+    let check = installation.run(&["check"]);
+    assert_eq!(check.code, Some(1), "{check:?}");
+    let finding = format!("BROKEN sagas: booking {stuck} is parked while Refunding after 12 tries");
+    assert!(check.stdout.contains(&finding), "{check:?}");
+
+    let retry = |booking: i64| installation.run(&["saga", "retry", &booking.to_string()]);
+    assert_tells(&retry(stuck), &["booking 1", "was parked after 12 tries and is due now"]);
+    assert_refuses(&retry(stuck), "the saga of booking 1 isn't parked");
+    assert_refuses(&retry(tried), "the saga of booking 2 isn't parked");
+    let free = "SELECT count(*) FROM errands WHERE parked = 0 AND tries = 0 AND due_at < ?1";
+    assert_eq!(database.number(free, [due]), 1);
+    assert_tells(&installation.run(&["saga", "list", "--parked"]), &["no saga is parked"]);
+    assert_tells(&installation.run(&["saga", "list"]), &["Refunding", "Refunding"]);
+    installation.check();
+    server.terminate();
+}

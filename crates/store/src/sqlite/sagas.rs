@@ -1,0 +1,205 @@
+//! Sagas with a participant elsewhere: errands, the steps they took, and what our own participants
+//! remember for sagas elsewhere.
+
+use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::participant::{Memory, MemoryKey, Participant, Remembered};
+use eventbooker_core::bookings::saga::Answer;
+use eventbooker_core::events::PaymentWindow;
+use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::{Changes, DueErrands, SagaStep};
+
+const ERRAND: &str = "booking_id, event_id, user_id, token, due_at, tries, trouble, parked";
+
+fn errand(row: &Row<'_>) -> rusqlite::Result<Errand> {
+    Ok(Errand {
+        booking_id: BookingId::new(row.get(0)?),
+        event_id: EventId::new(row.get(1)?),
+        user_id: UserId::new(row.get(2)?),
+        token: row.get(3)?,
+        due_at: Timestamp::from_micros(row.get(4)?),
+        tries: row.get(5)?,
+        trouble: row.get(6)?,
+        is_parked: row.get(7)?,
+    })
+}
+
+fn participant_number(participant: Participant) -> i64 {
+    match participant {
+        Participant::Events => 0,
+        Participant::Accounts => 1,
+    }
+}
+
+/// A memory as three columns: what it is, and of an offer its amount and its window.
+fn memory_values(memory: Memory) -> (i64, Option<i64>, Option<u32>) {
+    match memory {
+        Memory::Given(Answer::Occupied { amount, window }) => {
+            (1, Some(amount.as_minor()), Some(window.as_minutes()))
+        }
+        Memory::Given(
+            Answer::Charged
+            | Answer::NotOccupied
+            | Answer::NotCharged
+            | Answer::Settled
+            | Answer::Refunded
+            | Answer::Released,
+        ) => (2, None, None),
+        Memory::Refused => (3, None, None),
+        Memory::Withdrawn => (4, None, None),
+    }
+}
+
+fn memory(row: &Row<'_>) -> rusqlite::Result<Memory> {
+    Ok(match row.get(0)? {
+        1 => Memory::Given(Answer::Occupied {
+            amount: Money::from_minor(row.get(1)?),
+            window: PaymentWindow::from_minutes(row.get(2)?),
+        }),
+        2 => Memory::Given(Answer::Charged),
+        3 => Memory::Refused,
+        4 => Memory::Withdrawn,
+        other => return Err(super::unknown(0, Type::Integer, &format!("memory {other}"))),
+    })
+}
+
+pub(super) fn load(conn: &Connection, bookings: &[BookingId]) -> rusqlite::Result<Vec<Errand>> {
+    if bookings.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!("SELECT {ERRAND} FROM errands WHERE booking_id = ?1");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut errands = Vec::with_capacity(bookings.len());
+    for id in bookings {
+        errands.extend(statement.query_row([id.get()], errand).optional()?);
+    }
+    Ok(errands)
+}
+
+pub(super) fn load_memories(
+    conn: &Connection,
+    keys: &[MemoryKey],
+) -> rusqlite::Result<Vec<Remembered>> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut statement = conn.prepare_cached(
+        "SELECT memory, amount, window_minutes, at FROM memories
+         WHERE booking_id = ?1 AND participant = ?2 AND attempt = ?3",
+    )?;
+    let mut memories = Vec::with_capacity(keys.len());
+    for key in keys {
+        let participant = participant_number(key.participant);
+        let read = |row: &Row<'_>| {
+            let at = Timestamp::from_micros(row.get(3)?);
+            Ok(Remembered { key: *key, memory: memory(row)?, at })
+        };
+        let found = statement.query_row((key.booking_id.get(), participant, key.attempt), read);
+        memories.extend(found.optional()?);
+    }
+    Ok(memories)
+}
+
+pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()> {
+    for errand in &changes.errands_set {
+        conn.prepare_cached(&format!(
+            "INSERT INTO errands ({ERRAND}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (booking_id) DO UPDATE
+             SET token = ?4, due_at = ?5, tries = ?6, trouble = ?7, parked = ?8"
+        ))?
+        .execute((
+            errand.booking_id.get(),
+            errand.event_id.get(),
+            errand.user_id.get(),
+            errand.token,
+            errand.due_at.as_micros(),
+            errand.tries,
+            errand.trouble.as_deref(),
+            errand.is_parked,
+        ))?;
+    }
+    for id in &changes.errands_removed {
+        conn.prepare_cached("DELETE FROM errands WHERE booking_id = ?1")?.execute([id.get()])?;
+    }
+    for step in &changes.saga_steps {
+        conn.prepare_cached(
+            "INSERT INTO saga_steps (booking_id, asked, answered, at) VALUES (?, ?, ?, ?)",
+        )?
+        .execute((
+            step.booking_id.get(),
+            &step.asked,
+            &step.answered,
+            step.at.as_micros(),
+        ))?;
+    }
+    for Remembered { key, memory, at } in &changes.memories_set {
+        let (number, amount, window) = memory_values(*memory);
+        conn.prepare_cached(
+            "INSERT INTO memories
+               (booking_id, participant, attempt, memory, amount, window_minutes, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT (booking_id, participant, attempt) DO UPDATE
+             SET memory = ?4, amount = ?5, window_minutes = ?6, at = ?7",
+        )?
+        .execute((
+            key.booking_id.get(),
+            participant_number(key.participant),
+            key.attempt,
+            number,
+            amount,
+            window,
+            at.as_micros(),
+        ))?;
+    }
+    Ok(())
+}
+
+pub(super) fn due(conn: &Connection, now: Timestamp, limit: u32) -> rusqlite::Result<DueErrands> {
+    let errands = conn
+        .prepare_cached(&format!(
+            "SELECT {ERRAND} FROM errands WHERE parked = 0 AND due_at <= ?1
+             ORDER BY due_at, booking_id LIMIT ?2"
+        ))?
+        .query_map((now.as_micros(), limit), errand)?
+        .collect::<rusqlite::Result<_>>()?;
+    let next: Option<i64> = conn
+        .prepare_cached("SELECT min(due_at) FROM errands WHERE parked = 0 AND due_at > ?1")?
+        .query_row([now.as_micros()], |row| row.get(0))?;
+    let parked: i64 = conn
+        .prepare_cached("SELECT count(*) FROM errands WHERE parked = 1")?
+        .query_row([], |row| row.get(0))?;
+    Ok(DueErrands {
+        errands,
+        next: next.map(Timestamp::from_micros),
+        parked: u64::try_from(parked).unwrap_or(0),
+    })
+}
+
+pub(super) fn errands(
+    conn: &Connection,
+    after: BookingId,
+    limit: u32,
+) -> rusqlite::Result<Vec<Errand>> {
+    conn.prepare_cached(&format!(
+        "SELECT {ERRAND} FROM errands WHERE booking_id > ?1 ORDER BY booking_id LIMIT ?2"
+    ))?
+    .query_map((after.get(), limit), errand)?
+    .collect()
+}
+
+pub(super) fn steps(conn: &Connection, booking_id: BookingId) -> rusqlite::Result<Vec<SagaStep>> {
+    conn.prepare_cached(
+        "SELECT asked, answered, at FROM saga_steps WHERE booking_id = ?1 ORDER BY number",
+    )?
+    .query_map([booking_id.get()], |row| {
+        Ok(SagaStep {
+            booking_id,
+            asked: row.get(0)?,
+            answered: row.get(1)?,
+            at: Timestamp::from_micros(row.get(2)?),
+        })
+    })?
+    .collect()
+}
