@@ -64,6 +64,26 @@ async fn book(Path(event_id): Path<i64>, Json(asked): Json<Asked>) -> impl IntoR
     (StatusCode::CREATED, [(header::LOCATION, location)], Json(booking))
 }
 
+#[derive(Deserialize)]
+struct Wanted {
+    event_id: i64,
+}
+
+/// A booking as the service shows one in short.
+#[derive(Serialize)]
+struct Purchase {
+    id: i64,
+    user_id: i64,
+    event_id: i64,
+    price: i64,
+    status: i8,
+}
+
+async fn purchase(Json(wanted): Json<Wanted>) -> impl IntoResponse {
+    let Wanted { event_id } = wanted;
+    Json(Purchase { id: 100_000, user_id: 100, event_id, price: 2500, status: 4 })
+}
+
 async fn show() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], EVENT)
 }
@@ -79,7 +99,10 @@ pub(crate) fn serve(listen: SocketAddr) -> Fallible<()> {
         let listener = TcpListener::bind(listen)
             .await
             .map_err(|error| format!("can't listen on {listen}: {error}"))?;
-        let app = Router::new().route("/echo/{id}", post(book)).route("/echo", get(show));
+        let app = Router::new()
+            .route("/echo/{id}", post(book))
+            .route("/echo/create", post(purchase))
+            .route("/echo", get(show));
         let (_shut, shutdown) = watch::channel(false);
         edge::serve(listener, app, EdgeConfig::default(), shutdown).await;
         Ok(())

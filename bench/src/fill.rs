@@ -1,8 +1,8 @@
-//! Fills a database before the service starts: users with sessions, events, holds.
+//! Fills a database before the service starts: users with sessions and money, events, holds.
 //!
-//! Holds go through the engine itself, thousands at once, so that they are batched and every row
-//! is as the service would have written it. The engine runs on a clock of its own, which is set to
-//! wherever a deadline needs it.
+//! Holds and deposits go through the engine itself, so that every row is as the service would have
+//! written it; holds by the thousand, so that they are batched. The engine runs on a clock of its
+//! own, which is set to wherever a deadline needs it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use eventbooker_core::bookings::{Booking, HoldLimits};
 use eventbooker_core::events::Draft;
 use eventbooker_core::identity::{Actor, Profile, Role, Session, User};
-use eventbooker_core::{EventId, Timestamp, UserId};
+use eventbooker_core::{EventId, Money, Timestamp, UserId};
 use eventbooker_engine::{Answer, Clock, Engine, Error, Parts, Settings, SystemEntropy};
 use eventbooker_store::sqlite::{Access, SqliteStore};
 use eventbooker_store::{Changes, Store, Wants};
@@ -25,7 +25,9 @@ use crate::children::not_interrupted;
 use crate::progress;
 
 /// Users, each with one session.
-pub(crate) const USERS: u32 = 256;
+pub(crate) const USERS: u32 = 1000;
+/// Those of them who book and hold without paying.
+pub(crate) const BOOKERS: u32 = 256;
 /// Bookings at work at once while a database is filled.
 const AT_ONCE: u64 = 4096;
 /// More seats than any run can book.
@@ -44,6 +46,14 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) fn token(user: u32) -> String {
     format!("{:064x}", u64::from(user) + 1)
 }
+
+/// The number of a user in a database that was filled here.
+fn user_id(user: u32) -> UserId {
+    UserId::new(i64::from(user) + 1)
+}
+
+/// On whose behalf a database is filled.
+const ADMIN: Actor = Actor { user_id: UserId::new(1), role: Role::Admin };
 
 /// A clock that stands where it was set.
 struct SetClock(AtomicI64);
@@ -92,18 +102,27 @@ impl Filling {
         self.clock.0.store(now.as_micros(), Ordering::Relaxed);
     }
 
-    /// Adds an event. `window` counts in whole minutes.
+    /// Adds an event whose seats cost nothing. `window` counts in whole minutes.
     pub(crate) async fn event(&self, capacity: u32, window: Duration) -> Fallible<i64> {
+        self.event_at_price(capacity, window, 0).await
+    }
+
+    /// Adds an event whose seats have this price.
+    pub(crate) async fn event_at_price(
+        &self,
+        capacity: u32,
+        window: Duration,
+        price_minor: i64,
+    ) -> Fallible<i64> {
         let draft = Draft {
             name: "An evening of chamber music".to_owned(),
             description: String::new(),
             starts_at: Some(now().plus(90 * DAY)),
             capacity: i64::from(capacity),
-            price_minor: 0,
+            price_minor,
             payment_window_minutes: i64::try_from(window.as_secs() / 60).unwrap_or(i64::MAX),
         };
-        let actor = Actor { user_id: UserId::new(1), role: Role::Admin };
-        Ok(given(self.engine.create_event(actor, draft, None).await)?.id.get())
+        Ok(given(self.engine.create_event(ADMIN, draft, None).await)?.id.get())
     }
 
     /// Adds several events with plenty of seats.
@@ -113,6 +132,15 @@ impl Filling {
             ids.push(self.event(PLENTY, window).await?);
         }
         Ok(ids)
+    }
+
+    /// Pays into the accounts of the first so many users.
+    pub(crate) async fn deposits(&self, users: u32, amount_minor: i64) -> Fallible<()> {
+        let amount = Money::from_minor(amount_minor);
+        for user in 0..users {
+            given(self.engine.deposit(ADMIN, user_id(user), amount, None).await)?;
+        }
+        Ok(())
     }
 
     /// Adds one hold of one seat.
@@ -136,7 +164,7 @@ impl Filling {
                         return Ok(());
                     }
                     not_interrupted()?;
-                    let user = i64::try_from(number % u64::from(USERS)).unwrap_or(0) + 1;
+                    let user = i64::try_from(number % u64::from(BOOKERS)).unwrap_or(0) + 1;
                     let event = events[usize::try_from(number).unwrap_or(0) % events.len()];
                     book(&engine, UserId::new(user), event).await?;
                     bar.inc(1);
@@ -169,7 +197,7 @@ fn given<R>(answer: Result<Answer<R>, Error>) -> Fallible<R> {
     }
 }
 
-/// Straight into the store: 256 password hashes would take longer than the measurement.
+/// Straight into the store: a thousand password hashes would take longer than the measurement.
 async fn add_users(
     store: &SqliteStore,
     now: Timestamp,
@@ -201,12 +229,4 @@ async fn add_users(
         changes.last_ids.user = Some(id.get());
     }
     writer.save(&changes).await
-}
-
-/// How many bookings a database has that nobody serves.
-pub(crate) async fn count_bookings(path: &Path) -> Fallible<u64> {
-    let words = |error: eventbooker_store::StoreError| error.to_string();
-    let store = SqliteStore::open(path, Access::Look).map_err(|error| error.to_string())?;
-    let mut snapshot = store.snapshot().await.map_err(words)?;
-    Ok(snapshot.counts().await.map_err(words)?.bookings)
 }

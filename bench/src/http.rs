@@ -8,6 +8,7 @@ use serde::Deserialize;
 use ureq::Agent;
 
 use crate::Fallible;
+use crate::wrk::Request;
 
 /// Nothing here takes long, but a start with many rows and a live stream.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -69,15 +70,18 @@ impl Client {
         answer(path, self.agent.get(url).call())
     }
 
-    /// `POST` of JSON in a session.
-    pub(crate) fn post(&self, path: &str, token: &str, body: &str) -> Fallible<Answer> {
+    /// A request of the load, as wrk sends it.
+    pub(crate) fn ask(&self, request: &Request) -> Fallible<Answer> {
+        let Request { path, token, body, .. } = request;
         let url = format!("{}{path}", self.base);
-        let request = self
-            .agent
-            .post(url)
-            .header("Content-Type", "application/json")
-            .header("Cookie", format!("session_id={token}"));
-        answer(path, request.send(body))
+        let cookie = format!("session_id={token}");
+        let response = if body.is_empty() {
+            self.agent.get(url).header("Cookie", cookie).call()
+        } else {
+            let request = self.agent.post(url).header("Content-Type", "application/json");
+            request.header("Cookie", cookie).send(body)
+        };
+        answer(path, response)
     }
 
     /// An event's counts.

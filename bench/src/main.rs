@@ -15,6 +15,7 @@ mod numbers;
 mod plot;
 mod progress;
 mod report;
+mod sales;
 mod server;
 mod wrk;
 
@@ -39,6 +40,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Measures the booking engine against a bare HTTP stack on the same machine.
 #[derive(Parser)]
 #[command(name = "eventbooker-bench", version, args_conflicts_with_subcommands = true)]
+#[command(after_help = "To hold a build against an earlier one, see bench/compare --help.")]
 struct Program {
     #[command(subcommand)]
     command: Option<Command>,

@@ -1,5 +1,6 @@
 //! The measurements, and what they share: the program, the load, the yardstick, fresh databases.
 
+mod calls;
 mod deadlines;
 mod footprint;
 mod latency;
@@ -7,6 +8,7 @@ mod storm;
 mod throughput;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,8 +23,11 @@ use crate::echo::Echo;
 use crate::fill::{self, Filling};
 use crate::numbers::median;
 use crate::report::{Findings, Row, Unit};
+use crate::sales::{self, Sales};
 use crate::server::{Ending, Server};
 use crate::wrk::{CONNECTIONS, Request, Requests, Wrk};
+
+use self::calls::Call;
 
 /// What can be measured. The yardsticks are measured along with what is held against them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,6 +38,10 @@ pub(crate) enum Measurement {
     Spread,
     /// "Sold out" answers, against echo.
     SoldOut,
+    /// Full sagas on one hot event, paid by 1,000 users, against echo.
+    Saga,
+    /// Full sagas, all paid from one account, against echo.
+    SagaShared,
     /// GET /events/{id}, against a bare GET.
     Event,
     /// Percentiles of a booking at half of the maximum load.
@@ -54,6 +63,8 @@ impl Measurement {
             Self::Hot => throughput::hot(bench),
             Self::Spread => throughput::spread(bench),
             Self::SoldOut => throughput::sold_out(bench),
+            Self::Saga => throughput::saga(bench),
+            Self::SagaShared => throughput::saga_shared(bench),
             Self::Event => throughput::event(bench),
             Self::Latency => latency::run(bench),
             Self::Deadlines => deadlines::run(bench),
@@ -90,8 +101,8 @@ pub(crate) struct Bench {
     runtime: Arc<Runtime>,
     /// What `hot` came to, for whoever needs the maximum.
     hot_rate: Cell<Option<f64>>,
-    echo_rates: RefCell<Vec<f64>>,
-    bare_get_rates: RefCell<Vec<f64>>,
+    /// What the yardsticks of these calls came to.
+    yardstick_rates: RefCell<BTreeMap<Call, Vec<f64>>>,
 }
 
 /// A directory with one database, gone when this is dropped.
@@ -116,8 +127,7 @@ impl Bench {
             dir: dir.to_owned(),
             runtime,
             hot_rate: Cell::new(None),
-            echo_rates: RefCell::default(),
-            bare_get_rates: RefCell::default(),
+            yardstick_rates: RefCell::default(),
         })
     }
 
@@ -149,8 +159,8 @@ impl Bench {
         Server::start(&self.server, &site.database)
     }
 
-    /// Stops the service, recounts, and compares the bookings with those that were answered with a
-    /// 201. When the load ends, each connection of each run may leave one on its way.
+    /// Stops the service, recounts, and compares the bookings with those that were answered as
+    /// made. When the load ends, each connection of each run may leave one on its way.
     pub(crate) fn stop(
         &self,
         site: &Site,
@@ -159,32 +169,39 @@ impl Bench {
         runs: u32,
     ) -> Fallible<Ending> {
         let ending = server.stop()?;
-        let counted = self.runtime.block_on(fill::count_bookings(&site.database))?;
+        let counted = self.runtime.block_on(sales::count_bookings(&site.database))?;
         let most = booked + u64::from(runs) * u64::from(CONNECTIONS);
         if (booked..=most).contains(&counted) {
             return Ok(ending);
         }
-        Err(format!(
-            "{booked} bookings were answered with a 201, but {counted} are in the database"
-        ))
+        Err(format!("{booked} bookings were answered as made, but {counted} are in the database"))
+    }
+
+    /// After all purchases of seats at one price: fails if one came to nothing, was sold beyond the
+    /// capacity, or wasn't paid with its price.
+    pub(crate) fn verify_sales(
+        &self,
+        site: &Site,
+        capacity: u32,
+        price_minor: i64,
+    ) -> Fallible<()> {
+        let sales = self.runtime.block_on(Sales::add_up(&site.database))?;
+        sales.verify(capacity, price_minor)
     }
 
     /// The rows of the yardsticks, as far as they were measured.
     pub(crate) fn yardsticks(&self) -> Findings {
-        let rows = [
-            ("yardstick: echo, a POST that does nothing", self.echo_rates.borrow()),
-            ("yardstick: a bare GET", self.bare_get_rates.borrow()),
-        ];
-        let rows = rows.into_iter().filter(|(_, rates)| !rates.is_empty()).map(|(title, rates)| {
+        let measured = self.yardstick_rates.borrow();
+        let rows = measured.iter().map(|(call, rates)| {
             let low = rates.iter().copied().fold(f64::INFINITY, f64::min);
             let high = rates.iter().copied().fold(0.0, f64::max);
             Row {
-                title: title.to_owned(),
-                value: median(&rates),
+                title: call.yardstick().to_owned(),
+                value: median(rates),
                 unit: Unit::PerSecond,
                 floor: None,
                 note: format!("{} runs, {:.0}k to {:.0}k", rates.len(), low / 1e3, high / 1e3),
-                details: json!({ "rates": *rates }),
+                details: json!({ "rates": rates }),
             }
         });
         Findings { rows: rows.collect(), ..Findings::default() }
@@ -203,24 +220,16 @@ impl Site {
 
     /// Bookings of one seat, in turn over sessions and events, until each has met each.
     pub(crate) fn bookings(&self, events: &[i64]) -> Fallible<Requests> {
-        self.requests("bookings", pairs(events).map(|(event, token)| booking(event, token)))
+        let pairs = pairs(events, fill::BOOKERS);
+        self.requests("bookings", pairs.map(|(event, token)| Call::Book.request(event, token)))
     }
 }
 
-/// A request for one seat.
-pub(crate) fn booking(event: i64, token: String) -> Request {
-    let path = format!("/events/{event}/book");
-    Request { method: "POST", path, token, body: ONE_SEAT }
-}
-
-/// The body of a request for one seat.
-pub(crate) const ONE_SEAT: &str = r#"{"seats":1}"#;
-
-/// Events and sessions, in turn, until the sequence repeats.
-pub(crate) fn pairs(events: &[i64]) -> impl DoubleEndedIterator<Item = (i64, String)> {
-    let sessions = fill::USERS as usize;
+/// Events and the sessions of the first so many users, in turn, until the sequence repeats.
+pub(crate) fn pairs(events: &[i64], users: u32) -> impl DoubleEndedIterator<Item = (i64, String)> {
+    let sessions = users as usize;
     let count = events.len() / gcd(events.len(), sessions) * sessions;
-    let tokens: Vec<String> = (0..fill::USERS).map(fill::token).collect();
+    let tokens: Vec<String> = (0..users).map(fill::token).collect();
     (0..count).map(move |turn| (events[turn % events.len()], tokens[turn % sessions].clone()))
 }
 
@@ -234,9 +243,10 @@ mod tests {
 
     #[test]
     fn requests_go_over_all_sessions_and_events() {
-        assert_eq!(pairs(&[1]).count(), 256);
+        assert_eq!(pairs(&[1], 256).count(), 256);
+        assert_eq!(pairs(&[1], 1).count(), 1);
         let events: Vec<i64> = (1..=1000).collect();
-        let all: std::collections::BTreeSet<_> = pairs(&events).collect();
+        let all: std::collections::BTreeSet<_> = pairs(&events, 256).collect();
         assert_eq!(all.len(), 32_000, "no pair twice");
     }
 }

@@ -9,7 +9,12 @@ use crate::Fallible;
 use crate::numbers::{length, thousands};
 
 const WIDTH: u32 = 960;
+const HEAD_HEIGHT: u32 = 30;
 const PANEL_HEIGHT: u32 = 300;
+/// What the panel of the bars has besides them.
+const BARS_FRAME_HEIGHT: u32 = 72;
+/// Room for a bar, its yardstick and its words.
+const BAR_HEIGHT: u32 = 57;
 const FONT: &str = "sans-serif";
 const MARGIN: u32 = 14;
 
@@ -51,6 +56,7 @@ pub(crate) struct StormSample {
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
+type Panel = fn(&Series, &Area<'_>) -> Drawn;
 
 impl Series {
     /// Adds what another measurement has to show.
@@ -62,14 +68,16 @@ impl Series {
 
     /// Draws what there is, one panel for each kind. Writes no file if there is nothing.
     pub(crate) fn draw(&self, path: &Path, caption: &str) -> Fallible<bool> {
-        let panels: Vec<fn(&Self, &Area<'_>) -> Drawn> = [
-            (!self.bars.is_empty(), Self::draw_bars as fn(&Self, &Area<'_>) -> Drawn),
-            (!self.lateness_ms.is_empty(), Self::draw_lateness),
-            (!self.storm.is_empty(), Self::draw_storm),
-        ]
-        .into_iter()
-        .filter_map(|(there, panel)| there.then_some(panel))
-        .collect();
+        let mut panels: Vec<(u32, Panel)> = Vec::new();
+        if let Ok(bars @ 1..) = u32::try_from(self.bars.len()) {
+            panels.push((BARS_FRAME_HEIGHT + BAR_HEIGHT * bars, Self::draw_bars));
+        }
+        if !self.lateness_ms.is_empty() {
+            panels.push((PANEL_HEIGHT, Self::draw_lateness));
+        }
+        if !self.storm.is_empty() {
+            panels.push((PANEL_HEIGHT, Self::draw_storm));
+        }
         if panels.is_empty() {
             return Ok(false);
         }
@@ -78,19 +86,16 @@ impl Series {
         Ok(true)
     }
 
-    fn draw_panels(
-        &self,
-        path: &Path,
-        caption: &str,
-        panels: &[fn(&Self, &Area<'_>) -> Drawn],
-    ) -> Drawn {
-        let height = PANEL_HEIGHT * u32::try_from(panels.len())? + 30;
+    fn draw_panels(&self, path: &Path, caption: &str, panels: &[(u32, Panel)]) -> Drawn {
+        let height = HEAD_HEIGHT + panels.iter().map(|(height, _)| height).sum::<u32>();
         let root = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
         root.fill(&WHITE)?;
-        let (head, body) = root.split_vertically(30);
+        let (head, mut rest) = root.split_vertically(HEAD_HEIGHT);
         head.draw(&Text::new(caption.to_owned(), (14, 10), (FONT, 13)))?;
-        for (panel, area) in panels.iter().zip(body.split_evenly((panels.len(), 1))) {
+        for (height, panel) in panels {
+            let (area, below) = rest.split_vertically(*height);
             panel(self, &area)?;
+            rest = below;
         }
         root.present()?;
         Ok(())

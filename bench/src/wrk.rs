@@ -41,10 +41,11 @@ pub(crate) struct Request {
     pub(crate) method: &'static str,
     pub(crate) path: String,
     pub(crate) token: String,
-    pub(crate) body: &'static str,
+    /// Empty if it has none.
+    pub(crate) body: String,
 }
 
-/// What answers have to be.
+/// What answers have to be, as far as their status tells. What came of them, the rows tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expected {
     /// All below 400.

@@ -5,15 +5,16 @@
 
 use serde_json::{Value, json};
 
-use super::{Bench, ONE_SEAT, Site, booking, pairs};
+use super::calls::Call;
+use super::{Bench, Site, pairs};
 use crate::Fallible;
-use crate::fill::{LONG, PLENTY, now, token};
+use crate::fill::{BOOKERS, LONG, PLENTY, USERS, now, token};
 use crate::http::{Answer, Metrics};
 use crate::numbers::{length, median, thousands};
 use crate::plot::{Bar, Series};
-use crate::report::{Findings, Floor, Row, Unit};
+use crate::report::{Findings, Floor, Row};
 use crate::server::Server;
-use crate::wrk::{Expected, Request, Requests, Run};
+use crate::wrk::{Expected, Requests, Run};
 
 /// Seconds of load that nobody counts, for caches and connections to get warm.
 const WARM_UP_SECONDS: u32 = 1;
@@ -23,25 +24,40 @@ const SIZES_APART_MAX: f64 = 0.1;
 /// What is held against which yardstick.
 struct Plan {
     title: &'static str,
-    unit: Unit,
+    call: Call,
     floor: f64,
     expected: Expected,
+    /// Users whose sessions the load has.
+    users: u32,
     /// Events to fill the database with.
     events: u32,
     /// The capacity of each.
     capacity: u32,
+    /// What a seat costs. If anything, the users have money for all seats there are.
+    price_minor: i64,
     /// Holds to fill it with.
     held: u32,
 }
 
 const HOT: Plan = Plan {
     title: "durable bookings, one hot event",
-    unit: Unit::TimesEcho,
+    call: Call::Book,
     floor: 0.45,
     expected: Expected::Success,
+    users: BOOKERS,
     events: 1,
     capacity: PLENTY,
+    price_minor: 0,
     held: 0,
+};
+
+const SAGA: Plan = Plan {
+    title: "durable full sagas, one hot event, 1,000 users",
+    call: Call::Purchase,
+    floor: 0.35,
+    users: USERS,
+    price_minor: 2500,
+    ..HOT
 };
 
 pub(super) fn hot(bench: &Bench) -> Fallible<Findings> {
@@ -68,10 +84,25 @@ pub(super) fn sold_out(bench: &Bench) -> Fallible<Findings> {
     Ok(measure(bench, &plan)?.0)
 }
 
+pub(super) fn saga(bench: &Bench) -> Fallible<Findings> {
+    Ok(measure(bench, &SAGA)?.0)
+}
+
+pub(super) fn saga_shared(bench: &Bench) -> Fallible<Findings> {
+    let plan = Plan {
+        title: "durable full sagas, all paid from one account",
+        floor: 0.30,
+        // An account is a user's, so everybody is the same one.
+        users: 1,
+        ..SAGA
+    };
+    Ok(measure(bench, &plan)?.0)
+}
+
 pub(super) fn event(bench: &Bench) -> Fallible<Findings> {
     let plan = Plan {
         title: "`GET /events/{id}`",
-        unit: Unit::TimesBareGet,
+        call: Call::ShowEvent,
         floor: 0.50,
         events: 1000,
         ..HOT
@@ -86,44 +117,47 @@ struct Lists {
 }
 
 impl Plan {
-    fn reads(&self) -> bool {
-        self.unit == Unit::TimesBareGet
+    /// Whether the load leaves bookings behind.
+    fn books(&self) -> bool {
+        self.call != Call::ShowEvent && self.expected == Expected::Success
+    }
+
+    /// Fills the database; returns the events.
+    fn fill(&self, bench: &Bench, site: &Site) -> Fallible<Vec<i64>> {
+        bench.fill(site, now(), async |filling| {
+            let mut events = Vec::new();
+            for _ in 0..self.events {
+                events.push(filling.event_at_price(self.capacity, LONG, self.price_minor).await?);
+            }
+            for _ in 0..self.held {
+                filling.hold(events[0]).await?;
+            }
+            if self.price_minor > 0 {
+                let all_seats = i64::from(self.capacity) * i64::from(self.events);
+                filling.deposits(self.users, all_seats * self.price_minor).await?;
+            }
+            Ok(events)
+        })
     }
 
     fn lists(&self, site: &Site, events: &[i64]) -> Fallible<Lists> {
-        let get = |path: String, token| Request { method: "GET", path, token, body: "" };
-        if self.reads() {
-            let echo = pairs(events).map(|(_, token)| get("/echo".to_owned(), token));
-            let service =
-                pairs(events).map(|(event, token)| get(format!("/events/{event}"), token));
-            return Ok(Lists {
-                echo: site.requests("echo", echo)?,
-                service: site.requests("events", service)?,
-            });
-        }
-        let echo = pairs(events).map(|(event, token)| {
-            let path = format!("/echo/{event}");
-            Request { path, ..booking(event, token) }
-        });
-        Ok(Lists { echo: site.requests("echo", echo)?, service: site.bookings(events)? })
+        let pairs = || pairs(events, self.users);
+        let echo = pairs().map(|(event, token)| self.call.echo(event, token));
+        let service = pairs().map(|(event, token)| self.call.request(event, token));
+        Ok(Lists {
+            echo: site.requests("echo", echo)?,
+            service: site.requests("service", service)?,
+        })
     }
 
     /// Asks both once, and sees that the yardstick answers with as many bytes. Returns how many
     /// bookings this made.
     fn compare_sizes(&self, bench: &Bench, server: &Server, event: i64) -> Fallible<u64> {
-        let (service, echo) = (server.client(), bench.echo.client());
-        let (answer, yardstick) = if self.reads() {
-            (service.get(&format!("/events/{event}"))?, echo.get("/echo")?)
-        } else {
-            (
-                service.post(&format!("/events/{event}/book"), &token(0), ONE_SEAT)?,
-                echo.post(&format!("/echo/{event}"), &token(0), ONE_SEAT)?,
-            )
-        };
+        let answer = server.client().ask(&self.call.request(event, token(0)))?;
+        let yardstick = bench.echo.client().ask(&self.call.echo(event, token(0)))?;
         let wanted = match self.expected {
             Expected::Refusal => 409,
-            Expected::Success if self.reads() => 200,
-            Expected::Success => 201,
+            Expected::Success => self.call.status(),
         };
         if answer.status != wanted {
             return Err(format!("the answer was {} {}", answer.status, answer.body));
@@ -135,7 +169,7 @@ impl Plan {
             let apart = apart * 100.0;
             return Err(format!("an answer's size is {apart:+.0} % off the yardstick's"));
         }
-        Ok(u64::from(wanted == 201))
+        Ok(u64::from(self.books()))
     }
 
     /// After runs of refusals: asks once more from both ends of the list. wrk sees of a refusal only
@@ -145,9 +179,9 @@ impl Plan {
             return Ok(());
         }
         let client = server.client();
-        let mut list = pairs(events);
+        let mut list = pairs(events, self.users);
         for (event, token) in [list.next(), list.next_back()].into_iter().flatten() {
-            let answer = client.post(&format!("/events/{event}/book"), &token, ONE_SEAT)?;
+            let answer = client.ask(&self.call.request(event, token))?;
             if !is_sold_out(&answer) {
                 return Err(format!("not sold out, but {} {}", answer.status, answer.body));
             }
@@ -173,16 +207,7 @@ struct Rounds {
 
 fn measure(bench: &Bench, plan: &Plan) -> Fallible<(Findings, f64)> {
     let site = bench.site()?;
-    let events = bench.fill(&site, now(), async |filling| {
-        let mut events = Vec::new();
-        for _ in 0..plan.events {
-            events.push(filling.event(plan.capacity, LONG).await?);
-        }
-        for _ in 0..plan.held {
-            filling.hold(events[0]).await?;
-        }
-        Ok(events)
-    })?;
+    let events = plan.fill(bench, &site)?;
     let server = bench.start(&site)?;
     let mut booked = plan.compare_sizes(bench, &server, events[0])?;
     let lists = plan.lists(&site, &events)?;
@@ -199,11 +224,14 @@ fn measure(bench: &Bench, plan: &Plan) -> Fallible<(Findings, f64)> {
     let rounds = rounds(bench, plan, &server, &lists)?;
     plan.verify_sold_out(&server, &events)?;
     let memory = server.memory()?;
-    if plan.expected == Expected::Success && !plan.reads() {
+    if plan.books() {
         booked += warm_up.requests + rounds.runs.iter().map(|run| run.requests).sum::<u64>();
     }
     let ending =
         bench.stop(&site, server, booked + u64::from(plan.held), bench.effort.rounds + 1)?;
+    if plan.call == Call::Purchase {
+        bench.verify_sales(&site, plan.capacity, plan.price_minor)?;
+    }
 
     let rates: Vec<f64> = rounds.runs.iter().map(Run::rate).collect();
     let (rate, echo_rate) = (median(&rates), median(&rounds.echo_rates));
@@ -211,7 +239,7 @@ fn measure(bench: &Bench, plan: &Plan) -> Fallible<(Findings, f64)> {
     let commits = commits / rounds.seconds;
     let (rate_words, echo_words) = (thousands(rate), thousands(echo_rate));
     let batches = match thousands(commits) {
-        _ if plan.reads() => String::new(),
+        _ if plan.call == Call::ShowEvent => String::new(),
         commits => format!("{commits} batches/s of {per_batch:.0}; "),
     };
     let recount = if booked == 0 { String::new() } else { format!("; {}", ending.words(booked)) };
@@ -219,12 +247,11 @@ fn measure(bench: &Bench, plan: &Plan) -> Fallible<(Findings, f64)> {
         "{rate_words}/s of {echo_words}/s; {batches}{:.0} MiB{recount}",
         memory.resident_mib,
     );
-    let all = if plan.reads() { &bench.bare_get_rates } else { &bench.echo_rates };
-    all.borrow_mut().extend(&rounds.echo_rates);
+    bench.yardstick_rates.borrow_mut().entry(plan.call).or_default().extend(&rounds.echo_rates);
     let row = Row {
         title: plan.title.to_owned(),
         value: rate / echo_rate,
-        unit: plan.unit,
+        unit: plan.call.unit(),
         floor: Some(Floor::AtLeast(plan.floor)),
         note,
         details: json!({

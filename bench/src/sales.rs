@@ -1,0 +1,114 @@
+//! What was sold, added up from the rows of a database that nobody serves.
+//!
+//! A purchase that comes to nothing is answered with a 200 too, and the load sees of an answer only
+//! its status. Its booking, though, stays as a row that says so.
+
+use std::path::Path;
+
+use eventbooker_core::accounts::{Posting, PostingKind};
+use eventbooker_core::bookings::{Booking, State};
+use eventbooker_store::sqlite::{Access, SqliteStore};
+use eventbooker_store::{Snapshot, Store};
+
+use crate::Fallible;
+
+/// Rows read at once.
+const PAGE_ROWS: u32 = 10_000;
+
+/// How many bookings there are.
+pub(crate) async fn count_bookings(path: &Path) -> Fallible<u64> {
+    let mut snapshot = snapshot(path).await?;
+    let counts = snapshot.counts().await.map_err(|error| error.to_string())?;
+    Ok(counts.bookings)
+}
+
+/// Bookings, and what was paid for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sales {
+    bookings: u64,
+    complete: u64,
+    /// Seats of complete bookings.
+    seats: u64,
+    /// All charges, less what was paid back.
+    charged_minor: i128,
+}
+
+impl Sales {
+    /// Adds them up.
+    pub(crate) async fn add_up(path: &Path) -> Fallible<Self> {
+        let mut snapshot = snapshot(path).await?;
+        let mut sales = Self::default();
+        loop {
+            let page = snapshot.bookings(PAGE_ROWS).await.map_err(|error| error.to_string())?;
+            if page.is_empty() {
+                break;
+            }
+            for booking in &page {
+                sales.add_booking(booking);
+            }
+        }
+        loop {
+            let page = snapshot.postings(PAGE_ROWS).await.map_err(|error| error.to_string())?;
+            if page.is_empty() {
+                return Ok(sales);
+            }
+            for posting in &page {
+                sales.add_posting(posting);
+            }
+        }
+    }
+
+    fn add_booking(&mut self, booking: &Booking) {
+        self.bookings += 1;
+        if booking.state == State::Complete {
+            self.complete += 1;
+            self.seats += u64::from(booking.seats.get());
+        }
+    }
+
+    fn add_posting(&mut self, posting: &Posting) {
+        let amount = i128::from(posting.amount.as_minor());
+        self.charged_minor += match posting.kind {
+            PostingKind::Deposit => 0,
+            PostingKind::Charge => amount,
+            PostingKind::Refund => -amount,
+        };
+    }
+
+    /// Fails unless every booking is complete and paid, and there were seats for all of them.
+    pub(crate) fn verify(self, capacity: u32, price_minor: i64) -> Fallible<()> {
+        let Self { bookings, complete, seats, charged_minor } = self;
+        if complete != bookings {
+            return Err(format!("only {complete} of {bookings} bookings are complete"));
+        }
+        if seats > u64::from(capacity) {
+            return Err(format!("{seats} of {capacity} seats were sold"));
+        }
+        if charged_minor != i128::from(seats) * i128::from(price_minor) {
+            return Err(format!(
+                "{seats} seats at {price_minor} were sold, but {charged_minor} was charged"
+            ));
+        }
+        Ok(())
+    }
+}
+
+async fn snapshot(path: &Path) -> Fallible<Box<dyn Snapshot>> {
+    let store = SqliteStore::open(path, Access::Look).map_err(|error| error.to_string())?;
+    store.snapshot().await.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sales_count_only_if_all_are_complete_and_paid_and_had_seats() {
+        let sales = Sales { bookings: 3, complete: 3, seats: 3, charged_minor: 120 };
+        assert_eq!(sales.verify(3, 40), Ok(()));
+        assert!(sales.verify(2, 40).is_err(), "oversold");
+        assert!(sales.verify(3, 41).is_err(), "paid too little");
+        assert!(sales.verify(3, 39).is_err(), "paid too much");
+        assert!(Sales { bookings: 4, ..sales }.verify(4, 40).is_err(), "one in vain");
+    }
+}
