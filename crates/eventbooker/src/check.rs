@@ -56,8 +56,15 @@ async fn look(flags: DatabaseFlags) -> Result<(String, Report), String> {
 fn print(url: &str, report: &Report) -> Result<(), String> {
     let counts = report.counts;
     say(format_args!(
-        "{url}: {} events, {} slots, {} journal entries, {} bookings",
-        counts.events, counts.slots, counts.journal, counts.bookings
+        "{url}: {} events, {} slots, {} journal entries, {} bookings, {} accounts, {} postings, \
+         {} sagas under way",
+        counts.events,
+        counts.slots,
+        counts.journal,
+        counts.bookings,
+        counts.accounts,
+        counts.postings,
+        counts.errands
     ))?;
     for finding in &report.findings {
         say(format_args!("BROKEN {}: {}", finding.rule, finding.what))?;
