@@ -150,6 +150,13 @@ const DAMAGES: &[(&str, &str, Rule)] = &[
         "UPDATE journal SET previous = number - 1 WHERE event_id = 2 AND version = 2",
         Rule::Storage,
     ),
+    (
+        "posting for an event, but for no booking",
+        "INSERT INTO postings (user_id, entry, kind, amount, balance, event_id, at)
+           VALUES (1, 1, 0, 5, 5, 1, 0);
+         INSERT INTO accounts VALUES (1, 5, 1, 1)",
+        Rule::Storage,
+    ),
     ("an old entry said to be the latest", "UPDATE tallies SET latest = 1", Rule::Storage),
     (
         "entry with the highest number there is",

@@ -17,7 +17,8 @@ const POSTINGS: Chain<Posting> = Chain {
                   AND entry % 64 = 0 ORDER BY entry LIMIT 1",
     row: "SELECT user_id, entry, kind, amount, balance, event_id, booking_id, at, previous
           FROM postings WHERE number = ?1",
-    previous: 8,
+    page: "SELECT user_id, entry, kind, amount, balance, event_id, booking_id, at, number
+           FROM postings WHERE number > ?1 ORDER BY number LIMIT ?2",
     read: posting,
 };
 
@@ -162,21 +163,10 @@ pub(super) fn all_postings(
     after: i64,
     limit: u32,
 ) -> rusqlite::Result<(Vec<Posting>, i64)> {
-    let mut last = after;
-    let postings = conn
-        .prepare_cached(
-            "SELECT user_id, entry, kind, amount, balance, event_id, booking_id, at, number
-             FROM postings WHERE number > ?1 ORDER BY number LIMIT ?2",
-        )?
-        .query_map((after, limit), |row| {
-            last = row.get(8)?;
-            posting(row)
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok((postings, last))
+    POSTINGS.page(conn, after, limit)
 }
 
-const BROKEN_LINKS: [&str; 2] = [
+const BROKEN_LINKS: [&str; 3] = [
     "SELECT format('posting %d (user %d, entry %d) doesn''t follow the one before it',
                    c.number, c.user_id, c.entry)
      FROM postings c LEFT JOIN postings p ON p.number = c.previous AND p.number < c.number
@@ -186,6 +176,9 @@ const BROKEN_LINKS: [&str; 2] = [
                    a.user_id, a.entries)
      FROM accounts a LEFT JOIN postings p ON p.number = a.latest
      WHERE p.user_id IS NOT a.user_id OR p.entry IS NOT a.entries
+     LIMIT 100",
+    "SELECT format('posting %d is for an event or for a booking, but not for both', number)
+     FROM postings WHERE (event_id IS NULL) <> (booking_id IS NULL)
      LIMIT 100",
 ];
 

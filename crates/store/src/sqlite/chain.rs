@@ -18,11 +18,11 @@ pub(super) struct Chain<T: 'static> {
     pub(super) latest: &'static str,
     /// The number of the first indexed row of owner ?1 at or behind position ?2.
     pub(super) milestone: &'static str,
-    /// Row number ?1, the number of its predecessor last.
+    /// Row number ?1; its last column is the number of its predecessor.
     pub(super) row: &'static str,
-    /// The place of the predecessor's number in a row.
-    pub(super) previous: usize,
-    /// Reads a row.
+    /// The first ?2 rows of all owners above number ?1; their last column is their number.
+    pub(super) page: &'static str,
+    /// Reads a row but for its last column.
     pub(super) read: fn(&Row<'_>) -> rusqlite::Result<T>,
 }
 
@@ -74,7 +74,25 @@ impl<T> Chain<T> {
         number: Option<i64>,
     ) -> rusqlite::Result<Trail<'conn, T>> {
         let statement = conn.prepare_cached(self.row)?;
-        Ok(Trail { statement, next: number, previous: self.previous, read: self.read })
+        Ok(Trail { statement, next: number, read: self.read })
+    }
+
+    /// Rows of all owners above a number, and the number of the last of them.
+    pub(super) fn page(
+        &self,
+        conn: &Connection,
+        after: i64,
+        limit: u32,
+    ) -> rusqlite::Result<(Vec<T>, i64)> {
+        let mut statement = conn.prepare_cached(self.page)?;
+        let number = statement.column_count() - 1;
+        let mut last = after;
+        let read = |row: &Row<'_>| {
+            last = row.get(number)?;
+            (self.read)(row)
+        };
+        let rows = statement.query_map((after, limit), read)?.collect::<rusqlite::Result<_>>()?;
+        Ok((rows, last))
     }
 }
 
@@ -82,7 +100,6 @@ impl<T> Chain<T> {
 pub(super) struct Trail<'conn, T> {
     statement: CachedStatement<'conn>,
     next: Option<i64>,
-    previous: usize,
     read: fn(&Row<'_>) -> rusqlite::Result<T>,
 }
 
@@ -90,8 +107,8 @@ impl<T> Trail<'_, T> {
     /// The next older row.
     pub(super) fn next(&mut self) -> rusqlite::Result<Option<T>> {
         let Some(number) = self.next else { return Ok(None) };
-        let read =
-            |row: &Row<'_>| Ok(((self.read)(row)?, row.get::<_, Option<i64>>(self.previous)?));
+        let previous = self.statement.column_count() - 1;
+        let read = |row: &Row<'_>| Ok(((self.read)(row)?, row.get::<_, Option<i64>>(previous)?));
         let Some((row, previous)) = self.statement.query_row([number], read).optional()? else {
             return Ok(None);
         };
@@ -104,7 +121,7 @@ impl<T> Trail<'_, T> {
 /// The ends of the chains that a batch appends to.
 pub(super) struct Ends<'chain, T: 'static> {
     chain: &'chain Chain<T>,
-    by_owner: BTreeMap<i64, Option<Link>>,
+    by_owner: BTreeMap<i64, Link>,
 }
 
 impl<'chain, T> Ends<'chain, T> {
@@ -115,16 +132,16 @@ impl<'chain, T> Ends<'chain, T> {
     /// The number of the row that a new one at this position comes behind; a conflict if somebody
     /// has been there already.
     pub(super) fn before(
-        &mut self,
+        &self,
         conn: &Connection,
         owner: i64,
         position: i64,
     ) -> rusqlite::Result<Option<i64>> {
         let end = match self.by_owner.get(&owner) {
-            Some(end) => *end,
+            Some(end) => Some(*end),
             None => self.chain.latest(conn, owner)?,
         };
-        if end.is_some_and(|end| end.position + 1 != position) {
+        if end.map_or(0, |end| end.position).checked_add(1) != Some(position) {
             let what = format!("position {position} of owner {owner} isn't the next one");
             let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CONSTRAINT);
             return Err(rusqlite::Error::SqliteFailure(code, Some(what)));
@@ -134,12 +151,12 @@ impl<'chain, T> Ends<'chain, T> {
 
     /// Notes a row that has been appended.
     pub(super) fn append(&mut self, owner: i64, link: Link) {
-        self.by_owner.insert(owner, Some(link));
+        self.by_owner.insert(owner, link);
     }
 
     /// The numbers of the new latest rows, by owner.
     pub(super) fn latest(&self) -> impl Iterator<Item = (i64, i64)> {
-        self.by_owner.iter().filter_map(|(owner, link)| Some((*owner, (*link)?.number)))
+        self.by_owner.iter().map(|(owner, link)| (*owner, link.number))
     }
 }
 

@@ -17,7 +17,8 @@ const JOURNAL: Chain<JournalEntry> = Chain {
                   AND version % 64 = 0 ORDER BY version LIMIT 1",
     row: "SELECT event_id, version, kind, booking_id, seats, at, previous
           FROM journal WHERE number = ?1",
-    previous: 6,
+    page: "SELECT event_id, version, kind, booking_id, seats, at, number
+           FROM journal WHERE number > ?1 ORDER BY number LIMIT ?2",
     read: entry,
 };
 
@@ -168,18 +169,7 @@ pub(super) fn all(
     after: i64,
     limit: u32,
 ) -> rusqlite::Result<(Vec<JournalEntry>, i64)> {
-    let mut last = after;
-    let entries = conn
-        .prepare_cached(
-            "SELECT event_id, version, kind, booking_id, seats, at, number
-             FROM journal WHERE number > ?1 ORDER BY number LIMIT ?2",
-        )?
-        .query_map((after, limit), |row| {
-            last = row.get(6)?;
-            entry(row)
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok((entries, last))
+    JOURNAL.page(conn, after, limit)
 }
 
 /// Each finds links between rows that lead elsewhere than they should, as sentences.
