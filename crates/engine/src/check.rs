@@ -257,7 +257,7 @@ async fn read_errands(
                 Some(state) if is_parked => report.find(
                     Rule::Sagas,
                     format!(
-                        "booking {booking_id} is parked while {state:?} after {tries} tries: {}",
+                        "booking {booking_id} is parked while {state} after {tries} tries: {}",
                         trouble.unwrap_or_default()
                     ),
                 ),
@@ -268,7 +268,7 @@ async fn read_errands(
     for (id, state) in waiting {
         report.find(
             Rule::Sagas,
-            format!("booking {id} is {state:?}, and nobody has the errand to take it further"),
+            format!("booking {id} is {state}, and nobody has the errand to take it further"),
         );
     }
     Ok(())

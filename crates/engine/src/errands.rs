@@ -58,6 +58,33 @@ pub(crate) struct Desk {
     waiting: Mutex<HashMap<BookingId, Vec<oneshot::Sender<()>>>>,
 }
 
+/// Somebody who waits for a booking to move. Leaves nothing behind on the desk.
+struct Waiting<'a> {
+    desk: &'a Desk,
+    id: BookingId,
+    woken: oneshot::Receiver<()>,
+}
+
+impl Waiting<'_> {
+    async fn moved(&mut self) {
+        // A desk that is gone tells nobody anything; whoever waits looks again.
+        let _ = (&mut self.woken).await;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.woken.close();
+        let mut waiting = self.desk.waiting();
+        if let Some(waiters) = waiting.get_mut(&self.id) {
+            waiters.retain(|waiter| !waiter.is_closed());
+            if waiters.is_empty() {
+                waiting.remove(&self.id);
+            }
+        }
+    }
+}
+
 /// The other ends, for the carriers.
 pub(crate) type Inboxes = Vec<(Arc<dyn Participate>, mpsc::Receiver<Question>)>;
 
@@ -108,14 +135,10 @@ impl Desk {
         self.sooner.notify_one();
     }
 
-    fn wait_for(&self, id: BookingId) -> oneshot::Receiver<()> {
+    fn wait_for(&self, id: BookingId) -> Waiting<'_> {
         let (waiter, woken) = oneshot::channel();
-        let mut waiting = self.waiting();
-        // Those that gave up are dropped with the next that comes, so there are never many.
-        let waiters = waiting.entry(id).or_default();
-        waiters.retain(|waiter| !waiter.is_closed());
-        waiters.push(waiter);
-        woken
+        self.waiting().entry(id).or_default().push(waiter);
+        Waiting { desk: self, id, woken }
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<BookingId, Vec<oneshot::Sender<()>>>> {
@@ -209,7 +232,7 @@ impl Command for Tell {
         let answer = match &self.answer {
             Ok(answer) => *answer,
             Err(trouble) => {
-                errand.fail(trouble.clone(), ask.is_forced(), now);
+                errand.fail(trouble, ask.is_forced(), now);
                 if errand.is_parked {
                     tracing::error!(
                         booking = %booking_id, %trouble,
@@ -223,8 +246,8 @@ impl Command for Tell {
         let Ok(after) = before.hear(answer, now) else { return Ok(false) };
         batch.add_saga_step(SagaStep {
             booking_id,
-            asked: format!("{ask:?}"),
-            answered: format!("{answer:?}"),
+            asked: ask.to_string(),
+            answered: answer.to_string(),
             at: now,
         });
         let after = match after {
@@ -362,13 +385,13 @@ impl Engine {
         let give_up = clock.now().plus(PATIENCE);
         while !at.booking.is_at_rest() && clock.now() < give_up {
             // Listened for first: what moves while the store is read is heard.
-            let moved = self.inner.desk.wait_for(at.booking.id);
+            let mut waiting = self.inner.desk.wait_for(at.booking.id);
             let found = self.store().bookings(vec![at.booking.id]).await?;
             let Some(booking) = found.first() else { return Ok(None) };
             at = BookingAt { booking: *booking, at: clock.now() };
             if !at.booking.is_at_rest() {
                 tokio::select! {
-                    _ = moved => {}
+                    () = waiting.moved() => {}
                     () = clock.sleep_until(give_up) => {}
                 }
             }
@@ -392,5 +415,36 @@ impl Rules {
             Participant::Events => self.events_are_here,
             Participant::Accounts => self.accounts_are_here,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl Participate for Nobody {
+        async fn ask(&self, _: Vec<Request>) -> Vec<Result<Answer, String>> {
+            Vec::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken_or_forgotten() {
+        let participants =
+            Participants { events: Place::Elsewhere(Arc::new(Nobody)), ..Participants::default() };
+        let (desk, _inboxes) = Desk::open(&participants);
+        let [one, two] = [1, 2].map(BookingId::new);
+        let mut woken = desk.wait_for(one);
+        let (gave_up, stays) = (desk.wait_for(one), desk.wait_for(two));
+        drop(gave_up);
+        desk.moved([one].into_iter());
+        woken.moved().await;
+        drop(woken);
+        assert_eq!(desk.waiting().keys().copied().collect::<Vec<_>>(), [two]);
+        drop(stays);
+        assert!(desk.waiting().is_empty());
     }
 }

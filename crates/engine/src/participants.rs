@@ -107,7 +107,7 @@ impl Command for Serve {
         let key = self.request.memory_key();
         Ok(match duty(batch.memory(&key), ask) {
             Duty::Say(answer) => Ok(answer),
-            Duty::Balk => Err(format!("there is nothing to {ask:?} for booking {booking_id}")),
+            Duty::Balk => Err(format!("there is nothing to {ask} for booking {booking_id}")),
             Duty::Entomb => {
                 remember(batch, &self.request, Memory::Withdrawn);
                 Ok(undone(ask))

@@ -97,11 +97,11 @@ async fn errands(store: &dyn Store, only_parked: bool) -> Result<Table, String> 
                 errand.booking_id.to_string(),
                 errand.event_id.to_string(),
                 errand.user_id.to_string(),
-                state.map_or_else(|| "gone".to_owned(), |state| format!("{state:?}")),
+                state.map_or_else(|| "gone".to_owned(), State::to_string),
                 errand.tries.to_string(),
                 instant(errand.due_at),
                 if errand.is_parked { "parked" } else { "" }.to_owned(),
-                trouble(&errand),
+                errand.trouble.unwrap_or_default(),
             ]);
         }
     }
@@ -150,7 +150,7 @@ fn row(booking: &Booking) -> Table {
         id.to_string(),
         event_id.to_string(),
         user_id.to_string(),
-        format!("{state:?}"),
+        state.to_string(),
         seats.to_string(),
         booking.amount.as_minor().to_string(),
         payment.to_owned(),
@@ -215,17 +215,17 @@ impl Line {
     fn of_entry(entry: &JournalEntry) -> Option<Self> {
         let JournalEntry { event_id, version, kind, seats, at, .. } = *entry;
         let (ask, answer) = match kind {
-            JournalKind::Held => (Ask::Occupy, "Occupied"),
-            JournalKind::Confirmed => (Ask::Settle, "Settled"),
-            JournalKind::Cancelled => (Ask::Release(Release::Cancelled), "Released"),
-            JournalKind::Expired => (Ask::Release(Release::Expired), "Released"),
+            JournalKind::Held => (Ask::Occupy, "occupied"),
+            JournalKind::Confirmed => (Ask::Settle, "settled"),
+            JournalKind::Cancelled => (Ask::Release(Release::Cancelled), "released"),
+            JournalKind::Expired => (Ask::Release(Release::Expired), "released"),
             // It is about no booking.
             JournalKind::Created => return None,
         };
         Some(Self {
             at,
             turn: ask.into(),
-            asked: format!("{ask:?}"),
+            asked: ask.to_string(),
             answered: format!("{answer}, {seats} seats"),
             place: format!("event {event_id}, version {version}"),
         })
@@ -234,8 +234,8 @@ impl Line {
     fn of_posting(posting: &Posting) -> Option<Self> {
         let Posting { user_id, entry, kind, amount, balance, at, .. } = *posting;
         let (ask, answer) = match kind {
-            PostingKind::Charge => (Ask::Charge, "Charged"),
-            PostingKind::Refund => (Ask::Refund, "Refunded"),
+            PostingKind::Charge => (Ask::Charge, "charged"),
+            PostingKind::Refund => (Ask::Refund, "refunded"),
             // It is for no booking.
             PostingKind::Deposit => return None,
         };
@@ -243,7 +243,7 @@ impl Line {
         Some(Self {
             at,
             turn: ask.into(),
-            asked: format!("{ask:?}"),
+            asked: ask.to_string(),
             answered: format!("{answer}, {amount}; the balance is {balance}"),
             place: format!("user {user_id}, posting {entry}"),
         })
@@ -256,14 +256,14 @@ impl Line {
         if is_parked {
             answered.push_str(", parked");
         }
-        if errand.trouble.is_some() {
+        if let Some(trouble) = &errand.trouble {
             answered.push_str("; last trouble: ");
-            answered.push_str(&trouble(errand));
+            answered.push_str(trouble);
         }
         Self {
             at: due_at,
             turn: Turn::Awaited,
-            asked: ask.map(|ask| format!("{ask:?}")).unwrap_or_default(),
+            asked: ask.map(|ask| ask.to_string()).unwrap_or_default(),
             answered,
             place: "elsewhere".to_owned(),
         }
@@ -290,12 +290,6 @@ async fn check_given_out(store: &dyn Store, id: BookingId) -> Result<(), String>
         BookingRoute::Never => Err(format!("there has been no booking {id}")),
         BookingRoute::Exists { .. } | BookingRoute::Gone => Ok(()),
     }
-}
-
-/// Why an errand failed last. A participant elsewhere may have said it, and what it says must not
-/// steer the terminal.
-fn trouble(errand: &Errand) -> String {
-    errand.trouble.as_deref().unwrap_or_default().replace(char::is_control, " ")
 }
 
 fn words(error: impl Error) -> String {

@@ -18,6 +18,8 @@ pub const LEASE: Duration = Duration::from_secs(10);
 pub const TRIES_MAX: u32 = 12;
 /// The wait after the first failure; it doubles with each of the next.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+/// The longest reason that is kept.
+const TROUBLE_CHARS_MAX: usize = 200;
 /// The longest wait.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
@@ -80,9 +82,9 @@ impl Errand {
     }
 
     /// Notes that the step has failed. `is_forced` says that the saga has no other way.
-    pub fn fail(&mut self, trouble: String, is_forced: bool, now: Timestamp) {
+    pub fn fail(&mut self, trouble: &str, is_forced: bool, now: Timestamp) {
         self.tries = self.tries.saturating_add(1);
-        self.trouble = Some(trouble);
+        self.trouble = Some(plain(trouble));
         self.due_at = now.plus(backoff(self.tries));
         self.is_parked = is_forced && self.tries >= TRIES_MAX;
     }
@@ -93,6 +95,12 @@ impl Errand {
         self.tries = 0;
         self.due_at = now;
     }
+}
+
+/// A participant elsewhere may have said it: it is cut, and must not steer whoever's terminal shows it.
+fn plain(trouble: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    trouble.chars().take(TROUBLE_CHARS_MAX).map(plain).collect()
 }
 
 fn backoff(tries: u32) -> Duration {
@@ -122,6 +130,15 @@ mod tests {
     }
 
     #[test]
+    fn what_others_say_is_short_and_plain() {
+        let mut errand = errand();
+        errand.fail("the bank\nis \u{1b}[31mзакрыт", false, NOW);
+        assert_eq!(errand.trouble.as_deref(), Some("the bank is  [31mзакрыт"));
+        errand.fail(&"я".repeat(1000), false, NOW);
+        assert_eq!(errand.trouble, Some("я".repeat(200)));
+    }
+
+    #[test]
     fn waits_double_up_to_a_limit() {
         let waits: Vec<u128> = (1..=12).map(|tries| backoff(tries).as_millis()).collect();
         let doubled = [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000];
@@ -135,7 +152,7 @@ mod tests {
             let mut errand = errand();
             for tries in 1..=TRIES_MAX {
                 assert!(!errand.is_parked, "after {tries} tries");
-                errand.fail("away".to_owned(), is_forced, NOW);
+                errand.fail("away", is_forced, NOW);
             }
             assert_eq!(errand.is_parked, is_forced);
             let later = NOW.plus(BACKOFF_MAX);

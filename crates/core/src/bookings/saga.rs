@@ -25,6 +25,8 @@
 //! only. While a booking is being paid its deadline doesn't count, so that a payment and an expiry
 //! never both win.
 
+use std::fmt;
+
 use thiserror::Error;
 
 use super::{Booking, CancelRefusal, ConfirmRefusal, Step};
@@ -82,6 +84,22 @@ impl State {
     }
 }
 
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Occupying => "occupying",
+            Self::Occupied => "occupied",
+            Self::Paying => "paying",
+            Self::Completing => "completing",
+            Self::Complete => "complete",
+            Self::Refunding => "refunding",
+            Self::Releasing => "releasing",
+            Self::Expiring => "expiring",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
 /// When a booking is to be paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Payment {
@@ -104,6 +122,19 @@ pub enum Ask {
     Refund,
     /// Of the events: to give the seats back.
     Release(Release),
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Occupy => "occupy",
+            Self::Charge => "charge",
+            Self::Settle => "settle",
+            Self::Refund => "refund",
+            Self::Release(Release::Cancelled) => "release (cancelled)",
+            Self::Release(Release::Expired) => "release (expired)",
+        })
+    }
 }
 
 /// What a participant answers. A participant that has answered once gives the same answer again.
@@ -130,9 +161,26 @@ pub enum Answer {
     Released,
 }
 
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Occupied { amount, window } => {
+                let (amount, minutes) = (amount.as_minor(), window.as_minutes());
+                return write!(f, "occupied for {amount}, to be paid within {minutes} minutes");
+            }
+            Self::NotOccupied => "not occupied",
+            Self::Charged => "charged",
+            Self::NotCharged => "not charged",
+            Self::Settled => "settled",
+            Self::Refunded => "refunded",
+            Self::Released => "released",
+        })
+    }
+}
+
 /// An answer to something that the booking didn't ask for: a bug, or a stranger's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a booking that is {state:?} can't hear {answer:?}")]
+#[error("a booking that is {state} can't hear that it is {answer}")]
 pub struct OutOfTurn {
     /// Where the booking stands.
     pub state: State,

@@ -243,7 +243,7 @@ async fn a_charge_is_never_parked_and_every_step_is_on_record() {
     assert_eq!((pair.balance().await, pair.free_seats().await), (0, 0));
     let steps = pair.steps().await;
     let asked: Vec<&str> = steps.iter().map(|step| step.asked.as_str()).collect();
-    assert_eq!(asked, ["Occupy", "Charge", "Settle"]);
+    assert_eq!(asked, ["occupy", "charge", "settle"]);
     assert!(steps.windows(2).all(|two| two[0].at <= two[1].at), "{steps:?}");
     pair.finish().await;
 }
