@@ -4,6 +4,8 @@
 //! ones before it did. Nothing here waits or asks a store; [`Batch::into_changes`] is what a lane
 //! saves.
 
+mod table;
+
 use std::collections::BTreeMap;
 use std::mem;
 
@@ -16,6 +18,7 @@ use eventbooker_core::identity::{Session, TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{Answer, AnswerKey, Changes, IdRange, LastIds, Loaded, Purge, SagaStep};
 
+use self::table::Table;
 use crate::errands::Question;
 
 /// What the operator chose, as far as decisions depend on it.
@@ -323,82 +326,6 @@ impl Batch {
     }
 }
 
-/// Rows by key, in the order of keys, each with what happened to it since it was loaded.
-struct Table<K, V> {
-    rows: BTreeMap<K, Row<V>>,
-}
-
-enum Row<V> {
-    Loaded(V),
-    Changed(V),
-    Added(V),
-    Removed(V),
-    /// Added and removed within the batch: the store never hears of it.
-    Passed,
-}
-
-struct Delta<V> {
-    added: Vec<V>,
-    changed: Vec<V>,
-    removed: Vec<V>,
-}
-
-impl<K: Ord, V> Table<K, V> {
-    fn of(rows: impl Iterator<Item = (K, V)>) -> Self {
-        Self { rows: rows.map(|(key, value)| (key, Row::Loaded(value))).collect() }
-    }
-
-    fn get(&self, key: &K) -> Option<&V> {
-        match self.rows.get(key)? {
-            Row::Loaded(value) | Row::Changed(value) | Row::Added(value) => Some(value),
-            Row::Removed(_) | Row::Passed => None,
-        }
-    }
-
-    fn add(&mut self, key: K, value: V) {
-        let before = self.rows.insert(key, Row::Added(value));
-        assert!(before.is_none(), "a row is added once");
-    }
-
-    /// A row that is about to change.
-    fn change(&mut self, key: &K) -> Option<&mut V> {
-        let row = self.rows.get_mut(key)?;
-        *row = match mem::replace(row, Row::Passed) {
-            Row::Loaded(value) => Row::Changed(value),
-            row @ (Row::Changed(_) | Row::Added(_) | Row::Removed(_) | Row::Passed) => row,
-        };
-        match row {
-            Row::Changed(value) | Row::Added(value) => Some(value),
-            Row::Loaded(_) | Row::Removed(_) | Row::Passed => None,
-        }
-    }
-
-    fn set(&mut self, key: &K, value: V) {
-        *self.change(key).expect("a row that is set was found before") = value;
-    }
-
-    fn remove(&mut self, key: &K) {
-        let row = self.rows.get_mut(key).expect("a row that is removed was found before");
-        *row = match mem::replace(row, Row::Passed) {
-            Row::Loaded(value) | Row::Changed(value) | Row::Removed(value) => Row::Removed(value),
-            Row::Added(_) | Row::Passed => Row::Passed,
-        };
-    }
-
-    fn into_delta(self) -> Delta<V> {
-        let mut delta = Delta { added: Vec::new(), changed: Vec::new(), removed: Vec::new() };
-        for row in self.rows.into_values() {
-            match row {
-                Row::Added(value) => delta.added.push(value),
-                Row::Changed(value) => delta.changed.push(value),
-                Row::Removed(value) => delta.removed.push(value),
-                Row::Loaded(_) | Row::Passed => {}
-            }
-        }
-        delta
-    }
-}
-
 /// Numbers to give out.
 struct Ids {
     range: IdRange,
@@ -422,45 +349,6 @@ impl Ids {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn table() -> Table<u8, &'static str> {
-        Table::of([(1, "one"), (2, "two"), (3, "three")].into_iter())
-    }
-
-    #[test]
-    fn a_table_remembers_what_became_of_each_row() {
-        let mut table = table();
-        table.add(4, "four");
-        table.set(&1, "uno");
-        table.remove(&2);
-        table.set(&4, "quattro");
-        let delta = table.into_delta();
-        assert_eq!(delta.added, ["quattro"]);
-        assert_eq!(delta.changed, ["uno"]);
-        assert_eq!(delta.removed, ["two"]);
-    }
-
-    #[test]
-    fn a_row_that_came_and_went_leaves_no_trace() {
-        let mut table = table();
-        table.add(4, "four");
-        table.remove(&4);
-        assert_eq!(table.get(&4), None);
-        assert_eq!(table.change(&4), None);
-        let delta = table.into_delta();
-        assert!(delta.added.is_empty() && delta.removed.is_empty() && delta.changed.is_empty());
-    }
-
-    #[test]
-    fn a_changed_row_that_is_removed_is_removed_once() {
-        let mut table = table();
-        table.set(&2, "dos");
-        table.remove(&2);
-        table.remove(&2);
-        let delta = table.into_delta();
-        assert_eq!(delta.removed, ["dos"]);
-        assert!(delta.changed.is_empty());
-    }
 
     #[test]
     #[should_panic(expected = "how many numbers")]

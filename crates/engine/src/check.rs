@@ -11,6 +11,7 @@
 //!
 //! Nothing is repaired. A finding names the row, so that somebody can look.
 
+mod journal;
 mod money;
 
 use std::collections::HashMap;
@@ -19,7 +20,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::{Booking, State};
-use eventbooker_core::events::{Event, JournalEntry, JournalKind, Seats, Slot, SlotState, Tally};
+use eventbooker_core::events::{Event, Seats, Slot, SlotState, Tally};
 use eventbooker_core::{BookingId, EventId};
 use eventbooker_store::{Snapshot, StoreError, TableCounts};
 
@@ -126,7 +127,7 @@ pub(crate) async fn recount_rows(
     read_errands(snapshot, &on_their_way, report, meter).await?;
     let expected = (slots, &on_their_way);
     let counted = read_slots(snapshot, &events, expected, report, meter).await?;
-    let journals = read_journal(snapshot, &events, report, meter).await?;
+    let journals = journal::read(snapshot, &events, report, meter).await?;
     money::recount(snapshot, charges, &on_their_way, report, meter).await?;
     for (id, event) in &events {
         compare(*id, event, counted.get(id), journals.get(id), report);
@@ -352,114 +353,11 @@ fn mark(booking_id: BookingId, seats: Seats, state: SlotState) -> u64 {
     hasher.finish()
 }
 
-/// What an event's journal says, read from its beginning.
-#[derive(Default)]
-struct Journal {
-    version: i64,
-    seats: i64,
-    live: HashMap<BookingId, (Seats, SlotState)>,
-}
-
-impl Journal {
-    fn follow(&mut self, entry: JournalEntry, report: &mut Report) {
-        let JournalEntry { event_id, version, kind, booking_id, seats, .. } = entry;
-        if self.version.checked_add(1) != Some(version) {
-            report.find(
-                Rule::Journal,
-                format!("event {event_id} has version {version} after version {}", self.version),
-            );
-        }
-        self.version = version;
-        let Some(booking_id) = booking_id else {
-            if kind != JournalKind::Created {
-                report.find(
-                    Rule::Journal,
-                    format!("event {event_id}, version {version}: {kind:?} names no booking"),
-                );
-            }
-            return;
-        };
-        let before = self.live.remove(&booking_id);
-        let (after, expected) = match kind {
-            JournalKind::Created => (None, false),
-            JournalKind::Held => (Some(SlotState::Held), before.is_none()),
-            JournalKind::Confirmed => {
-                (Some(SlotState::Sold), before == Some((seats, SlotState::Held)))
-            }
-            JournalKind::Expired => (None, before == Some((seats, SlotState::Held))),
-            JournalKind::Cancelled => (None, before.is_some_and(|(held, _)| held == seats)),
-        };
-        if !expected {
-            report.find(
-                Rule::Holds,
-                format!(
-                    "event {event_id}, version {version}: booking {booking_id} is {kind:?} with {seats} seats, but was {before:?}"
-                ),
-            );
-        }
-        self.seats -= before.map_or(0, |(seats, _)| i64::from(seats.get()));
-        if let Some(state) = after {
-            self.live.insert(booking_id, (seats, state));
-            self.seats += i64::from(seats.get());
-        }
-    }
-}
-
-/// What an event's journal came to.
-struct JournalEnd {
-    version: i64,
-    seats: i64,
-    live: usize,
-    marks: u64,
-}
-
-async fn read_journal(
-    snapshot: &mut dyn Snapshot,
-    events: &HashMap<EventId, Expected>,
-    report: &mut Report,
-    meter: &mut Meter<'_>,
-) -> Result<HashMap<EventId, JournalEnd>, StoreError> {
-    let mut journals: HashMap<EventId, Journal> = HashMap::new();
-    loop {
-        let page: Vec<JournalEntry> = snapshot.journal(PAGE_ROWS).await?;
-        if page.is_empty() {
-            break;
-        }
-        meter.add(page.len());
-        for entry in page {
-            let id = entry.event_id;
-            let journal = journals.entry(id).or_insert_with(|| {
-                if !events.contains_key(&id) {
-                    report.find(
-                        Rule::Journal,
-                        format!("a journal belongs to event {id}, which doesn't exist"),
-                    );
-                }
-                Journal::default()
-            });
-            journal.follow(entry, report);
-        }
-    }
-    Ok(journals.into_iter().map(|(id, journal)| (id, journal.end())).collect())
-}
-
-impl Journal {
-    fn end(self) -> JournalEnd {
-        let marks = self.live.iter().map(|(id, (seats, state))| mark(*id, *seats, *state));
-        JournalEnd {
-            version: self.version,
-            seats: self.seats,
-            live: self.live.len(),
-            marks: marks.fold(0, u64::wrapping_add),
-        }
-    }
-}
-
 fn compare(
     id: EventId,
     event: &Expected,
     counted: Option<&Counted>,
-    journal: Option<&JournalEnd>,
+    journal: Option<&journal::JournalEnd>,
     report: &mut Report,
 ) {
     let none = Counted::default();
