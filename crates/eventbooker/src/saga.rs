@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 use comfy_table::Table;
 use eventbooker_core::accounts::{Posting, PostingKind};
 use eventbooker_core::bookings::errand::Errand;
-use eventbooker_core::bookings::saga::Ask;
+use eventbooker_core::bookings::participant::Participant;
+use eventbooker_core::bookings::saga::{Answer, Ask};
 use eventbooker_core::bookings::{Booking, Payment, State};
 use eventbooker_core::events::{JournalEntry, JournalKind, Release};
 use eventbooker_core::{BookingId, Timestamp};
@@ -197,8 +198,10 @@ impl From<Ask> for Turn {
 
 /// What a trail tells, in the order in which it happened. An errand stands where it is due.
 fn lines(trail: BookingTrail) -> Vec<Line> {
+    let refused = refused(&trail).map(|(ask, answer, at)| Line::of_refusal(ask, answer, at));
     let BookingTrail { booking, journal, postings, steps, errand } = trail;
     let mut lines: Vec<Line> = steps.into_iter().map(Line::of_step).collect();
+    lines.extend(refused);
     lines.extend(journal.iter().filter_map(Line::of_entry));
     lines.extend(postings.iter().filter_map(Line::of_posting));
     lines.extend(errand.map(|errand| Line::of_errand(&errand, booking.as_ref())));
@@ -206,7 +209,41 @@ fn lines(trail: BookingTrail) -> Vec<Line> {
     lines
 }
 
+/// What a participant of this database refused a purchase, and when. A refusal changes no row of the
+/// participant's, so that only the booking tells of it.
+fn refused(trail: &BookingTrail) -> Option<(Ask, Answer, Timestamp)> {
+    let BookingTrail { booking, journal, postings, steps, .. } = trail;
+    let booking = booking.filter(|booking| {
+        booking.payment == Payment::AtOnce && booking.state == State::Cancelled
+    })?;
+    let has = |kind| journal.iter().find(|entry| entry.kind == kind);
+    let (ask, answer, at) = if has(JournalKind::Held).is_none() {
+        (Ask::Occupy, Answer::NotOccupied, booking.created_at)
+    } else if has(JournalKind::Confirmed).is_none() && postings.is_empty() {
+        (Ask::Charge, Answer::NotCharged, has(JournalKind::Cancelled)?.at)
+    } else {
+        return None;
+    };
+    // What was refused elsewhere was heard.
+    let was_heard = steps.iter().any(|step| step.asked == ask.to_string());
+    (!was_heard).then_some((ask, answer, at))
+}
+
 impl Line {
+    fn of_refusal(ask: Ask, answer: Answer, at: Timestamp) -> Self {
+        let place = match ask.of() {
+            Participant::Events => "events",
+            Participant::Accounts => "accounts",
+        };
+        Self {
+            at,
+            turn: ask.into(),
+            asked: ask.to_string(),
+            answered: answer.to_string(),
+            place: place.to_owned(),
+        }
+    }
+
     fn of_step(step: SagaStep) -> Self {
         let SagaStep { asked, answered, at, .. } = step;
         Self { at, turn: Turn::Heard, asked, answered, place: "elsewhere".to_owned() }
@@ -226,7 +263,10 @@ impl Line {
             at,
             turn: ask.into(),
             asked: ask.to_string(),
-            answered: format!("{answer}, {seats} seats"),
+            answered: match seats.get() {
+                1 => format!("{answer}, 1 seat"),
+                seats => format!("{answer}, {seats} seats"),
+            },
             place: format!("event {event_id}, version {version}"),
         })
     }
