@@ -39,6 +39,7 @@ macro_rules! store_contract {
             sessions_end_one_by_one_and_all_together
             a_purge_is_bounded_and_oldest_first
             events_come_soonest_first_and_undated_last
+            lists_of_events_come_without_descriptions
             events_are_found_by_any_part_of_their_names
             journals_are_read_from_a_version_on
             slots_are_paged_newest_first

@@ -14,8 +14,8 @@ use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{
-    BookingRoute, BookingTrail, Changes, DueErrands, DueHolds, EventsPage, Loaded, OldestKept,
-    Queries, SagaStep, SessionUser, Snapshot, Store, StoreError, Wants, Writer,
+    Answer, AnswerKey, BookingRoute, BookingTrail, Changes, DueErrands, DueHolds, EventsPage,
+    Loaded, OldestKept, Queries, SagaStep, SessionUser, Snapshot, Store, StoreError, Wants, Writer,
 };
 use tokio::sync::oneshot;
 
@@ -279,6 +279,10 @@ impl Queries for FaultyStore {
 
     async fn errands(&self, after: BookingId, limit: u32) -> Result<Vec<Errand>, StoreError> {
         self.inner.errands(after, limit).await
+    }
+
+    async fn answer(&self, key: AnswerKey) -> Result<Option<Answer>, StoreError> {
+        self.inner.answer(key).await
     }
 
     async fn saga_steps(&self, booking_id: BookingId) -> Result<Vec<SagaStep>, StoreError> {

@@ -33,13 +33,14 @@ pub struct Booking {
     pub payment: Payment,
     /// What the seats cost together; nothing until they are occupied.
     pub amount: Money,
-    /// How often its payment has been tried.
+    /// How often its payment has been begun, those times not counted that were refused at once.
     pub attempt: u32,
     /// Where it stands.
     pub state: State,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When its hold ends if nobody pays; when it was made, as long as it holds nothing.
+    /// When its hold ends if nobody pays, or would have ended if it was paid at once; when it was
+    /// made, as long as it holds nothing.
     pub expires_at: Timestamp,
 }
 
@@ -78,13 +79,16 @@ impl HoldLimits {
 ///
 /// Cancelled ones count until the deadline that they had, whether or not they were paid meanwhile.
 /// Otherwise a hold could be renewed for ever by cancelling it a moment before its deadline and
-/// booking the same seats again; where seats are free, paying and cancelling costs nothing either.
+/// booking the same seats again; paying and cancelling costs nothing either, because the money comes
+/// back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holding {
     /// How many seats it has, or had.
     pub seats: Seats,
     /// When it ends, or would have ended.
     pub expires_at: Timestamp,
+    /// Whether it was cancelled.
+    pub is_cancelled: bool,
 }
 
 /// Why a booking isn't made.
@@ -99,8 +103,8 @@ pub enum BookRefusal {
     /// The amount can't be written down.
     #[error("the amount for so many seats is too large")]
     AmountTooLarge,
-    /// The user holds as much of this event as anybody may.
-    #[error("the limit on unpaid holds for one event is reached")]
+    /// The user holds, or has just given back, as much of this event as anybody may.
+    #[error("the limit on unpaid and cancelled bookings of one event is reached")]
     HoldLimit {
         /// When the next of the user's holds stops counting.
         retry_at: Timestamp,
@@ -137,14 +141,23 @@ pub enum Step {
     UnderWay,
 }
 
-/// Whether a user with these holdings may hold `seats` more.
+/// Whether a user with these holdings may have `seats` more. Whoever pays at once keeps seats from
+/// nobody, so then only what was cancelled counts.
 pub fn admit(
     limits: &HoldLimits,
     holdings: &[Holding],
     seats: Seats,
+    payment: Payment,
     now: Timestamp,
 ) -> Result<(), BookRefusal> {
-    let counted: Vec<&Holding> = holdings.iter().filter(|held| held.expires_at > now).collect();
+    let counts = |held: &&Holding| {
+        held.expires_at > now
+            && match payment {
+                Payment::Later => true,
+                Payment::AtOnce => held.is_cancelled,
+            }
+    };
+    let counted: Vec<&Holding> = holdings.iter().filter(counts).collect();
     let holds = u64::try_from(counted.len()).unwrap_or(u64::MAX);
     let held_seats: u64 = counted.iter().map(|held| u64::from(held.seats.get())).sum();
     let too_many_holds = limits.holds_max.is_some_and(|max| holds >= u64::from(max));

@@ -12,7 +12,7 @@ use std::mem;
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::participant::{Memory, MemoryKey, Remembered, Request};
-use eventbooker_core::bookings::{Booking, HoldLimits, Holding};
+use eventbooker_core::bookings::{Booking, HoldLimits, Holding, State};
 use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{Session, TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
@@ -53,6 +53,7 @@ pub struct Batch {
     event_ids: Ids,
     user_ids: Ids,
     users_added: usize,
+    bookings_moved: usize,
     /// What is only ever added is collected where it is saved from.
     changes: Changes,
 }
@@ -86,6 +87,7 @@ impl Batch {
             event_ids: Ids::of(loaded.event_ids),
             user_ids: Ids::of(loaded.user_ids),
             users_added: 0,
+            bookings_moved: 0,
             changes: Changes::default(),
         }
     }
@@ -100,9 +102,10 @@ impl Batch {
         self.rules
     }
 
-    /// How many entries were written so far. Every change that somebody can ask for writes one.
-    pub(crate) fn entries(&self) -> usize {
-        self.changes.journal.len() + self.changes.postings.len() + self.users_added
+    /// How much has happened so far: more after every change that somebody can ask for.
+    pub(crate) fn happened(&self) -> usize {
+        let Changes { journal, postings, .. } = &self.changes;
+        journal.len() + postings.len() + self.users_added + self.bookings_moved
     }
 
     pub(crate) fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
@@ -152,27 +155,29 @@ impl Batch {
     }
 
     pub(crate) fn add_booking(&mut self, booking: Booking) {
+        self.bookings_moved += 1;
         self.bookings.add(booking.id, booking);
     }
 
     /// A booking counts among what its owner holds.
     pub(crate) fn count_holding(&mut self, booking: &Booking) {
         if let Some(holdings) = self.holdings.get_mut(&(booking.event_id, booking.user_id)) {
-            holdings.push(Holding { seats: booking.seats, expires_at: booking.expires_at });
+            holdings.push(holding(booking));
         }
     }
 
-    /// A booking was paid and is no holding any more. Holdings that look alike count alike, so it
-    /// doesn't matter which of them goes.
+    /// A hold is none any more. Holdings that look alike count alike, so it doesn't matter which of
+    /// them goes.
     pub(crate) fn discount_holding(&mut self, booking: &Booking) {
         if let Some(holdings) = self.holdings.get_mut(&(booking.event_id, booking.user_id)) {
-            let gone = Holding { seats: booking.seats, expires_at: booking.expires_at };
+            let gone = holding(booking);
             let place = holdings.iter().position(|holding| *holding == gone);
             place.map(|place| holdings.swap_remove(place));
         }
     }
 
     pub(crate) fn change_booking(&mut self, booking: Booking) {
+        self.bookings_moved += 1;
         self.bookings.set(&booking.id, booking);
     }
 
@@ -324,6 +329,11 @@ impl Batch {
         };
         changes
     }
+}
+
+fn holding(booking: &Booking) -> Holding {
+    let Booking { seats, expires_at, state, .. } = *booking;
+    Holding { seats, expires_at, is_cancelled: state == State::Cancelled }
 }
 
 /// Numbers to give out.

@@ -50,10 +50,7 @@ impl Command for Book {
     fn wants(&self, rules: &Rules, wants: &mut Wants) {
         wants.events.push(self.event_id);
         wants.new_bookings += 1;
-        if let Some(limit) = rules.holds.holdings_needed() {
-            let of = HoldingsOf { event_id: self.event_id, user_id: self.user_id, limit };
-            wants.holdings.push(of);
-        }
+        want_holdings(rules, wants, self.event_id, self.user_id);
     }
 
     fn decide(&self, batch: &mut Batch) -> Result<BookingAt, Refusal> {
@@ -65,10 +62,17 @@ impl Command for Book {
             event.amount_for(seats).ok_or(bookings::BookRefusal::AmountTooLarge)?;
             event.may_occupy(seats, now)?;
         }
-        bookings::admit(&limits, batch.holdings(self.event_id, self.user_id), seats, now)?;
-        let booking = begin(batch, self.user_id, self.event_id, seats, Payment::Later)?;
+        let (held, payment) = (batch.holdings(self.event_id, self.user_id), Payment::Later);
+        bookings::admit(&limits, held, seats, payment, now)?;
+        let booking = begin(batch, self.user_id, self.event_id, seats, payment)?;
         batch.count_holding(&booking);
         Ok(BookingAt { booking, at: now })
+    }
+}
+
+fn want_holdings(rules: &Rules, wants: &mut Wants, event_id: EventId, user_id: UserId) {
+    if let Some(limit) = rules.holds.holdings_needed() {
+        wants.holdings.push(HoldingsOf { event_id, user_id, limit });
     }
 }
 
@@ -102,19 +106,22 @@ impl Command for Purchase {
         Lane::Event(self.event_id)
     }
 
-    fn wants(&self, _: &Rules, wants: &mut Wants) {
+    fn wants(&self, rules: &Rules, wants: &mut Wants) {
         wants.events.push(self.event_id);
         wants.accounts.push(self.user_id);
         wants.new_bookings += 1;
+        want_holdings(rules, wants, self.event_id, self.user_id);
     }
 
     fn decide(&self, batch: &mut Batch) -> Result<BookingAt, Refusal> {
-        let now = batch.now();
-        let seats = bookings::check_seats(&batch.rules().holds, self.seats)?;
+        let (now, limits) = (batch.now(), batch.rules().holds);
+        let seats = bookings::check_seats(&limits, self.seats)?;
         if batch.rules().has(Participant::Events) {
             batch.event(self.event_id).ok_or(Refusal::NoSuchEvent)?;
         }
-        let booking = begin(batch, self.user_id, self.event_id, seats, Payment::AtOnce)?;
+        let (held, payment) = (batch.holdings(self.event_id, self.user_id), Payment::AtOnce);
+        bookings::admit(&limits, held, seats, payment, now)?;
+        let booking = begin(batch, self.user_id, self.event_id, seats, payment)?;
         Ok(BookingAt { booking, at: now })
     }
 
@@ -186,8 +193,12 @@ impl Command for MoveBooking {
             // The hold is what it was, and its owner has until the deadline to find the money.
             (Move::Confirm, Some(refusal)) => return Err(refusal),
             (Move::Confirm, None) => batch.discount_holding(&was),
-            (Move::Cancel, _) if was.state == State::Complete => batch.count_holding(&was),
-            (Move::Cancel, _) => {}
+            (Move::Cancel, _) => {
+                if was.state == State::Occupied {
+                    batch.discount_holding(&was);
+                }
+                batch.count_holding(&Booking { state: State::Cancelled, ..booking });
+            }
         }
         saga::change(batch, &was, Some(booking));
         Ok(BookingAt { booking, at: now })
@@ -292,12 +303,14 @@ impl Engine {
         &self,
         answer: Result<Answer<BookingAt>, Error>,
     ) -> Result<Answer<BookingAt>, Error> {
-        let Ok(Answer::Given(Decided { outcome: Ok(at), now })) = answer else { return answer };
+        let Ok(Answer::Given(Decided { outcome: Ok(at), now, effect })) = answer else {
+            return answer;
+        };
         if at.booking.is_at_rest() {
             return answer;
         }
         let outcome = self.at_rest(at).await?.ok_or(Refusal::BookingGone);
-        Ok(Answer::Given(Decided { outcome, now }))
+        Ok(Answer::Given(Decided { outcome, now, effect }))
     }
 
     /// An event's live bookings older than `before`, newest first: all of them for an admin, the

@@ -64,6 +64,15 @@ pub struct Decided<R> {
     pub outcome: Result<R, Refusal>,
     /// The instant at which the command took place.
     pub now: Timestamp,
+    /// Whether it changed anything by that.
+    pub effect: Effect,
+}
+
+impl<R> Decided<R> {
+    /// A refusal.
+    pub(crate) fn refused(refusal: Refusal, now: Timestamp) -> Self {
+        Self { outcome: Err(refusal), now, effect: Effect::Never }
+    }
 }
 
 /// What a client gets.
@@ -80,14 +89,14 @@ pub enum Answer<R> {
     },
 }
 
-/// When a command with a key took effect.
+/// When a command took effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// Now.
     Now,
     /// At an earlier time: the answer is the one that was given then.
     Earlier,
-    /// Never: it was refused, or everything was as it asks for.
+    /// Never: it was refused or in vain, or everything was as it asks for.
     Never,
 }
 
@@ -121,19 +130,24 @@ pub(crate) struct Job<C: Command> {
 }
 
 impl<C: Command> Job<C> {
+    fn decide_now(command: &C, batch: &mut Batch) -> Decided<C::Reply> {
+        let (now, before) = (batch.now(), batch.happened());
+        let outcome = command.decide(batch);
+        let was_in_vain = outcome.as_ref().is_ok_and(C::was_in_vain);
+        let has_changed = batch.happened() != before && !was_in_vain;
+        let effect = if has_changed { Effect::Now } else { Effect::Never };
+        Decided { outcome, now, effect }
+    }
+
     fn decide_with_key(command: &C, key: &Key<C::Reply>, batch: &mut Batch) -> Answer<C::Reply> {
         let now = batch.now();
         if let Some(kept) = batch.answer(&key.key) {
             if kept.fingerprint == key.fingerprint {
                 return Answer::Kept { answer: kept.answer.clone(), effect: Effect::Earlier };
             }
-            return Answer::Given(Decided { outcome: Err(Refusal::KeyReused), now });
+            return Answer::Given(Decided::refused(Refusal::KeyReused, now));
         }
-        let entries = batch.entries();
-        let decided = Decided { outcome: command.decide(batch), now };
-        let was_in_vain = decided.outcome.as_ref().is_ok_and(C::was_in_vain);
-        let has_changed = batch.entries() != entries && !was_in_vain;
-        let effect = if has_changed { Effect::Now } else { Effect::Never };
+        let decided = Self::decide_now(command, batch);
         let Some(answer) = (key.write)(&decided) else { return Answer::Given(decided) };
         batch.remember(KeptAnswer {
             key: key.key.clone(),
@@ -141,7 +155,7 @@ impl<C: Command> Job<C> {
             answer: answer.clone(),
             created_at: now,
         });
-        Answer::Kept { answer, effect }
+        Answer::Kept { answer, effect: decided.effect }
     }
 }
 
@@ -154,9 +168,7 @@ impl<C: Command> Task for Job<C> {
     fn decide(&mut self, batch: &mut Batch) {
         self.answer = Some(match &self.key {
             Some(key) => Self::decide_with_key(&self.command, key, batch),
-            None => {
-                Answer::Given(Decided { outcome: self.command.decide(batch), now: batch.now() })
-            }
+            None => Answer::Given(Self::decide_now(&self.command, batch)),
         });
     }
 

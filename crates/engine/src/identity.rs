@@ -355,7 +355,7 @@ impl Engine {
     }
 
     fn refused<R>(&self, refusal: Refusal) -> Answer<R> {
-        Answer::Given(Decided { outcome: Err(refusal), now: self.now() })
+        Answer::Given(Decided::refused(refusal, self.now()))
     }
 }
 

@@ -231,8 +231,37 @@ async fn a_purchase_without_seats_or_money_is_there_and_cancelled() {
     service.finish().await;
 }
 
-/// Neither those that are paid, nor those that failed, nor those that were cancelled; and nothing
-/// keeps whoever holds too much from buying.
+/// Otherwise seats could be taken from others and rows be written without end, for nothing.
+#[tokio::test]
+async fn what_was_bought_and_given_back_counts_until_its_window_is_over() {
+    let holds = HoldLimits { holds_max: Some(2), held_seats_max: Some(5), ..HoldLimits::default() };
+    let settings = Settings { holds, ..Settings::default() };
+    let (service, event_id) = with_money_and(9 * PRICE, settings).await;
+    let purchase = async || service.purchase(1, event_id, 1).await;
+    let [first, second, kept] =
+        [purchase().await, purchase().await, purchase().await].map(|bought| bought.expect("paid"));
+    service.pass(Duration::from_secs(1)).await;
+    for bought in [first, second] {
+        service.cancel(attendee(1), bought.id).await.expect("the money comes back");
+    }
+    let limit = BookRefusal::HoldLimit { retry_at: first.expires_at };
+    assert_eq!(purchase().await, Err(refused(limit)));
+    assert_eq!(service.book(1, event_id, 1).await, Err(refused(limit)));
+    assert_eq!(
+        service.purchase(9, event_id, 1).await.map(|bought| bought.state),
+        Ok(State::Cancelled)
+    );
+    service.pass(just_before(WINDOW - Duration::from_secs(1))).await;
+    assert_eq!(purchase().await, Err(refused(limit)));
+    service.pass(MOMENT).await;
+
+    assert_eq!(purchase().await.map(|bought| bought.state), Ok(State::Complete));
+    assert_eq!(row(&service, &kept).await, Some(kept), "nobody has cancelled it");
+    service.finish().await;
+}
+
+/// Neither those that are paid, nor those that failed; and nothing keeps whoever holds too much from
+/// buying.
 #[tokio::test]
 async fn a_purchase_is_no_hold() {
     let holds = HoldLimits { holds_max: Some(1), held_seats_max: Some(5), ..HoldLimits::default() };
@@ -240,8 +269,6 @@ async fn a_purchase_is_no_hold() {
     let (service, event_id) = with_money_and(3 * PRICE, settings).await;
     let purchase =
         async |seats| service.purchase(1, event_id, seats).await.expect("it is written down");
-    let cancelled = purchase(1).await;
-    service.cancel(attendee(1), cancelled.id).await.expect("cancelled");
     let states = [purchase(2).await.state, purchase(1).await.state, purchase(5).await.state];
     assert_eq!(states, [State::Complete, State::Complete, State::Cancelled]);
 

@@ -131,17 +131,7 @@ impl Model {
             let free = eventbooker_core::events::Seats::new(free);
             return Err(OccupyRefusal::TooFewSeats { free }.into());
         }
-        let held: Vec<&ModelBooking> = self
-            .bookings
-            .values()
-            .filter(|b| b.event == event && b.user == user && b.ends > self.now)
-            .filter(|b| b.stands != Stands::Confirmed)
-            .collect();
-        let held_seats: u32 = held.iter().map(|b| b.seats).sum();
-        if held.len() >= HOLDS_MAX || held_seats + seats > HELD_SEATS_MAX {
-            let retry_at = held.iter().map(|b| b.ends).min().expect("something is held");
-            return Err(BookRefusal::HoldLimit { retry_at }.into());
-        }
+        self.admit(user, event, seats, &[Stands::Pending, Stands::Cancelled])?;
         self.last_booking += 1;
         let booking = ModelBooking {
             event,
@@ -155,12 +145,26 @@ impl Model {
         Ok(())
     }
 
+    /// Whether a user may have more seats, if what stands like this counts.
+    fn admit(&self, user: i64, event: usize, seats: u32, counts: &[Stands]) -> Result<(), Refusal> {
+        let counted = self.bookings.values().filter(|b| b.event == event && b.user == user);
+        let counted: Vec<&ModelBooking> =
+            counted.filter(|b| b.ends > self.now && counts.contains(&b.stands)).collect();
+        let counted_seats: u32 = counted.iter().map(|b| b.seats).sum();
+        if counted.len() >= HOLDS_MAX || counted_seats + seats > HELD_SEATS_MAX {
+            let retry_at = counted.iter().map(|b| b.ends).min().expect("something is counted");
+            return Err(BookRefusal::HoldLimit { retry_at }.into());
+        }
+        Ok(())
+    }
+
     fn purchase(&mut self, user: i64, event: usize, seats: i64) -> Result<(), Refusal> {
         let Some(seats) = u32::try_from(seats).ok().filter(|n| (1..=5).contains(n)) else {
             return Err(BookRefusal::SeatsOutOfRange { max: 5 }.into());
         };
-        let ModelEvent { capacity, price, .. } =
+        let ModelEvent { capacity, price, minutes } =
             self.events.get(event).cloned().ok_or(Refusal::NoSuchEvent)?;
+        self.admit(user, event, seats, &[Stands::Cancelled])?;
         let fits = seats <= capacity - self.occupied(event);
         let amount = if fits { i64::from(seats) * price } else { 0 };
         let balance = self.balances.entry(user).or_default();
@@ -169,7 +173,10 @@ impl Model {
             *balance -= amount;
         }
         self.last_booking += 1;
-        let booking = ModelBooking { event, user, seats, amount, stands, ends: self.now };
+        // What the user cancels counts until the window is over; what just failed doesn't.
+        let window = if stands == Stands::Confirmed { u64::from(minutes) * 60 } else { 0 };
+        let ends = self.now.plus(Duration::from_secs(window));
+        let booking = ModelBooking { event, user, seats, amount, stands, ends };
         self.bookings.insert(self.last_booking, booking);
         Ok(())
     }

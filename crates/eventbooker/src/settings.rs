@@ -60,8 +60,8 @@ serve_flags! {
     /// The database: sqlite:PATH. [default: sqlite:eventbooker.db]
     #[arg(long, value_name = "URL")]
     database: String;
-    /// Fill an empty database with a few events and the users admin and user, both with the
-    /// password `password`. Listens on loopback only.
+    /// Give an empty database the users admin and user, both with the password `password`, and a few
+    /// events as soon as somebody looks for some. Listens on loopback only.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     demo: bool;
     /// Let a demo listen on any address, where everybody who can reach it is an admin.
@@ -99,9 +99,9 @@ serve_flags! {
     /// Registrations a minute from one address. [default: 300]
     #[arg(long, value_name = "COUNT")]
     registrations_per_address: u32;
-    /// Requests a minute by one user that come to nothing and leave a row behind: those with an
-    /// Idempotency-Key that are refused or change nothing, and purchases without money or seats.
-    /// [default: 120]
+    /// Requests a minute by one user that come to nothing and leave a row behind: so many with an
+    /// Idempotency-Key that are refused or change nothing, and so many purchases without money or
+    /// seats. [default: 120]
     #[arg(long, value_name = "COUNT")]
     remembered_refusals_per_user: u32;
     /// Password hashes computed at the same time; each takes 19 MiB and a core. [default: 2]

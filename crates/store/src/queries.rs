@@ -9,7 +9,7 @@ use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{Session, TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 
-use crate::{SagaStep, StoreError};
+use crate::{Answer, AnswerKey, SagaStep, StoreError};
 
 /// Which events to list, soonest first, undated ones last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub struct SessionUser {
 pub trait Queries: Send + Sync + 'static {
     /// An event.
     async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError>;
-    /// A page of events.
+    /// A page of events, without their descriptions: these are empty here.
     async fn events(&self, page: EventsPage) -> Result<Vec<Event>, StoreError>;
     /// An event's journal entries above a version, oldest first.
     async fn journal(
@@ -161,6 +161,8 @@ pub trait Queries: Send + Sync + 'static {
     async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError>;
     /// The oldest of the rows that are removed when they have outlived their use.
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError>;
+    /// The answer that was given to a command with this key.
+    async fn answer(&self, key: AnswerKey) -> Result<Option<Answer>, StoreError>;
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 }

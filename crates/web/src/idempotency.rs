@@ -7,8 +7,9 @@
 //!
 //! Refusals are remembered like any other answer, except those whose way out is to try again
 //! later (429). Each is a row until it is forgotten, so [`answer`] bounds how many a user may cause in
-//! a minute, and with them answers to commands that found everything done. What takes effect doesn't
-//! count: there are other limits on that.
+//! a minute, and with them answers to commands that found everything done. Purchases that came to
+//! nothing are rows for good, and bounded apart from these: whoever has tried in vain to buy can
+//! still confirm a hold. What takes effect doesn't count: there are other limits on that.
 //!
 //! Absent on purpose: keys on `POST /login` and `/logout`. To answer a sign-in again, its secret
 //! would have to be kept.
@@ -27,6 +28,7 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use utoipa::IntoParams;
 
+use crate::limits::Limiter;
 use crate::problem::{FieldError, Problem, ProblemKind};
 use crate::state::{Web, too_many};
 
@@ -34,9 +36,6 @@ const KEY_HEADER: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// The longest key, in characters.
 const KEY_CHARS_MAX: usize = 255;
-/// What there can be too many of.
-const IN_VAIN: &str = "requests that came to nothing and are remembered all the same (those with an \
-                       Idempotency-Key, and bookings that were cancelled at once)";
 /// Whose keys they are while nobody is signed in.
 const NOBODY: UserId = UserId::new(0);
 
@@ -205,42 +204,80 @@ where
 {
     match key {
         None => respond::<V>(command(None).await?),
-        Some(_) => answer_bounded::<V, F>(web, user_id, key, command, |_| false).await,
+        Some(_) => answer_bounded::<V, F>(web, user_id, key, command, InVain::Remembered).await,
     }
 }
 
-/// As [`answer`], for a command that leaves rows behind without a key as well when it was in vain.
+/// What may come to nothing and still leave a row behind. Each is bounded by itself.
+#[derive(Clone, Copy)]
+pub(crate) enum InVain {
+    /// A command with a key.
+    Remembered,
+    /// A purchase, with a key or without one.
+    Bought,
+}
+
+impl InVain {
+    fn limiter(self, web: &Web) -> &Limiter {
+        match self {
+            Self::Remembered => &web.inner.remembered_refusals,
+            Self::Bought => &web.inner.purchases_in_vain,
+        }
+    }
+
+    /// What there can be too many of.
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Remembered => "requests with an Idempotency-Key that came to nothing",
+            Self::Bought => "purchases that came to nothing",
+        }
+    }
+}
+
+/// As [`answer`], for a command that may leave rows behind without a key as well when it is in vain.
 ///
 /// A user's bucket of such commands is looked at first, and one that was in vain is taken out of it
 /// afterwards, whether or not its client has waited for the answer. What many at once take out more
 /// than there was has to flow in again before the next is heard; none is refused only because others
-/// are at work at the same time.
+/// are at work at the same time. Whoever asks for an answer that was given already gets it, whatever
+/// the bucket holds.
 pub(crate) async fn answer_bounded<V, F>(
     web: &Web,
     user_id: UserId,
     key: Option<RawKey>,
     command: impl FnOnce(Option<Key<V::Of>>) -> F,
-    was_in_vain: fn(&V::Of) -> bool,
+    in_vain: InVain,
 ) -> Result<Response, Problem>
 where
     V: View<Of: Send + 'static>,
     F: Future<Output = Result<Answer<V::Of>, Error>> + Send + 'static,
 {
+    let key = key.map(|key| key.of_user::<V>(user_id));
     let now_us = web.engine().now().as_micros();
-    let looked = web.inner.remembered_refusals.look(&user_id, now_us);
-    looked.map_err(|retry| too_many(IN_VAIN, retry))?;
-    let command = command(key.map(|key| key.of_user::<V>(user_id)));
+    if let Err(retry) = in_vain.limiter(web).look(&user_id, now_us) {
+        let kept = match &key {
+            Some(key) => web.engine().store().answer(key.key.clone()).await?,
+            None => None,
+        };
+        let same = kept.filter(|kept| key.is_some_and(|key| key.fingerprint == kept.fingerprint));
+        let kept = same.ok_or_else(|| too_many(in_vain.what(), retry))?;
+        return read(&kept.answer, true);
+    }
+    let command = command(key);
     let web = web.clone();
     let decided = async move {
         let answer = command.await;
         let is_in_vain = match &answer {
             Ok(Answer::Kept { effect, .. }) => *effect == Effect::Never,
-            Ok(Answer::Given(decided)) => decided.outcome.as_ref().is_ok_and(was_in_vain),
+            // Without a key a refusal leaves nothing behind.
+            Ok(Answer::Given(decided)) => {
+                decided.outcome.is_ok() && decided.effect == Effect::Never
+            }
             Err(_) => false,
         };
         if is_in_vain {
             let now_us = web.engine().now().as_micros();
-            web.inner.remembered_refusals.spend(&user_id, now_us);
+            in_vain.limiter(&web).spend(&user_id, now_us);
         }
         answer
     };

@@ -52,7 +52,7 @@ pub(crate) fn problem_of(refusal: &Refusal, names: FieldNames, now: Timestamp) -
             let (balance, amount) = (balance.as_minor(), amount.as_minor());
             let detail = format!(
                 "the booking costs {amount}, but the account holds {balance}; pay in and confirm \
-                 again before the deadline"
+                 again before the deadline, with another Idempotency-Key if there was one"
             );
             Problem::new(K::InsufficientFunds, detail)
                 .with("balance", balance)
@@ -98,7 +98,7 @@ fn book_refusal(refusal: BookRefusal, now: Timestamp) -> Problem {
             let wait = now.until(retry_at).as_micros().div_ceil(1_000_000).max(1);
             Problem::new(
                 ProblemKind::HoldLimit,
-                "you hold as many unpaid seats of this event as one user may; pay, or wait until a hold has ended",
+                "you hold, or have just cancelled, as much of this event as one user may; pay, or wait until a hold has ended",
             )
             .retry_after(u32::try_from(wait).unwrap_or(u32::MAX))
         }

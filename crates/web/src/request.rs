@@ -213,6 +213,9 @@ const LIMIT_DEFAULT: u32 = 100;
 /// The most rows of a list. An answer is built whole and kept until its client has read it, and
 /// anybody may ask for the events.
 const LIMIT_MAX: u32 = 200;
+/// The most rows of a list in short, and how many there are when the client doesn't say: clients of
+/// the second section know of no pages.
+const LIMIT_OF_SHORT: u32 = 1000;
 /// The longest text to search for, in characters.
 const SEARCH_CHARS_MAX: usize = 200;
 
@@ -229,13 +232,22 @@ impl Query {
 
     /// How many rows to list.
     pub(crate) fn limit(&mut self) -> u32 {
-        let Some(text) = self.take("limit") else { return LIMIT_DEFAULT };
+        self.limit_up_to(LIMIT_MAX, LIMIT_DEFAULT)
+    }
+
+    /// The same for rows in their short form.
+    pub(crate) fn limit_of_short(&mut self) -> u32 {
+        self.limit_up_to(LIMIT_OF_SHORT, LIMIT_OF_SHORT)
+    }
+
+    fn limit_up_to(&mut self, max: u32, default: u32) -> u32 {
+        let Some(text) = self.take("limit") else { return default };
         match text.parse() {
-            Ok(limit) if (1..=LIMIT_MAX).contains(&limit) => limit,
+            Ok(limit) if (1..=max).contains(&limit) => limit,
             _ => {
-                let detail = format!("must be a whole number from 1 to {LIMIT_MAX}");
+                let detail = format!("must be a whole number from 1 to {max}");
                 self.errors.push(FieldError::new("limit", detail));
-                LIMIT_DEFAULT
+                default
             }
         }
     }

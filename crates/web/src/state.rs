@@ -36,7 +36,7 @@ pub struct WebSettings {
     /// Registrations a minute from one address.
     pub registrations_per_address: u32,
     /// Refusals, and answers to what changed nothing, that are remembered in a minute under one
-    /// user's idempotency keys, together with the user's bookings that were cancelled at once.
+    /// user's idempotency keys; and as many of the user's purchases that come to nothing.
     pub remembered_refusals_per_user: u32,
 }
 
@@ -79,6 +79,7 @@ pub(crate) struct Inner {
     pub(crate) sign_ins_by_address: Limiter,
     pub(crate) registrations: Limiter,
     pub(crate) remembered_refusals: Limiter,
+    pub(crate) purchases_in_vain: Limiter,
 }
 
 impl Web {
@@ -109,6 +110,7 @@ impl Web {
             sign_ins_by_address: limiter(settings.failed_sign_ins_per_address),
             registrations: limiter(settings.registrations_per_address),
             remembered_refusals: limiter(settings.remembered_refusals_per_user),
+            purchases_in_vain: limiter(settings.remembered_refusals_per_user),
             live_streams: Arc::new(Semaphore::new(settings.live_streams_max)),
             examples,
             engine,

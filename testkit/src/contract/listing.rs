@@ -32,6 +32,23 @@ pub async fn events_come_soonest_first_and_undated_last(database: &dyn Database)
     assert_eq!(page(1, Some(6)).await, [5]);
 }
 
+/// They may be long, and a list doesn't show them.
+pub async fn lists_of_events_come_without_descriptions(database: &dyn Database) {
+    let store = database.open().await;
+    let mut described = event(2);
+    described.plan.description = "Downhill. ".repeat(1_000);
+    let events_added = vec![event(1), described.clone()];
+    save(&*store, Changes { events_added, ..Changes::default() }).await;
+    let mut in_list = described.clone();
+    in_list.plan.description.clear();
+    for after in [None, Some(EventId::new(1))] {
+        let page = EventsPage { limit: 9, after, name_contains: None };
+        let mut listed = store.events(page).await.expect("the store answers");
+        assert_eq!(listed.pop().as_ref(), Some(&in_list), "after {after:?}");
+    }
+    assert_eq!(store.event(EventId::new(2)).await, Ok(Some(described)));
+}
+
 /// Letters in either case; what means something in a pattern means itself.
 pub async fn events_are_found_by_any_part_of_their_names(database: &dyn Database) {
     let store = database.open().await;

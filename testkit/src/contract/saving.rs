@@ -58,6 +58,8 @@ pub async fn a_load_brings_what_is_wanted_and_nothing_else(database: &dyn Databa
 
     let loaded = peek(&*store, &wants_all()).await;
     assert_eq!(loaded.answers, [answer(1, "key", 0)]);
+    assert_eq!(store.answer(key(2, "key")).await, Ok(Some(answer(2, "key", 0))));
+    assert_eq!(store.answer(key(2, "other")).await, Ok(None));
     assert_eq!(loaded.bookings, [hold(1, 1, 1, 60)]);
     assert_eq!(loaded.events, [event(1)]);
     assert_eq!(loaded.slots, [slot(1, 1)]);

@@ -255,14 +255,11 @@ impl Booking {
         self.state = match (self.state, answer) {
             (State::Occupying, Answer::Occupied { amount, window }) => {
                 self.amount = amount;
+                // Whoever pays at once has no deadline, but cancels against the same limit.
+                self.expires_at = now.plus(window.as_duration());
                 match self.payment {
-                    Payment::Later => {
-                        self.expires_at = now.plus(window.as_duration());
-                        State::Occupied
-                    }
+                    Payment::Later => State::Occupied,
                     Payment::AtOnce => {
-                        // It never waits, so it never counts as a hold.
-                        self.expires_at = now;
                         self.begin_payment();
                         self.state
                     }
@@ -271,7 +268,11 @@ impl Booking {
             (State::Paying, Answer::Charged) => State::Completing,
             (State::Paying, Answer::NotCharged) => match self.payment {
                 Payment::Later => State::Occupied,
-                Payment::AtOnce => State::Releasing,
+                Payment::AtOnce => {
+                    // Nobody chose to cancel it, so it doesn't count as cancelled.
+                    self.expires_at = self.created_at;
+                    State::Releasing
+                }
             },
             (State::Completing, Answer::Settled) => State::Complete,
             (State::Refunding, Answer::Refunded) => State::Releasing,

@@ -148,16 +148,20 @@ fn an_answer_moves_the_saga_where_the_table_says() {
 #[test]
 fn seats_bring_their_price_and_the_deadline() {
     let later = Timestamp::from_micros(NOW.as_micros() + 5);
-    for (payment, expires_at) in
-        [(Payment::Later, later.plus(WINDOW.as_duration())), (Payment::AtOnce, later)]
-    {
+    let window_over = later.plus(WINDOW.as_duration());
+    for payment in [Payment::Later, Payment::AtOnce] {
         let (id, event_id, user_id) = (BookingId::new(1), EventId::new(1), UserId::new(1));
         let begun = Booking::begin(id, event_id, user_id, Seats::new(2), payment, NOW);
         assert_eq!((begun.state, begun.amount), (State::Occupying, Money::ZERO));
         let heard = begun.hear(ANSWERS[0], later).expect("in turn").expect("still there");
-        assert_eq!((heard.amount, heard.expires_at), (Money::from_minor(8), expires_at));
+        assert_eq!((heard.amount, heard.expires_at), (Money::from_minor(8), window_over));
         assert_eq!(heard.created_at, NOW);
-        assert!(!heard.is_due(later), "what is paid at once has no deadline to miss");
+        assert_eq!(heard.is_due(window_over), payment == Payment::Later);
+        // Nobody chose to give these seats back, so they don't count as cancelled.
+        let paying = Booking { state: State::Paying, ..heard };
+        let refused = paying.hear(Answer::NotCharged, later).expect("in turn").expect("there");
+        let counts_until = if payment == Payment::Later { window_over } else { NOW };
+        assert_eq!(refused.expires_at, counts_until);
     }
 }
 
@@ -200,24 +204,33 @@ fn hold_limits_count_holds_and_seats_until_their_deadlines() {
     let held = |seats, ends_in_s: i64| Holding {
         seats: Seats::new(seats),
         expires_at: Timestamp::from_micros(NOW.as_micros() + ends_in_s * 1_000_000),
+        is_cancelled: false,
     };
+    let cancelled =
+        |seats, ends_in_s: i64| Holding { is_cancelled: true, ..held(seats, ends_in_s) };
     let at = |s: i64| Timestamp::from_micros(NOW.as_micros() + s * 1_000_000);
     let refused = |s| Err(BookRefusal::HoldLimit { retry_at: at(s) });
-    let table: [(Vec<Holding>, u32, Result<(), BookRefusal>); 7] = [
-        (vec![], 10, Ok(())),
-        (vec![held(1, 60)], 9, Ok(())),
-        (vec![held(1, 60)], 10, refused(60)),
-        (vec![held(1, 60), held(1, 30)], 1, refused(30)),
-        (vec![held(1, 60), held(1, 0)], 1, Ok(())),
-        (vec![held(1, 60), held(9, -5)], 9, Ok(())),
-        (vec![held(u32::MAX, 60)], u32::MAX, refused(60)),
+    // What is answered to a booking that is paid later, and to one that is paid at once.
+    let table: [(Vec<Holding>, u32, [Result<(), BookRefusal>; 2]); 10] = [
+        (vec![], 10, [Ok(()), Ok(())]),
+        (vec![held(1, 60)], 9, [Ok(()), Ok(())]),
+        (vec![held(1, 60)], 10, [refused(60), Ok(())]),
+        (vec![held(1, 60), held(1, 30)], 1, [refused(30), Ok(())]),
+        (vec![held(1, 60), cancelled(1, 30)], 1, [refused(30), Ok(())]),
+        (vec![cancelled(1, 60), cancelled(1, 30)], 1, [refused(30), refused(30)]),
+        (vec![held(1, 30), cancelled(9, 60)], 2, [refused(30), refused(60)]),
+        (vec![held(1, 60), held(1, 0)], 1, [Ok(()), Ok(())]),
+        (vec![held(1, 60), cancelled(9, -5)], 9, [Ok(()), Ok(())]),
+        (vec![cancelled(u32::MAX, 60)], u32::MAX, [refused(60), refused(60)]),
     ];
-    for (holdings, seats, answer) in table {
-        assert_eq!(admit(&limits, &holdings, Seats::new(seats), NOW), answer, "{holdings:?}");
+    for (holdings, seats, answers) in table {
+        let asked = |payment| admit(&limits, &holdings, Seats::new(seats), payment, NOW);
+        assert_eq!([Payment::Later, Payment::AtOnce].map(asked), answers, "{holdings:?}");
     }
     let lifted = HoldLimits { holds_max: None, held_seats_max: None, ..limits };
     assert_eq!(lifted.holdings_needed(), None);
-    assert_eq!(admit(&lifted, &vec![held(9, 60); 1000], Seats::new(9), NOW), Ok(()));
+    let many = vec![held(9, 60); 1000];
+    assert_eq!(admit(&lifted, &many, Seats::new(9), Payment::Later, NOW), Ok(()));
 }
 
 proptest! {
@@ -230,11 +243,14 @@ proptest! {
         asked in 1u32..20,
     ) {
         let limits = HoldLimits { seats_per_booking_max: 100, holds_max, held_seats_max };
-        let holdings: Vec<Holding> =
-            seats.iter().map(|&n| Holding { seats: Seats::new(n), expires_at: deadline() }).collect();
+        let holding =
+            |&n| Holding { seats: Seats::new(n), expires_at: deadline(), is_cancelled: false };
+        let holdings: Vec<Holding> = seats.iter().map(holding).collect();
         let needed = limits.holdings_needed().map_or(0, |n| n as usize).min(holdings.len());
-        let some = admit(&limits, &holdings[..needed], Seats::new(asked), NOW);
-        let all = admit(&limits, &holdings, Seats::new(asked), NOW);
+        let admitted = |holdings| {
+            admit(&limits, holdings, Seats::new(asked), Payment::Later, NOW)
+        };
+        let (some, all) = (admitted(&holdings[..needed]), admitted(&holdings));
         prop_assert_eq!(some.is_ok(), all.is_ok());
     }
 

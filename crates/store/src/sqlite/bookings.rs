@@ -100,7 +100,9 @@ pub(super) fn load_holdings(
             while let Some(row) = rows.next()? {
                 let expires_at = Timestamp::from_micros(row.get(1)?);
                 if expires_at > now {
-                    holdings.push(Holding { seats: Seats::new(row.get(0)?), expires_at });
+                    let seats = Seats::new(row.get(0)?);
+                    let is_cancelled = state == State::Cancelled;
+                    holdings.push(Holding { seats, expires_at, is_cancelled });
                 }
             }
         }

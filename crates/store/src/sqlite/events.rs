@@ -173,10 +173,12 @@ pub(super) fn one(conn: &Connection, id: EventId) -> rusqlite::Result<Option<Eve
 }
 
 pub(super) fn page(conn: &Connection, page: &EventsPage) -> rusqlite::Result<Vec<Event>> {
+    // Nobody reads a list's descriptions, and each may be pages long.
+    let columns = EVENT_COLUMNS.replace("e.description", "''");
     let pattern = page.name_contains.as_deref().map(like_pattern);
     let Some(after) = page.after else {
         let sql = format!(
-            "SELECT {EVENT_COLUMNS} FROM {EVENT_TABLES}
+            "SELECT {columns} FROM {EVENT_TABLES}
              WHERE ?1 IS NULL OR e.name LIKE ?1 ESCAPE '\\' ORDER BY e.place, e.id LIMIT ?2"
         );
         return conn.prepare_cached(&sql)?.query_map((pattern, page.limit), event)?.collect();
@@ -185,11 +187,11 @@ pub(super) fn page(conn: &Connection, page: &EventsPage) -> rusqlite::Result<Vec
     // shares its place and what comes behind are asked for apart: each part is then one seek, where
     // a comparison of pairs would read all events of a place, such as all undated ones.
     let sql = format!(
-        "SELECT {EVENT_COLUMNS}, e.place FROM {EVENT_TABLES}
+        "SELECT {columns}, e.place FROM {EVENT_TABLES}
          WHERE e.place = (SELECT place FROM events WHERE id = ?1) AND e.id > ?1
            AND (?2 IS NULL OR e.name LIKE ?2 ESCAPE '\\')
          UNION ALL
-         SELECT {EVENT_COLUMNS}, e.place FROM {EVENT_TABLES}
+         SELECT {columns}, e.place FROM {EVENT_TABLES}
          WHERE e.place > (SELECT place FROM events WHERE id = ?1)
            AND (?2 IS NULL OR e.name LIKE ?2 ESCAPE '\\')
          ORDER BY 13, 1 LIMIT ?3"

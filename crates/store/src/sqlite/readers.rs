@@ -25,8 +25,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{SqliteStore, accounts, answers, bookings, events, identity, journal, sagas};
 use crate::{
-    BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage, OldestKept, Queries, SagaStep,
-    SessionUser, StoreError,
+    Answer, AnswerKey, BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage, OldestKept,
+    Queries, SagaStep, SessionUser, StoreError,
 };
 
 /// Readers for single rows. They share the machine with everything else, so two do.
@@ -38,11 +38,11 @@ const WAITING_MAX: usize = 4096;
 /// Queries answered in one transaction.
 const TOGETHER_MAX: usize = 256;
 
-type Answer<T> = oneshot::Sender<rusqlite::Result<T>>;
+type Reply<T> = oneshot::Sender<rusqlite::Result<T>>;
 
 enum Query {
     /// The most frequent one: whoever asks for the same event at the same time shares one read.
-    Event(EventId, Answer<Option<Event>>),
+    Event(EventId, Reply<Option<Event>>),
     Other(Box<dyn FnOnce(&Connection) + Send>),
 }
 
@@ -279,6 +279,10 @@ impl Queries for SqliteStore {
                 })
             })
             .await
+    }
+
+    async fn answer(&self, key: AnswerKey) -> Result<Option<Answer>, StoreError> {
+        self.readers.rows.run(move |conn| Ok(answers::load(conn, &[key])?.pop())).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

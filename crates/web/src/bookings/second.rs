@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use crate::answers::{SignedInChange, SignedInRequest};
 use crate::events::add_link;
-use crate::idempotency::{KeyHeader, Shown, View, answer_bounded};
+use crate::idempotency::{InVain, KeyHeader, Shown, View, answer_bounded};
 use crate::problem::Problem;
 use crate::refusals::{SECOND_SEED, problem_of};
 use crate::request::{CurrentUser, Input, Query};
@@ -120,8 +120,7 @@ async fn purchase(
     let user_id = user.actor().user_id;
     let engine = web.engine().clone();
     let purchase = |key| async move { engine.purchase(user_id, event_id, seats, key).await };
-    let was_in_vain = |at: &BookingAt| at.booking.state == BookingState::Cancelled;
-    answer_bounded::<Purchased, _>(&web, user_id, input.key, purchase, was_in_vain).await
+    answer_bounded::<Purchased, _>(&web, user_id, input.key, purchase, InVain::Bought).await
 }
 
 /// List own bookings in short
@@ -130,7 +129,7 @@ async fn purchase(
 #[utoipa::path(
     get, path = "/book/get", tag = "bookings",
     params(
-        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "How many at most; 100 by default"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "How many at most; 1000 by default"),
         ("after" = Option<i64>, Query, description = "Only bookings that come after this one"),
     ),
     responses(
@@ -141,7 +140,7 @@ async fn purchase(
 )]
 async fn list(State(web): State<Web>, user: CurrentUser, uri: Uri) -> Result<Response, Problem> {
     let mut query = Query::of(&uri);
-    let (limit, after) = (query.limit(), query.after());
+    let (limit, after) = (query.limit_of_short(), query.after());
     query.finish()?;
     let after = BookingId::new(after.unwrap_or(0));
     let page = web.engine().all_bookings_of_user(user.actor().user_id, after, limit).await?;

@@ -122,7 +122,7 @@ async fn create(
 #[utoipa::path(
     get, path = "/events/get", tag = "events",
     params(
-        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "How many at most; 100 by default"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "How many at most; 1000 by default"),
         ("after" = Option<i64>, Query, description = "Only events that come after this one"),
     ),
     responses(
@@ -133,7 +133,7 @@ async fn create(
 )]
 async fn list(State(web): State<Web>, _: CurrentUser, uri: Uri) -> Result<Response, Problem> {
     let mut query = Query::of(&uri);
-    let (limit, after) = (query.limit(), query.after());
+    let (limit, after) = (query.limit_of_short(), query.after());
     query.finish()?;
     // One more than shown, to know whether there is more.
     let page = EventsPage { limit: limit + 1, after: after.map(EventId::new), name_contains: None };

@@ -59,7 +59,7 @@ kinds! {
         "Sign in with POST /login and send the cookie session_id that it sets."];
     InsufficientFunds, "insufficient-funds", PAYMENT_REQUIRED, "Insufficient funds", [
         "The account holds less than the booking costs. The members balance and amount say how much is there and how much is needed. Nothing was charged.",
-        "Pay in and confirm again. A pending booking keeps its seats until its deadline, which this answer did not change."];
+        "Have money paid in and confirm again; with a new Idempotency-Key, because the old one keeps this answer. A pending booking keeps its seats until its deadline, which this answer did not change."];
     Forbidden, "forbidden", FORBIDDEN, "Forbidden", [
         "The session is valid, but its user may not do this. Making events and paying in is reserved for administrators; in a demo, everybody may pay into the own account.",
         "Use an account with the needed role, or ask an administrator."];
@@ -77,7 +77,7 @@ kinds! {
         "Send it again, in one piece. If it happens often, the network between client and server loses data."];
     AccountFull, "account-full", CONFLICT, "Account full", [
         "The account would hold more than 64 bits can say. Nothing was changed.",
-        "Spend something first."];
+        "Spend something first, and use a new Idempotency-Key: the old one keeps this answer."];
     SoldOut, "sold-out", CONFLICT, "Sold out", [
         "No seat of this event is free. The member freeSeats is 0.",
         "Seats become free again when a pending booking expires or a booking is cancelled; GET /events/{id}/live tells it as it happens."];
@@ -109,11 +109,11 @@ kinds! {
         "The Idempotency-Key was used before for a request with another method, path or body. The new request was not carried out.",
         "Use a fresh key for each new intention, and the same key only to repeat the very same request."];
     RateLimited, "rate-limited", TOO_MANY_REQUESTS, "Too many requests", [
-        "Too many attempts were made in a short time: failed sign-ins with this login or from this address, registrations from this address, or requests by this user that came to nothing and have to be remembered all the same: those with an Idempotency-Key, and bookings that were cancelled at once for want of seats or money. The detail says which. Nothing was done.",
-        "Wait for the time in Retry-After."];
+        "Too many attempts were made in a short time: failed sign-ins with this login or from this address, registrations from this address, or requests by this user that came to nothing and have to be remembered all the same: those with an Idempotency-Key, and purchases that were cancelled at once for want of seats or money. The detail says which. Nothing was done by this request.",
+        "Wait for the time in Retry-After. To learn what became of an earlier request, repeat it with its Idempotency-Key: an answer that was given is given again, whatever the limit."];
     HoldLimit, "hold-limit", TOO_MANY_REQUESTS, "Too many pending bookings", [
-        "One user may hold only so many unpaid bookings and seats of one event at a time, so that nobody can lock up an event without paying.",
-        "Confirm a pending booking, or wait until one expires; Retry-After says when to look again. Cancelling does not help: a cancelled booking counts until the deadline that it had."];
+        "One user may hold only so many unpaid bookings and seats of one event at a time, so that nobody can lock up an event without paying. What the user has cancelled counts until the deadline that it had, or would have had.",
+        "Confirm a pending booking, or wait until one expires; Retry-After says when to look again. Cancelling does not help."];
     HeadersTooLarge, "headers-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "Headers too large", [
         "The request line and the headers together are larger than this service takes, or there are too many header lines. The connection is closed.",
         "Often a browser has collected too many cookies for this host: delete them. Otherwise shorten the address or the headers."];

@@ -211,6 +211,8 @@ fn remembered_refusals_of_one_user_are_limited() {
         |client: &Client| client.ask("POST", "/bookings/99/cancel").body(b"").key("x").answer();
     let confirm =
         |client: &Client| client.ask("POST", "/events/99/confirm").body(b"").key("x").answer();
+    assert_replay(&keyed(&alice, "refused-1"), &refused);
+    limited(&book(&alice, event, 2).key("refused-1").answer());
     limited(&cancel(&alice));
     limited(&confirm(&alice));
     book(&alice, event, 1).answer().problem(409, "sold-out");

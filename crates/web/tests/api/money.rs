@@ -186,7 +186,7 @@ fn each_section_shows_what_the_other_has_made() {
     let in_full = json!([{
         "id": bought, "eventId": event, "userId": ALICE_ID, "seats": 2, "amount": 40,
         "status": "confirmed", "paid": true, "createdAt": "2026-01-01T00:00:00Z",
-        "expiresAt": "2026-01-01T00:00:00Z", "expiresInSeconds": 0,
+        "expiresAt": "2026-01-01T00:30:00Z", "expiresInSeconds": 0,
     }]);
     assert_eq!(alice.get("/bookings").json(), in_full);
     assert_eq!(admin.get(&format!("/events/{event}/bookings")).json(), in_full);
