@@ -3,8 +3,11 @@
 mod lost_updates;
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use async_trait::async_trait;
 use eventbooker_core::accounts::{Account, Posting};
@@ -48,6 +51,8 @@ struct Plan {
     objection: Mutex<Option<Objection>>,
     held: Mutex<Option<Gate>>,
     due_holds: AtomicU32,
+    looks: AtomicUsize,
+    routes: AtomicUsize,
     saves_tried: AtomicUsize,
 }
 
@@ -104,6 +109,26 @@ impl Faults {
     /// Whether every fault has happened.
     pub fn are_used_up(&self) -> bool {
         lock(&self.plan.saves).is_empty() && self.plan.due_holds.load(Ordering::SeqCst) == 0
+    }
+
+    /// How often somebody has looked for due holds.
+    pub fn looks_for_due_holds(&self) -> usize {
+        self.plan.looks.load(Ordering::SeqCst)
+    }
+
+    /// Starts the move of a booking, and lets it go as far as it can: it is in its lane's inbox when
+    /// this returns. Moves that begin at the same time would be taken for each other.
+    pub async fn begin_move<F: Future>(&self, future: F) -> Pin<Box<F>> {
+        let before = self.plan.routes.load(Ordering::SeqCst);
+        let mut future = Box::pin(future);
+        poll_fn(|context| {
+            assert!(future.as_mut().poll(context).is_pending(), "this should have had to wait");
+            // Whoever knows the booking's route goes straight to its lane.
+            let is_routed = self.plan.routes.load(Ordering::SeqCst) > before;
+            if is_routed { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        future
     }
 
     /// How many saves have been tried so far.
@@ -261,10 +286,13 @@ impl Queries for FaultyStore {
     }
 
     async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
-        self.inner.booking_route(id).await
+        let route = self.inner.booking_route(id).await;
+        self.faults.plan.routes.fetch_add(1, Ordering::SeqCst);
+        route
     }
 
     async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError> {
+        self.faults.plan.looks.fetch_add(1, Ordering::SeqCst);
         let left = &self.faults.plan.due_holds;
         let fails = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         if fails.is_ok() {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use eventbooker_core::bookings::State;
 use eventbooker_store::{Changes, StoreError, Wants, Writer};
 use metrics::{Gauge, Histogram};
 use tokio::sync::{mpsc, oneshot};
@@ -314,7 +315,9 @@ impl LaneTask {
         if !changes.sessions_removed_of.is_empty() {
             sessions.forget_all();
         }
-        if let Some(soonest) = changes.bookings_added.iter().map(|b| b.expires_at).min() {
+        let held = changes.bookings_added.iter().chain(&changes.bookings_changed);
+        let held = held.filter(|booking| booking.state == State::Occupied);
+        if let Some(soonest) = held.map(|booking| booking.expires_at).min() {
             schedule.note(soonest);
         }
         let changed = changes.tallies_changed.iter().map(|(id, _)| *id);

@@ -151,6 +151,18 @@ const DAMAGES: &[(&str, &str, Rule)] = &[
         Rule::Storage,
     ),
     (
+        "first entry behind another",
+        "UPDATE journal SET previous = number - 1 WHERE event_id = 2 AND version = 1",
+        Rule::Storage,
+    ),
+    (
+        "first posting behind another",
+        "INSERT INTO postings (number, user_id, entry, kind, amount, balance, at, previous)
+           VALUES (2, 1, 1, 0, 5, 5, 0, NULL), (3, 2, 1, 0, 5, 5, 0, 2);
+         INSERT INTO accounts (user_id, balance, entries, latest) VALUES (1, 5, 1, 2), (2, 5, 1, 3)",
+        Rule::Storage,
+    ),
+    (
         "posting for an event, but for no booking",
         "INSERT INTO postings (user_id, entry, kind, amount, balance, event_id, at)
            VALUES (1, 1, 0, 5, 5, 1, 0);

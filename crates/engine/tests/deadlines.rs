@@ -289,3 +289,21 @@ async fn a_damaged_hold_keeps_no_sound_one_from_ending() {
     assert_eq!(service.free_seats(later).await, 1);
     service.finish_spoilt().await;
 }
+
+/// Whoever pays at once has no deadline, so nobody is woken for it; a hold is noted once.
+#[tokio::test]
+async fn nobody_is_woken_for_what_is_paid_already() {
+    let service = Service::start().await;
+    let event_id = service.create_event(100, 0, 1).await;
+    let looks = service.faults.looks_for_due_holds();
+    for user in 1..=20 {
+        service.purchase(user, event_id, 1).await.expect("there is room");
+    }
+    service.settle().await;
+    assert_eq!(service.faults.looks_for_due_holds(), looks);
+    let hold = service.book(1, event_id, 1).await.expect("there is room");
+    service.pass(WINDOW).await;
+    assert_eq!(service.free_seats(event_id).await, 80, "{hold:?} is over");
+    assert!(service.faults.looks_for_due_holds() > looks);
+    service.finish().await;
+}

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use eventbooker_core::bookings::{BookRefusal, HoldLimits};
+use eventbooker_core::bookings::{BookRefusal, HoldLimits, State};
 use eventbooker_core::{EventId, Timestamp};
 use eventbooker_engine::Settings;
 use eventbooker_testkit::clock::{MOMENT, just_before};
@@ -116,6 +116,52 @@ async fn users_and_events_are_counted_apart() {
     let admin = ADMIN.user_id.get();
     assert!(service.book(admin, event_id, 1).await.is_ok());
     assert!(service.book(admin, event_id, 1).await.is_err(), "an admin's holds are holds too");
+    service.finish().await;
+}
+
+/// What was confirmed earlier in the same batch is no hold any more; what was cancelled counts on.
+#[tokio::test]
+async fn a_batch_knows_what_became_of_holds_in_it() {
+    let (service, event_id) = limited(Some(1), None).await;
+    let [paid, kept] = [1, 2].map(|user| service.book(user, event_id, 1));
+    let (paid, kept) = (paid.await.expect("the first"), kept.await.expect("the first"));
+    let bought = service.purchase(3, event_id, 1).await.expect("it costs nothing");
+    let mut held = service.faults.hold_next_save();
+    let before = begin(service.book(9, event_id, 1)).await;
+    held.reached().await;
+    let confirmed = service.faults.begin_move(service.confirm(attendee(1), paid.id)).await;
+    let after_confirmed = begin(service.book(1, event_id, 1)).await;
+    let cancelled = service.faults.begin_move(service.cancel(attendee(2), kept.id)).await;
+    let after_cancelled = begin(service.book(2, event_id, 1)).await;
+    let bought_after_cancelled = begin(service.purchase(2, event_id, 1)).await;
+    let given_back = service.faults.begin_move(service.cancel(attendee(3), bought.id)).await;
+    let bought_again = begin(service.purchase(3, event_id, 1)).await;
+    let saves = service.faults.saves_tried();
+    held.let_go();
+    assert!(before.await.is_ok() && confirmed.await.is_ok());
+    assert!(cancelled.await.is_ok() && given_back.await.is_ok());
+    assert!(after_confirmed.await.is_ok(), "what is paid is held no longer");
+    let limit = Err(until(kept.expires_at));
+    assert_eq!(after_cancelled.await, limit);
+    assert_eq!(bought_after_cancelled.await, limit);
+    assert_eq!(bought_again.await, limit);
+    assert_eq!(service.faults.saves_tried(), saves + 1, "one batch");
+    service.finish().await;
+}
+
+/// Failed purchases are cancelled bookings as well, but hide no cancelled hold from the limit.
+#[tokio::test]
+async fn buying_in_vain_is_no_way_around_the_limit() {
+    let (service, _) = limited(Some(2), None).await;
+    let event_id = service.create_event(10, 40, 1).await;
+    let hold = service.book(1, event_id, 1).await.expect("the first of two");
+    service.cancel(attendee(1), hold.id).await.expect("it is live");
+    for _ in 0..3 {
+        let bought = service.purchase(1, event_id, 1).await.expect("it is written down");
+        assert_eq!(bought.state, State::Cancelled, "there is no money");
+    }
+    assert!(service.book(1, event_id, 1).await.is_ok(), "the second of two");
+    assert_eq!(service.book(1, event_id, 1).await, Err(until(hold.expires_at)));
     service.finish().await;
 }
 

@@ -36,6 +36,9 @@ pub async fn holdings_are_those_that_still_count(database: &dyn Database) {
         with_seats(8, booking(8, 1, 1, State::Complete, 60)),
         with_seats(9, hold(9, 1, 2, 60)),
         with_seats(10, hold(10, 2, 1, 60)),
+        // What ended at once is the newest, and hides nothing of what counts.
+        booking(11, 1, 1, State::Cancelled, 0),
+        booking(12, 1, 1, State::Cancelled, 0),
     ];
     save(&*store, Changes { bookings_added: rows, ..Changes::default() }).await;
 

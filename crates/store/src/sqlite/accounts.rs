@@ -11,6 +11,7 @@ use super::chain::{self, Chain, Ends, Link};
 use crate::Changes;
 
 const POSTINGS: Chain<Posting> = Chain {
+    owner: |posting| posting.user_id.get(),
     latest: "SELECT latest, entries FROM accounts WHERE user_id = ?1",
     // An index on some rows serves only queries that say so word for word.
     milestone: "SELECT number FROM postings WHERE user_id = ?1 AND entry >= ?2
@@ -170,7 +171,8 @@ const BROKEN_LINKS: [&str; 3] = [
     "SELECT format('posting %d (user %d, entry %d) doesn''t follow the one before it',
                    c.number, c.user_id, c.entry)
      FROM postings c LEFT JOIN postings p ON p.number = c.previous AND p.number < c.number
-     WHERE c.entry > 1 AND (p.user_id IS NOT c.user_id OR p.entry IS NOT c.entry - 1)
+     WHERE CASE c.entry WHEN 1 THEN c.previous IS NOT NULL
+                ELSE p.user_id IS NOT c.user_id OR p.entry IS NOT c.entry - 1 END
      LIMIT 100",
     "SELECT format('the account of user %d has %d entries, but its latest posting has another number',
                    a.user_id, a.entries)

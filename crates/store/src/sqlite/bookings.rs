@@ -25,6 +25,17 @@ fn state_number(state: State) -> i64 {
     }
 }
 
+/// The number of a cancelled booking that never kept anything from anybody: refused, or without a
+/// window. A user may have any number of them, and they don't count as holdings, so they lie apart
+/// from those that do.
+const ENDED_AT_ONCE: i64 = -5;
+
+fn state_number_of(booking: &Booking) -> i64 {
+    let ended_at_once =
+        booking.state == State::Cancelled && booking.expires_at <= booking.created_at;
+    if ended_at_once { ENDED_AT_ONCE } else { state_number(booking.state) }
+}
+
 fn payment_number(payment: Payment) -> i64 {
     match payment {
         Payment::Later => 0,
@@ -37,7 +48,10 @@ fn booking(row: &Row<'_>) -> rusqlite::Result<Booking> {
         super::unknown(column, Type::Integer, &format!("booking {what} {number}"))
     };
     let number = row.get(7)?;
-    let state = State::ALL.into_iter().find(|state| state_number(*state) == number);
+    let state = match number {
+        ENDED_AT_ONCE => Some(State::Cancelled),
+        number => State::ALL.into_iter().find(|state| state_number(*state) == number),
+    };
     let payment = match row.get(4)? {
         0 => Payment::Later,
         1 => Payment::AtOnce,
@@ -125,7 +139,7 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
                 payment_number(booking.payment),
                 booking.amount.as_minor(),
                 booking.attempt,
-                state_number(booking.state),
+                state_number_of(booking),
                 booking.created_at.as_micros(),
                 booking.expires_at.as_micros(),
             ))?;
@@ -137,8 +151,8 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
              WHERE id = ?1",
         )?;
         for booking in &changes.bookings_changed {
-            let Booking { id, amount, attempt, state, expires_at, .. } = *booking;
-            let (amount, state) = (amount.as_minor(), state_number(state));
+            let Booking { id, amount, attempt, expires_at, .. } = *booking;
+            let (amount, state) = (amount.as_minor(), state_number_of(booking));
             statement.execute((id.get(), amount, attempt, state, expires_at.as_micros()))?;
         }
     }

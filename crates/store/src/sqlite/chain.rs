@@ -14,6 +14,8 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
 /// The statements that a table of linked rows is read with.
 pub(super) struct Chain<T: 'static> {
+    /// Whose a row is.
+    pub(super) owner: fn(&T) -> i64,
     /// The number and position of the latest row of owner ?1.
     pub(super) latest: &'static str,
     /// The number of the first indexed row of owner ?1 at or behind position ?2.
@@ -74,7 +76,7 @@ impl<T> Chain<T> {
         number: Option<i64>,
     ) -> rusqlite::Result<Trail<'conn, T>> {
         let statement = conn.prepare_cached(self.row)?;
-        Ok(Trail { statement, next: number, read: self.read })
+        Ok(Trail { statement, next: number, owner: None, owner_of: self.owner, read: self.read })
     }
 
     /// Rows of all owners above a number, and the number of the last of them.
@@ -100,6 +102,9 @@ impl<T> Chain<T> {
 pub(super) struct Trail<'conn, T> {
     statement: CachedStatement<'conn>,
     next: Option<i64>,
+    /// Known when the first row has been read.
+    owner: Option<i64>,
+    owner_of: fn(&T) -> i64,
     read: fn(&Row<'_>) -> rusqlite::Result<T>,
 }
 
@@ -112,9 +117,10 @@ impl<T> Trail<'_, T> {
         let Some((row, previous)) = self.statement.query_row([number], read).optional()? else {
             return Ok(None);
         };
-        // Damaged links must not lead in circles.
+        // Damaged links must lead neither in circles nor to what is somebody else's.
         self.next = previous.filter(|previous| *previous < number);
-        Ok(Some(row))
+        let owner = (self.owner_of)(&row);
+        Ok((*self.owner.get_or_insert(owner) == owner).then_some(row))
     }
 }
 

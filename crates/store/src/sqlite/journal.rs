@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::chain::{self, Chain, Ends, Link, Trail};
 
 const JOURNAL: Chain<JournalEntry> = Chain {
+    owner: |entry| entry.event_id.get(),
     latest: "SELECT j.number, j.version FROM tallies t JOIN journal j ON j.number = t.latest
              WHERE t.event_id = ?1",
     // An index on some rows serves only queries that say so word for word.
@@ -177,7 +178,8 @@ const BROKEN_LINKS: [&str; 3] = [
     "SELECT format('journal entry %d (event %d, version %d) doesn''t follow the one before it',
                    j.number, j.event_id, j.version)
      FROM journal j LEFT JOIN journal p ON p.number = j.previous AND p.number < j.number
-     WHERE j.version > 1 AND (p.event_id IS NOT j.event_id OR p.version IS NOT j.version - 1)
+     WHERE CASE j.version WHEN 1 THEN j.previous IS NOT NULL
+                ELSE p.event_id IS NOT j.event_id OR p.version IS NOT j.version - 1 END
      LIMIT 100",
     "SELECT format('event %d has version %d, but its latest journal entry has another',
                    t.event_id, t.version)
