@@ -12,7 +12,10 @@ use eventbooker_engine::{Engine, NewUser};
 use crate::event::OPERATOR;
 use crate::open::outcome;
 
-/// The password of both users.
+/// The users' logins.
+const ADMIN: &str = "admin";
+const USER: &str = "user";
+/// The password of both.
 const PASSWORD: &str = "password";
 
 /// Name, what it is about, days ahead, price, seats, seats that are taken already, minutes to pay.
@@ -39,14 +42,17 @@ const EVENTS: [(&str, &str, u64, i64, i64, i64, i64); 4] = [
     ),
 ];
 
-/// Adds the users to a database that has none.
-pub(crate) async fn fill(engine: &Engine) -> Result<(), String> {
-    let any_user = engine.store().users(UserId::new(0), 1).await;
-    if any_user.map_err(|error| error.to_string())?.is_empty() {
-        add_user(engine, "admin", Role::Admin).await?;
-        add_user(engine, "user", Role::User).await?;
+/// Adds the users to a database that has none. Returns whether it has nobody but them: somebody
+/// else's database is given nothing, and nobody is paid or sold anything there.
+pub(crate) async fn fill(engine: &Engine) -> Result<bool, String> {
+    let users = engine.store().users(UserId::new(0), 3).await;
+    let users = users.map_err(|error| error.to_string())?;
+    if users.is_empty() {
+        add_user(engine, ADMIN, Role::Admin).await?;
+        add_user(engine, USER, Role::User).await?;
+        return Ok(true);
     }
-    Ok(())
+    Ok(users.iter().map(|user| user.profile.login.as_str()).eq([ADMIN, USER]))
 }
 
 /// Adds the events.
@@ -54,8 +60,9 @@ pub(crate) fn make_events(
     engine: Engine,
 ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'static>> {
     Box::pin(async move {
-        let user = engine.store().user_by_login("user".to_owned()).await;
+        let user = engine.store().user_by_login(USER.to_owned()).await;
         let user = user.map_err(|error| error.to_string())?;
+        let mut made = Vec::new();
         for (name, description, days, price_minor, capacity, taken, minutes) in EVENTS {
             let draft = Draft {
                 name: name.to_owned(),
@@ -65,9 +72,11 @@ pub(crate) fn make_events(
                 price_minor,
                 payment_window_minutes: minutes,
             };
-            let event = outcome(engine.create_event(OPERATOR, draft, None).await)?;
-            if let Some(user) = user.as_ref().filter(|_| taken > 0) {
-                take(&engine, user, &event, taken).await?;
+            made.push((outcome(engine.create_event(OPERATOR, draft, None).await)?, taken));
+        }
+        if let Some(user) = user {
+            for (event, taken) in made {
+                take(&engine, &user, &event, taken).await?;
             }
         }
         Ok(())
@@ -91,5 +100,12 @@ async fn take(engine: &Engine, user: &User, event: &Event, seats: i64) -> Result
     if !amount.is_zero() {
         outcome(engine.deposit(OPERATOR, user.id, amount, None).await)?;
     }
-    outcome(engine.purchase(user.id, event.id, seats, None).await).map(drop)
+    let together_max = i64::from(engine.settings().holds.seats_max());
+    let mut left = seats;
+    while left > 0 {
+        let together = left.min(together_max);
+        outcome(engine.purchase(user.id, event.id, together, None).await)?;
+        left -= together;
+    }
+    Ok(())
 }

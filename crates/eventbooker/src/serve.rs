@@ -68,12 +68,16 @@ impl Service {
             .await
             .map_err(|error| format!("the database could not be opened: {error}"))??;
         let engine = open::engine(store, settings.engine).await?;
-        if settings.demo {
-            demo::fill(&engine).await?;
+        let is_demo = settings.demo && demo::fill(&engine).await?;
+        if settings.demo && !is_demo {
+            tracing::warn!(
+                "demo: the database has users of its own, so it is given neither users nor events; \
+                 everybody may pay in"
+            );
         }
-        welcome(&engine, &settings.database, settings.demo).await?;
+        welcome(&engine, &settings.database, is_demo).await?;
 
-        let web = if settings.demo {
+        let web = if is_demo {
             Web::with_examples(engine.clone(), settings.web, metrics, demo::make_events)
         } else {
             Web::new(engine.clone(), settings.web, metrics)

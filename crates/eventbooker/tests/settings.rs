@@ -300,6 +300,45 @@ fn a_demo_has_something_to_look_at_and_something_to_pay_with() {
     installation.check();
 }
 
+/// Its seats are bought in pieces if need be.
+#[test]
+fn a_demo_keeps_to_its_own_limits() {
+    let installation = installed();
+    let server = installation.serve(&[
+        "--demo",
+        "--seats-per-booking-max",
+        "30",
+        "--held-seats-per-user-max",
+        "10",
+    ]);
+    let user = server.client().signed_in("user", "password");
+    let events = user.get("/events").json();
+    let taken = |event: &Value| {
+        event["capacity"].as_i64().expect("a number") - event["freeSeats"].as_i64().expect("one")
+    };
+    let taken: Vec<i64> = events.as_array().expect("a list").iter().map(taken).collect();
+    assert_eq!((taken.len(), taken.iter().sum::<i64>()), (4, 152), "{events}");
+    assert_eq!(user.balance(), 0);
+    server.terminate();
+    installation.check();
+}
+
+/// Nobody's own database is filled, and nobody's money is made there.
+#[test]
+fn a_demo_of_somebody_elses_database_makes_nothing() {
+    let installation = installed();
+    installation.add_user("user", "user");
+    installation.add_user("boss", "admin");
+    let server = installation.serve(&["--demo"]);
+    let user = server.client_of("user");
+    assert_eq!(user.get("/events").json(), json!([]));
+    assert_eq!(user.balance(), 0);
+    server.terminate();
+    let written = "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM postings)
+                     + (SELECT count(*) FROM users)";
+    assert_eq!(installation.database().number(written, []), 2);
+}
+
 /// However many look at once, and even if those who were first don't wait for an answer.
 #[test]
 fn a_demo_makes_its_events_once() {

@@ -1,4 +1,5 @@
-//! The second seed's transcript against a fresh demo, typed into a shell as it stands there.
+//! The second seed's transcript against a fresh demo, typed into a shell as it stands there,
+//! but for the order in which its two events are created: it lists them the other way round.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that can't go on has failed")]
 

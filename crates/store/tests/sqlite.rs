@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use eventbooker_core::{BookingId, EventId, UserId};
+use eventbooker_core::accounts::Account;
+use eventbooker_core::bookings::{Payment, State};
+use eventbooker_core::{BookingId, EventId, Money, UserId};
 use eventbooker_store::sqlite::{Access, MigrationReport, SCHEMA_VERSION, SqliteStore};
 use eventbooker_store::{Changes, EventsPage, OpenError, Queries, Store, StoreError, Wants};
 use eventbooker_testkit::rows::{at, event, one_of_each, save};
@@ -66,6 +68,28 @@ async fn an_older_schema_is_only_looked_at_after_migration() {
     let again = SqliteStore::migrate(&path);
     assert_eq!(again, Ok(MigrationReport { from: SCHEMA_VERSION, to: SCHEMA_VERSION }));
     assert!(open(&path, Access::Look).is_ok());
+}
+
+/// What an earlier program has written is there afterwards, and can be gone on with.
+#[tokio::test]
+async fn a_database_of_an_earlier_program_is_brought_up_to_date() {
+    let (_directory, path) = place();
+    sql(&path, include_str!("../migrations/sqlite/0001_initial.sql"));
+    sql(
+        &path,
+        "INSERT INTO bookings
+           (id, event_id, user_id, seats, amount, state, created_at, expires_at)
+           VALUES (77, 2, 3, 4, 50, 2, 60, 70);
+         UPDATE ids SET last = 77 WHERE kind = 'booking';
+         PRAGMA user_version = 1",
+    );
+    let store = open(&path, Access::Serve).expect("migrated");
+    let found = store.bookings(vec![BookingId::new(77)]).await.expect("the store answers");
+    let [booking] = found[..] else { panic!("{found:?}") };
+    assert_eq!((booking.state, booking.payment), (State::Occupied, Payment::Later));
+    assert_eq!((booking.amount, booking.attempt), (Money::from_minor(50), 0));
+    assert_eq!(store.account(UserId::new(3)).await, Ok(Account::open(UserId::new(3))));
+    save(&store, one_of_each()).await;
 }
 
 #[tokio::test]

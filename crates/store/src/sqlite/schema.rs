@@ -8,7 +8,10 @@ use super::name;
 use crate::OpenError;
 
 /// Each raises the version by one. A migration that has been released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_initial.sql"),
+    include_str!("../../migrations/sqlite/0002_accounts.sql"),
+];
 
 /// The schema version that this program needs.
 #[allow(clippy::cast_possible_truncation, reason = "a handful of migrations")]
