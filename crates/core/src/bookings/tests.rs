@@ -211,7 +211,7 @@ fn hold_limits_count_holds_and_seats_until_their_deadlines() {
     let at = |s: i64| Timestamp::from_micros(NOW.as_micros() + s * 1_000_000);
     let refused = |s| Err(BookRefusal::HoldLimit { retry_at: at(s) });
     // What is answered to a booking that is paid later, and to one that is paid at once.
-    let table: [(Vec<Holding>, u32, [Result<(), BookRefusal>; 2]); 10] = [
+    let table = [
         (vec![], 10, [Ok(()), Ok(())]),
         (vec![held(1, 60)], 9, [Ok(()), Ok(())]),
         (vec![held(1, 60)], 10, [refused(60), Ok(())]),
