@@ -163,6 +163,10 @@ impl Snapshot for Rested {
         self.snapshot.last_booking_id().await
     }
 
+    async fn rewind(&mut self) -> Result<(), StoreError> {
+        self.snapshot.rewind().await
+    }
+
     async fn events(&mut self, limit: u32) -> Result<Vec<Event>, StoreError> {
         let page = self.snapshot.events(limit.min(ROWS_AT_ONCE)).await;
         self.rest().await;

@@ -186,8 +186,8 @@ pub struct TableCounts {
     pub errands: u64,
 }
 
-/// Every row as it was at one instant. Each table is read once from its beginning to its end, page
-/// by page; a page is empty when all rows have been read.
+/// Every row as it was at one instant. Each table is read from its beginning to its end, page by
+/// page; a page is empty when all rows have been read.
 #[async_trait]
 pub trait Snapshot: Send {
     /// How many rows there are.
@@ -196,6 +196,8 @@ pub trait Snapshot: Send {
     async fn integrity(&mut self) -> Result<Vec<String>, StoreError>;
     /// The highest booking number that was given out.
     async fn last_booking_id(&mut self) -> Result<BookingId, StoreError>;
+    /// Goes back to the beginning of every table. The rows are those of the same instant.
+    async fn rewind(&mut self) -> Result<(), StoreError>;
     /// The next events.
     async fn events(&mut self, limit: u32) -> Result<Vec<Event>, StoreError>;
     /// The next slots.

@@ -8,7 +8,7 @@ use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{Event, JournalEntry, JournalKind, PaymentWindow, Seats};
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use eventbooker_store::{
-    BookingRoute, BookingTrail, Changes, DueHolds, HoldingsOf, LastIds, SagaStep, Store,
+    BookingRoute, BookingTrail, Changes, DueHolds, HoldingsOf, LastIds, SagaStep, Snapshot, Store,
     TableCounts, Wants,
 };
 
@@ -229,6 +229,7 @@ pub async fn a_snapshot_is_every_row_at_one_instant(database: &dyn Database) {
     errands.sort_by_key(|errand| errand.booking_id);
     assert_eq!(errands, [errand(2, 60), errand(3, 9)]);
     assert_eq!(snapshot.errands(9).await, Ok(vec![]));
+    check_rewound(&mut *snapshot, counts).await;
     drop(snapshot);
     let mut next = store.snapshot().await.expect("another");
     assert_eq!(next.counts().await.expect("counted").events, 3);
@@ -379,6 +380,21 @@ pub async fn a_trail_is_all_that_was_written_about_a_booking(database: &dyn Data
     let gone = BookingTrail { journal: vec![journal[1], journal[3]], ..nothing.clone() };
     assert_eq!(trail(2).await, gone);
     assert_eq!(trail(4).await, nothing);
+}
+
+/// From the beginning again, there are as many rows as there were.
+async fn check_rewound(snapshot: &mut dyn Snapshot, counts: TableCounts) {
+    snapshot.rewind().await.expect("it goes back");
+    let again = TableCounts {
+        events: snapshot.events(9).await.expect("read").len() as u64,
+        slots: snapshot.slots(9).await.expect("read").len() as u64,
+        journal: snapshot.journal(9).await.expect("read").len() as u64,
+        accounts: snapshot.accounts(9).await.expect("read").len() as u64,
+        postings: snapshot.postings(9).await.expect("read").len() as u64,
+        bookings: snapshot.bookings(9).await.expect("read").len() as u64,
+        errands: snapshot.errands(9).await.expect("read").len() as u64,
+    };
+    assert_eq!(again, counts);
 }
 
 /// What comes after the snapshot.

@@ -13,7 +13,11 @@ use crate::{Snapshot, StoreError, TableCounts};
 
 pub(super) struct SqliteSnapshot {
     conn: Connection,
-    // The last row of each table that was read.
+    read: LastRead,
+}
+
+/// The last row of each table that was read.
+struct LastRead {
     event: EventId,
     slot: BookingId,
     journal_entry: i64,
@@ -23,22 +27,26 @@ pub(super) struct SqliteSnapshot {
     errand: BookingId,
 }
 
+impl LastRead {
+    /// Below every row.
+    const NONE: Self = Self {
+        event: EventId::new(i64::MIN),
+        slot: BookingId::new(i64::MIN),
+        journal_entry: i64::MIN,
+        account: UserId::new(i64::MIN),
+        posting: i64::MIN,
+        booking: BookingId::new(i64::MIN),
+        errand: BookingId::new(i64::MIN),
+    };
+}
+
 impl SqliteSnapshot {
     pub(super) fn begin(conn: Connection) -> Result<Self, StoreError> {
         conn.pragma_update(None, "query_only", true)?;
         conn.execute_batch("BEGIN")?;
         // The view is fixed by the first read, not by BEGIN.
         bookings::last_id(&conn)?;
-        Ok(Self {
-            conn,
-            event: EventId::new(i64::MIN),
-            slot: BookingId::new(i64::MIN),
-            journal_entry: i64::MIN,
-            account: UserId::new(i64::MIN),
-            posting: i64::MIN,
-            booking: BookingId::new(i64::MIN),
-            errand: BookingId::new(i64::MIN),
-        })
+        Ok(Self { conn, read: LastRead::NONE })
     }
 
     fn count(&self, table: &str) -> rusqlite::Result<u64> {
@@ -78,45 +86,50 @@ impl Snapshot for SqliteSnapshot {
         Ok(bookings::last_id(&self.conn)?)
     }
 
+    async fn rewind(&mut self) -> Result<(), StoreError> {
+        self.read = LastRead::NONE;
+        Ok(())
+    }
+
     async fn events(&mut self, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let page = events::all(&self.conn, self.event, limit)?;
-        self.event = page.last().map_or(self.event, |event| event.id);
+        let page = events::all(&self.conn, self.read.event, limit)?;
+        self.read.event = page.last().map_or(self.read.event, |event| event.id);
         Ok(page)
     }
 
     async fn slots(&mut self, limit: u32) -> Result<Vec<Slot>, StoreError> {
-        let page = events::all_slots(&self.conn, self.slot, limit)?;
-        self.slot = page.last().map_or(self.slot, |slot| slot.booking_id);
+        let page = events::all_slots(&self.conn, self.read.slot, limit)?;
+        self.read.slot = page.last().map_or(self.read.slot, |slot| slot.booking_id);
         Ok(page)
     }
 
     async fn journal(&mut self, limit: u32) -> Result<Vec<JournalEntry>, StoreError> {
-        let (page, last) = journal::all(&self.conn, self.journal_entry, limit)?;
-        self.journal_entry = last;
+        let (page, last) = journal::all(&self.conn, self.read.journal_entry, limit)?;
+        self.read.journal_entry = last;
         Ok(page)
     }
 
     async fn accounts(&mut self, limit: u32) -> Result<Vec<Account>, StoreError> {
-        let page = accounts::all(&self.conn, self.account, limit)?;
-        self.account = page.last().map_or(self.account, |account| account.user_id);
+        let page = accounts::all(&self.conn, self.read.account, limit)?;
+        self.read.account = page.last().map_or(self.read.account, |account| account.user_id);
         Ok(page)
     }
 
     async fn postings(&mut self, limit: u32) -> Result<Vec<Posting>, StoreError> {
-        let (page, last) = accounts::all_postings(&self.conn, self.posting, limit)?;
-        self.posting = last;
+        let (page, last) = accounts::all_postings(&self.conn, self.read.posting, limit)?;
+        self.read.posting = last;
         Ok(page)
     }
 
     async fn bookings(&mut self, limit: u32) -> Result<Vec<Booking>, StoreError> {
-        let page = bookings::all(&self.conn, self.booking, limit)?;
-        self.booking = page.last().map_or(self.booking, |booking| booking.id);
+        let page = bookings::all(&self.conn, self.read.booking, limit)?;
+        self.read.booking = page.last().map_or(self.read.booking, |booking| booking.id);
         Ok(page)
     }
 
     async fn errands(&mut self, limit: u32) -> Result<Vec<Errand>, StoreError> {
-        let page = sagas::errands(&self.conn, self.errand, limit)?;
-        self.errand = page.last().map_or(self.errand, |errand| errand.booking_id);
+        let page = sagas::errands(&self.conn, self.read.errand, limit)?;
+        self.read.errand = page.last().map_or(self.read.errand, |errand| errand.booking_id);
         Ok(page)
     }
 }
