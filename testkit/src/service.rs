@@ -295,6 +295,11 @@ impl Service {
 
     /// Recounts every invariant in a copy of the file that has been damaged.
     pub async fn recount_damaged(&self, damage: &str) -> Report {
+        recount_of(&self.damaged(damage)).await
+    }
+
+    /// A copy of the file that has been damaged. There is one at a time.
+    pub fn damaged(&self, damage: &str) -> SqliteStore {
         let copy = self.directory.path().join("damaged.db");
         // The log of the damaged copy before must not be taken for this one's.
         for suffix in ["", "-wal", "-shm"] {
@@ -306,8 +311,7 @@ impl Service {
         let conn = rusqlite::Connection::open(&copy).expect("the copy opens");
         conn.execute_batch(damage).expect("the statements are right");
         drop(conn);
-        let store = SqliteStore::open(&copy, Access::Look).expect("the copy opens");
-        recount_of(&store).await
+        SqliteStore::open(&copy, Access::Look).expect("the copy opens")
     }
 
     /// Recounts every invariant.

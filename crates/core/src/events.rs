@@ -119,7 +119,7 @@ pub struct Event {
 }
 
 /// The part of an event that one booking occupies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Slot {
     /// The event that the seats belong to.
     pub event_id: EventId,
@@ -132,7 +132,7 @@ pub struct Slot {
 }
 
 /// Whether a slot's seats can still fall free by themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SlotState {
     /// Until the payment deadline.
     Held,

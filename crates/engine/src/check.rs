@@ -10,22 +10,28 @@
 //! | numbers | no booking has a number above the highest that was given out |
 //!
 //! Nothing is repaired. A finding names the row, so that somebody can look.
+//!
+//! What is kept in mind grows with events and accounts, but not with bookings: first all of them are
+//! looked at together (`overview`), and if something doesn't agree, a few of them one by one
+//! (`inquiry`).
 
+mod course;
+mod events;
+mod inquiry;
 mod journal;
 mod money;
+mod overview;
+mod pages;
+mod sums;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
-use eventbooker_core::bookings::errand::Errand;
-use eventbooker_core::bookings::{Booking, State};
-use eventbooker_core::events::{Event, Seats, Slot, SlotState, Tally};
-use eventbooker_core::{BookingId, EventId};
+use eventbooker_core::bookings::Booking;
 use eventbooker_store::{Snapshot, StoreError, TableCounts};
 
-/// Rows read at once.
-const PAGE_ROWS: u32 = 10_000;
+use self::events::Events;
+use self::overview::Overview;
+
 /// Findings that are kept; one mistake can show in a million rows.
 const FINDINGS_MAX: usize = 1_000;
 
@@ -80,12 +86,15 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How much did not add up altogether.
     pub findings_total: u64,
+    /// Beside that, groups of bookings in each of which something doesn't add up, but which nobody
+    /// has looked at one by one: there were findings enough, or there was no time.
+    pub unsearched: u64,
 }
 
 impl Report {
     /// Whether everything adds up.
     pub fn is_clean(&self) -> bool {
-        self.findings_total == 0
+        self.findings_total == 0 && self.unsearched == 0
     }
 
     fn find(&mut self, rule: Rule, what: String) {
@@ -93,6 +102,37 @@ impl Report {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(Finding { rule, what });
         }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.findings_total += other.findings_total;
+        let room = FINDINGS_MAX - self.findings.len();
+        self.findings.extend(other.findings.into_iter().take(room));
+    }
+
+    /// Maps have no order; a report has one.
+    pub(crate) fn sort(&mut self) {
+        self.findings.sort_by(|a, b| (a.rule, &a.what).cmp(&(b.rule, &b.what)));
+    }
+}
+
+/// How much a recount keeps in mind at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Booking numbers that are followed at once. For those above, all rows are read again.
+    pub numbers: u32,
+    /// Groups of bookings. The more there are, the fewer bookings are looked at one by one because
+    /// something doesn't add up in their group.
+    pub groups: u32,
+    /// Rows about such bookings that are kept at once. For more, all rows are read again.
+    pub rows: u64,
+}
+
+impl Default for Room {
+    /// 32 MiB for as many bookings as a file of several gigabytes holds; 1 MiB; and some tens of
+    /// MiB if something doesn't add up.
+    fn default() -> Self {
+        Self { numbers: 1 << 24, groups: 1 << 16, rows: 200_000 }
     }
 }
 
@@ -104,6 +144,15 @@ pub async fn recount(
     snapshot: &mut dyn Snapshot,
     progress: Progress<'_>,
 ) -> Result<Report, StoreError> {
+    recount_within(Room::default(), snapshot, progress).await
+}
+
+/// The same with more room, or less: what is found is the same.
+pub async fn recount_within(
+    room: Room,
+    snapshot: &mut dyn Snapshot,
+    progress: Progress<'_>,
+) -> Result<Report, StoreError> {
     let counts = snapshot.counts().await?;
     let mut report = Report { counts, ..Report::default() };
     for finding in snapshot.integrity().await? {
@@ -111,30 +160,121 @@ pub async fn recount(
     }
     let TableCounts { events, slots, journal, accounts, postings, bookings, errands } = counts;
     let total = events + slots + journal + accounts + postings + bookings + errands;
-    recount_rows(snapshot, &mut report, &mut Meter::new(total, progress)).await?;
+    recount_rows(room, snapshot, &mut report, &mut Meter::new(total, progress)).await?;
+    report.sort();
     Ok(report)
 }
 
 /// Recounts every invariant, page by page, and adds what it finds to the report.
 pub(crate) async fn recount_rows(
+    room: Room,
     snapshot: &mut dyn Snapshot,
     report: &mut Report,
     meter: &mut Meter<'_>,
 ) -> Result<(), StoreError> {
-    let events = read_events(snapshot, meter).await?;
-    let Live { slots, charges, on_their_way } =
-        read_bookings(snapshot, &events, report, meter).await?;
-    read_errands(snapshot, &on_their_way, report, meter).await?;
-    let expected = (slots, &on_their_way);
-    let counted = read_slots(snapshot, &events, expected, report, meter).await?;
-    let journals = journal::read(snapshot, &events, report, meter).await?;
-    money::recount(snapshot, charges, &on_their_way, report, meter).await?;
+    let last_given = snapshot.last_booking_id().await?;
+    let mut overview = Overview::begin(room, last_given);
+    let mut events = events::read(snapshot, meter).await?;
+    let before = meter.read;
+    read_slots(snapshot, &mut events, &mut overview, report, meter).await?;
+    pages::errands(snapshot, meter, |errand| overview.errand(&errand)).await?;
+    let followed_from = meter.read;
+    let versions = journal::follow(snapshot, &events, &mut overview, report, meter).await?;
+    let postings = money::follow(snapshot, &mut overview, report, meter).await?;
+    read_bookings(snapshot, &events, &mut overview, report, meter).await?;
+    let (all_rows, followed_rows) = (meter.read - before, meter.read - followed_from);
+    money::compare(snapshot, postings, report, meter).await?;
     for (id, event) in &events {
-        compare(*id, event, counted.get(id), journals.get(id), report);
+        event.compare(*id, versions.get(id).copied(), report);
     }
-    // Maps have no order; a report has one.
-    report.findings.sort_by(|a, b| (a.rule, &a.what).cmp(&(b.rule, &b.what)));
+    drop(versions);
+
+    while overview.goes_on() {
+        // What can be said of a single row was said the first time.
+        let mut said = Report::default();
+        begin_again(snapshot, followed_rows, meter).await?;
+        journal::follow(snapshot, &events, &mut overview, &mut said, meter).await?;
+        money::follow(snapshot, &mut overview, &mut said, meter).await?;
+        read_bookings(snapshot, &events, &mut overview, &mut said, meter).await?;
+    }
+
+    let mut doubts = overview.doubts();
+    report.unsearched = doubts.groups();
+    while let Some(suspects) = doubts.next(room.rows) {
+        begin_again(snapshot, all_rows, meter).await?;
+        let mut found = Report::default();
+        inquiry::search(snapshot, &suspects, &mut found, meter).await?;
+        // Together, for this may be cut short: a group is searched, or it isn't.
+        report.add(found);
+        report.unsearched = doubts.groups();
+        if report.findings.len() == FINDINGS_MAX {
+            break;
+        }
+    }
     Ok(())
+}
+
+async fn begin_again(
+    snapshot: &mut dyn Snapshot,
+    rows: u64,
+    meter: &mut Meter<'_>,
+) -> Result<(), StoreError> {
+    meter.total += rows;
+    snapshot.rewind().await
+}
+
+/// Adds up slots by event, and shows them to the overview.
+async fn read_slots(
+    snapshot: &mut dyn Snapshot,
+    events: &mut Events,
+    overview: &mut Overview,
+    report: &mut Report,
+    meter: &mut Meter<'_>,
+) -> Result<(), StoreError> {
+    pages::slots(snapshot, meter, |slot| {
+        match events.get_mut(&slot.event_id) {
+            Some(event) => event.add(slot),
+            None => report.find(
+                Rule::Seats,
+                format!("a slot belongs to event {}, which doesn't exist", slot.event_id),
+            ),
+        }
+        overview.slot(slot);
+    })
+    .await
+}
+
+/// Looks at each booking, and shows it to the overview.
+async fn read_bookings(
+    snapshot: &mut dyn Snapshot,
+    events: &Events,
+    overview: &mut Overview,
+    report: &mut Report,
+    meter: &mut Meter<'_>,
+) -> Result<(), StoreError> {
+    let last_given = snapshot.last_booking_id().await?;
+    pages::bookings(snapshot, meter, |booking| {
+        let Booking { id, event_id, .. } = booking;
+        if id > last_given {
+            report.find(
+                Rule::Numbers,
+                format!("booking {id} is above {last_given}, the highest number given out"),
+            );
+        }
+        if !events.contains_key(&event_id) {
+            report.find(
+                Rule::Holds,
+                format!("booking {id} is for event {event_id}, which doesn't exist"),
+            );
+        }
+        overview.booking(&booking);
+    })
+    .await
+}
+
+/// Whether a booking's saga is under way, so that what it should have isn't settled yet.
+fn is_on_its_way(booking: &Booking) -> bool {
+    booking.state.ask().is_some()
 }
 
 /// Counts rows as they are read.
@@ -152,269 +292,5 @@ impl<'a> Meter<'a> {
     fn add(&mut self, rows: usize) {
         self.read += rows as u64;
         (self.progress)(self.read, self.total);
-    }
-}
-
-/// An event's tally, and the capacity that bounds it.
-struct Expected {
-    capacity: Seats,
-    tally: Tally,
-}
-
-async fn read_events(
-    snapshot: &mut dyn Snapshot,
-    meter: &mut Meter<'_>,
-) -> Result<HashMap<EventId, Expected>, StoreError> {
-    let mut events = HashMap::new();
-    loop {
-        let page: Vec<Event> = snapshot.events(PAGE_ROWS).await?;
-        if page.is_empty() {
-            return Ok(events);
-        }
-        meter.add(page.len());
-        for event in page {
-            events.insert(event.id, Expected { capacity: event.plan.capacity, tally: event.tally });
-        }
-    }
-}
-
-/// What live bookings should have.
-#[derive(Default)]
-struct Live {
-    slots: HashMap<BookingId, Slot>,
-    charges: money::Charges,
-    /// Bookings whose sagas are under way. What they should have is not settled yet.
-    on_their_way: HashMap<BookingId, State>,
-}
-
-async fn read_bookings(
-    snapshot: &mut dyn Snapshot,
-    events: &HashMap<EventId, Expected>,
-    report: &mut Report,
-    meter: &mut Meter<'_>,
-) -> Result<Live, StoreError> {
-    let last_given = snapshot.last_booking_id().await?;
-    let mut live = Live::default();
-    loop {
-        let page: Vec<Booking> = snapshot.bookings(PAGE_ROWS).await?;
-        if page.is_empty() {
-            return Ok(live);
-        }
-        meter.add(page.len());
-        for booking in page {
-            let Booking { id, event_id, seats, .. } = booking;
-            if id > last_given {
-                report.find(
-                    Rule::Numbers,
-                    format!("booking {id} is above {last_given}, the highest number given out"),
-                );
-            }
-            if !events.contains_key(&event_id) {
-                report.find(
-                    Rule::Holds,
-                    format!("booking {id} is for event {event_id}, which doesn't exist"),
-                );
-            }
-            live.charges.extend(money::charge_of(&booking).map(|charge| (id, charge)));
-            let state = match booking.state {
-                State::Occupied => SlotState::Held,
-                State::Complete => SlotState::Sold,
-                State::Cancelled => continue,
-                on_its_way @ (State::Occupying
-                | State::Paying
-                | State::Completing
-                | State::Refunding
-                | State::Releasing
-                | State::Expiring) => {
-                    live.on_their_way.insert(id, on_its_way);
-                    continue;
-                }
-            };
-            live.slots.insert(id, Slot { event_id, booking_id: id, seats, state });
-        }
-    }
-}
-
-/// Compares errands with the sagas that are under way: each has one, and nobody else has.
-async fn read_errands(
-    snapshot: &mut dyn Snapshot,
-    on_their_way: &HashMap<BookingId, State>,
-    report: &mut Report,
-    meter: &mut Meter<'_>,
-) -> Result<(), StoreError> {
-    let mut waiting = on_their_way.clone();
-    loop {
-        let page: Vec<Errand> = snapshot.errands(PAGE_ROWS).await?;
-        if page.is_empty() {
-            break;
-        }
-        meter.add(page.len());
-        for Errand { booking_id, is_parked, trouble, tries, .. } in page {
-            match waiting.remove(&booking_id) {
-                None => report.find(
-                    Rule::Sagas,
-                    format!("booking {booking_id} has an errand, but isn't on its way"),
-                ),
-                Some(state) if is_parked => report.find(
-                    Rule::Sagas,
-                    format!(
-                        "booking {booking_id} is parked while {state} after {tries} tries: {}",
-                        trouble.unwrap_or_default()
-                    ),
-                ),
-                Some(_) => {}
-            }
-        }
-    }
-    for (id, state) in waiting {
-        report.find(
-            Rule::Sagas,
-            format!("booking {id} is {state}, and nobody has the errand to take it further"),
-        );
-    }
-    Ok(())
-}
-
-/// Compares slots with live bookings, and adds them up by event.
-async fn read_slots(
-    snapshot: &mut dyn Snapshot,
-    events: &HashMap<EventId, Expected>,
-    (mut expected, on_their_way): (HashMap<BookingId, Slot>, &HashMap<BookingId, State>),
-    report: &mut Report,
-    meter: &mut Meter<'_>,
-) -> Result<HashMap<EventId, Counted>, StoreError> {
-    let mut counted: HashMap<EventId, Counted> = HashMap::new();
-    loop {
-        let page: Vec<Slot> = snapshot.slots(PAGE_ROWS).await?;
-        if page.is_empty() {
-            break;
-        }
-        meter.add(page.len());
-        for slot in page {
-            let Slot { event_id, booking_id, .. } = slot;
-            match expected.remove(&booking_id) {
-                Some(wanted) if wanted == slot => {}
-                None if on_their_way.contains_key(&booking_id) => {}
-                Some(wanted) => report.find(
-                    Rule::Holds,
-                    format!("booking {booking_id} should have {wanted:?}, but has {slot:?}"),
-                ),
-                None => report.find(
-                    Rule::Holds,
-                    format!("event {event_id} keeps {} seats for booking {booking_id}, which isn't live", slot.seats),
-                ),
-            }
-            if !events.contains_key(&event_id) {
-                report.find(
-                    Rule::Seats,
-                    format!("a slot belongs to event {event_id}, which doesn't exist"),
-                );
-            }
-            counted.entry(event_id).or_default().add(slot);
-        }
-    }
-    for slot in expected.into_values() {
-        let Slot { booking_id, seats, event_id, .. } = slot;
-        report.find(
-            Rule::Holds,
-            format!(
-                "booking {booking_id} is live, but event {event_id} keeps none of its {seats} seats"
-            ),
-        );
-    }
-    Ok(counted)
-}
-
-/// An event's slots, added up.
-#[derive(Default)]
-struct Counted {
-    seats: u64,
-    held: u64,
-    sold: u64,
-    marks: u64,
-}
-
-impl Counted {
-    fn add(&mut self, slot: Slot) {
-        self.seats += u64::from(slot.seats.get());
-        self.marks = self.marks.wrapping_add(mark(slot.booking_id, slot.seats, slot.state));
-        match slot.state {
-            SlotState::Held => self.held += 1,
-            SlotState::Sold => self.sold += 1,
-        }
-    }
-}
-
-/// Sums of marks agree if the same bookings are live with the same seats in the same states, in
-/// whatever order they come; so an event's live bookings needn't be kept to be compared.
-fn mark(booking_id: BookingId, seats: Seats, state: SlotState) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (booking_id, seats, state == SlotState::Sold).hash(&mut hasher);
-    hasher.finish()
-}
-
-fn compare(
-    id: EventId,
-    event: &Expected,
-    counted: Option<&Counted>,
-    journal: Option<&journal::JournalEnd>,
-    report: &mut Report,
-) {
-    let none = Counted::default();
-    let counted = counted.unwrap_or(&none);
-    let Tally { occupied, pending_bookings, confirmed_bookings, version } = event.tally;
-    if u64::from(occupied.get()) != counted.seats {
-        report.find(
-            Rule::Seats,
-            format!(
-                "event {id} counts {occupied} occupied seats, but its slots have {}",
-                counted.seats
-            ),
-        );
-    }
-    if counted.seats > u64::from(event.capacity.get()) {
-        report.find(
-            Rule::Seats,
-            format!("event {id} is oversold: {} of {} seats", counted.seats, event.capacity),
-        );
-    }
-    let bookings = (u64::from(pending_bookings), u64::from(confirmed_bookings));
-    if bookings != (counted.held, counted.sold) {
-        report.find(
-            Rule::Holds,
-            format!(
-                "event {id} counts {pending_bookings} pending and {confirmed_bookings} confirmed bookings, but has {} and {}",
-                counted.held, counted.sold
-            ),
-        );
-    }
-    let Some(journal) = journal else {
-        return report.find(Rule::Journal, format!("event {id} has no journal"));
-    };
-    if journal.version != version {
-        report.find(
-            Rule::Journal,
-            format!(
-                "event {id} has version {version}, but its journal ends at {}",
-                journal.version
-            ),
-        );
-    }
-    let live = counted.held + counted.sold;
-    if i64::try_from(counted.seats) != Ok(journal.seats) || live != journal.live as u64 {
-        report.find(
-            Rule::Journal,
-            format!(
-                "event {id} has {live} live bookings with {} seats, but by its journal {} with {}",
-                counted.seats, journal.live, journal.seats
-            ),
-        );
-    } else if counted.marks != journal.marks {
-        report.find(
-            Rule::Journal,
-            format!(
-                "event {id} has as many live bookings as its journal says, but other ones or in other states"
-            ),
-        );
     }
 }

@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::check::{Finding, Meter, Report, recount_rows};
+use crate::check::{Finding, Meter, Report, Room, recount_rows};
 use crate::{Clock, Engine};
 
 /// When the first one begins: not while a service that has just been started has to catch up.
@@ -111,7 +111,7 @@ async fn recount(engine: &Engine) -> Result<Recount, Unfinished> {
                 biased;
                 _ = unwanted => return Err(Unfinished::Unwanted),
                 () = late.notified() => return Err(Unfinished::Late),
-                done = recount_rows(&mut rested, &mut report, &mut meter) => done?,
+                done = recount_rows(Room::default(), &mut rested, &mut report, &mut meter) => done?,
             }
             Ok((report, meter.read))
         })
