@@ -46,7 +46,7 @@ pub use self::error::{Error, Refusal};
 pub use self::identity::{NewUser, SignedIn, Token};
 pub use self::live::{Subscription, Update};
 pub use self::participants::{Participants, Participate, Place};
-pub use self::recount::Recount;
+pub use self::recount::{Hindrance, Recount, Recounts, UnfinishedRecount};
 
 use self::deadlines::Schedule;
 use self::errands::Desk;
@@ -126,7 +126,7 @@ struct Inner {
     sessions: Arc<Sessions>,
     desk: Arc<Desk>,
     draining: AtomicBool,
-    last_recount: std::sync::Mutex<Option<Recount>>,
+    recounts: std::sync::Mutex<Recounts>,
     background: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -165,7 +165,7 @@ impl Engine {
             sessions,
             desk,
             draining: AtomicBool::new(false),
-            last_recount: std::sync::Mutex::new(None),
+            recounts: std::sync::Mutex::default(),
             background: std::sync::Mutex::new(Vec::new()),
         });
         let engine = Self { inner };
@@ -274,14 +274,14 @@ fn describe_metrics() {
     );
     describe_gauge!(
         "eventbooker_recount_findings",
-        "What did not add up when every invariant was last recounted; 0 is right"
+        "What did not add up when the invariants were last recounted; 0 is right"
     );
     describe_gauge!(
         "eventbooker_recount_timestamp_seconds",
-        "When the rows were read that every invariant was last recounted from, in Unix time"
+        "When the latest recount of every invariant began that came to its end, in Unix time"
     );
     describe_counter!(
         "eventbooker_recounts_unfinished_total",
-        "Recounts that came to nothing, because they took too long or the store failed"
+        "Recounts that didn't come to their end, because they took too long or the store failed"
     );
 }

@@ -2,8 +2,9 @@
 //!
 //! It works on a thread of its own and rests three times as long as it works, so it takes a quarter
 //! of a core at most. It can't take as long as it likes: while its snapshot is open, the log of an
-//! embedded store can't start over and grows with every booking. When its time is up it gives up,
-//! which says nothing about the rows.
+//! embedded store can't start over and grows with every booking. When its time is up it gives up.
+//! What it has found by then is right all the same, because rows of a snapshot don't change; that it
+//! has found nothing says nothing about the rows.
 //!
 //! Absent on purpose: the database's look at its own files, and counting rows beforehand. Neither
 //! comes in pages, so there would be no rest in it and no end before it is done. `eventbooker check`
@@ -50,36 +51,60 @@ pub struct Recount {
     pub at: Timestamp,
     /// How many rows were read.
     pub rows: u64,
-    /// How much did not add up.
+    /// How much did not add up, at least.
     pub findings_total: u64,
     /// The first few of that.
     pub first_findings: Vec<Finding>,
 }
 
-/// Why a recount came to nothing.
-#[derive(Debug, Error)]
-enum Unfinished {
+/// A recount that didn't come to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedRecount {
+    /// How far it came. What it hasn't found may be there.
+    pub so_far: Recount,
+    /// Why not further.
+    pub why: Hindrance,
+}
+
+/// Why a recount didn't come to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Hindrance {
+    /// Its time was up.
     #[error("it took longer than {} s", TAKES_AT_MOST.as_secs())]
     Late,
+    /// The service is stopping.
     #[error("the service is stopping")]
-    Unwanted,
+    Stopping,
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A bug.
     #[error("it panicked")]
     Panicked,
+}
+
+/// What the latest recounts came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recounts {
+    /// The latest that came to its end, if there has been one since the start.
+    pub finished: Option<Recount>,
+    /// The latest of all, unless it came to its end.
+    pub unfinished: Option<UnfinishedRecount>,
 }
 
 pub(crate) fn spawn(engine: Engine, every: Duration) -> JoinHandle<()> {
     let clock = Arc::clone(&engine.inner.parts.clock);
     tokio::spawn(async move {
+        // From the beginning it is there to be compared with.
+        let unfinished = metrics::counter!("eventbooker_recounts_unfinished_total");
         let mut wait = FIRST_AFTER.min(every);
         loop {
             clock.sleep_until(clock.now().plus(wait)).await;
             match recount(&engine).await {
                 Ok(recount) => engine.tell(recount),
-                Err(error) => {
-                    tracing::warn!(%error, "a recount of the invariants came to nothing");
-                    metrics::counter!("eventbooker_recounts_unfinished_total").increment(1);
+                Err(recount) => {
+                    unfinished.increment(1);
+                    engine.tell_unfinished(recount);
                 }
             }
             wait = every;
@@ -87,10 +112,25 @@ pub(crate) fn spawn(engine: Engine, every: Duration) -> JoinHandle<()> {
     })
 }
 
-async fn recount(engine: &Engine) -> Result<Recount, Unfinished> {
+async fn recount(engine: &Engine) -> Result<Recount, UnfinishedRecount> {
     let clock = Arc::clone(&engine.inner.parts.clock);
     let at = clock.now();
-    let snapshot = engine.store().snapshot().await?;
+    let (so_far, why) = match engine.store().snapshot().await {
+        Ok(snapshot) => recount_snapshot(snapshot, clock).await,
+        Err(error) => (Recount::of(at, 0, Report::default()), Some(error.into())),
+    };
+    match why {
+        None => Ok(so_far),
+        Some(why) => Err(UnfinishedRecount { so_far, why }),
+    }
+}
+
+/// How far the recount of a snapshot came, and why not further.
+async fn recount_snapshot(
+    snapshot: Box<dyn Snapshot>,
+    clock: Arc<dyn Clock>,
+) -> (Recount, Option<Hindrance>) {
+    let at = clock.now();
     let late = Arc::new(Notify::new());
     let mut rested = Rested {
         snapshot,
@@ -107,19 +147,29 @@ async fn recount(engine: &Engine) -> Result<Recount, Unfinished> {
             let mut report = Report::default();
             let mut unseen = |_, _| {};
             let mut meter = Meter::new(0, &mut unseen);
-            tokio::select! {
+            let why = tokio::select! {
                 biased;
-                _ = unwanted => return Err(Unfinished::Unwanted),
-                () = late.notified() => return Err(Unfinished::Late),
-                done = recount_rows(Room::default(), &mut rested, &mut report, &mut meter) => done?,
-            }
-            Ok((report, meter.read))
+                _ = unwanted => Some(Hindrance::Stopping),
+                () = late.notified() => Some(Hindrance::Late),
+                done = recount_rows(Room::default(), &mut rested, &mut report, &mut meter) => {
+                    done.err().map(Hindrance::Store)
+                }
+            };
+            (Recount::of(at, meter.read, report), why)
         })
     });
-    let (report, rows) = thread.await.map_err(|_| Unfinished::Panicked)??;
-    let Report { findings_total, findings: mut first_findings, .. } = report;
-    first_findings.truncate(FINDINGS_KEPT);
-    Ok(Recount { at, rows, findings_total, first_findings })
+    let nothing = || (Recount::of(at, 0, Report::default()), Some(Hindrance::Panicked));
+    thread.await.unwrap_or_else(|_| nothing())
+}
+
+impl Recount {
+    fn of(at: Timestamp, rows: u64, mut report: Report) -> Self {
+        report.sort();
+        // Something doesn't add up in each group that wasn't searched.
+        let findings_total = report.findings_total + report.unsearched;
+        report.findings.truncate(FINDINGS_KEPT);
+        Self { at, rows, findings_total, first_findings: report.findings }
+    }
 }
 
 /// A snapshot that is read in small pages, with a rest after each.
@@ -211,36 +261,60 @@ impl Snapshot for Rested {
 }
 
 impl Engine {
-    /// What the latest recount came to, if there has been one since the start.
+    /// What the latest recount that came to its end came to, if there has been one since the start.
     pub fn last_recount(&self) -> Option<Recount> {
+        self.recounts().finished
+    }
+
+    /// What the latest recounts came to.
+    pub fn recounts(&self) -> Recounts {
         self.recounted().clone()
     }
 
-    fn recounted(&self) -> MutexGuard<'_, Option<Recount>> {
-        self.inner.last_recount.lock().unwrap_or_else(PoisonError::into_inner)
+    fn recounted(&self) -> MutexGuard<'_, Recounts> {
+        self.inner.recounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says what a recount came to, in every place where an operator may look.
     fn tell(&self, recount: Recount) {
-        let Recount { at, rows, findings_total, first_findings } = &recount;
-        if *findings_total == 0 {
+        let Recount { at, rows, findings_total, .. } = recount;
+        if findings_total == 0 {
             tracing::info!(rows, "recounted: every invariant holds");
         } else {
-            for Finding { rule, what } in first_findings {
-                tracing::error!(%rule, "BROKEN: {what}");
-            }
-            tracing::error!(
-                rows,
-                findings = findings_total,
-                "recounted: not everything adds up; `eventbooker check` lists all of it"
-            );
+            tell_findings(&recount);
         }
-        #[allow(clippy::cast_precision_loss, reason = "a count that should be 0")]
-        metrics::gauge!("eventbooker_recount_findings").set(*findings_total as f64);
+        set_findings_gauge(findings_total);
         #[allow(clippy::cast_precision_loss, reason = "seconds are exact enough")]
         metrics::gauge!("eventbooker_recount_timestamp_seconds").set(at.as_micros() as f64 / 1e6);
-        *self.recounted() = Some(recount);
+        *self.recounted() = Recounts { finished: Some(recount), unfinished: None };
     }
+
+    /// Says that a recount didn't come to its end, and what it has found until then.
+    fn tell_unfinished(&self, recount: UnfinishedRecount) {
+        let UnfinishedRecount { so_far, why } = &recount;
+        tracing::warn!(%why, rows = so_far.rows, "a recount of the invariants didn't come to its end");
+        if so_far.findings_total > 0 {
+            tell_findings(so_far);
+            set_findings_gauge(so_far.findings_total);
+        }
+        self.recounted().unfinished = Some(recount);
+    }
+}
+
+fn tell_findings(recount: &Recount) {
+    for Finding { rule, what } in &recount.first_findings {
+        tracing::error!(%rule, "BROKEN: {what}");
+    }
+    tracing::error!(
+        rows = recount.rows,
+        findings = recount.findings_total,
+        "recounted: not everything adds up; `eventbooker check` lists all of it"
+    );
+}
+
+fn set_findings_gauge(findings: u64) {
+    #[allow(clippy::cast_precision_loss, reason = "a count that should be 0")]
+    metrics::gauge!("eventbooker_recount_findings").set(findings as f64);
 }
 
 #[cfg(test)]

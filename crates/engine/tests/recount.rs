@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use eventbooker_engine::check::Rule;
-use eventbooker_engine::{Recount, Settings};
+use eventbooker_engine::{Hindrance, Recount, Settings, UnfinishedRecount};
 use eventbooker_testkit::clock::{MOMENT, NEW_YEAR, just_before};
 use eventbooker_testkit::service::attendee;
 use eventbooker_testkit::{Options, Service};
@@ -35,7 +35,8 @@ async fn recounting(recount_every: Option<Duration>) -> Service {
 /// Events, bookings, slots and journal entries of [`recounting`].
 const ROWS: u64 = 2 + 6 + 4 + 12;
 
-/// Lets a recount that is under way take its rests. Returns what it came to, if it was under way.
+/// Lets a recount that is under way take its rests. Returns what it came to, if it was under way
+/// and came to its end.
 async fn ended(service: &Service) -> Option<Recount> {
     let before = service.engine().last_recount();
     for _ in 0..RESTS_MAX {
@@ -46,6 +47,16 @@ async fn ended(service: &Service) -> Option<Recount> {
         }
     }
     None
+}
+
+/// Lets a recount that is under way take so many rests before its time is up. Returns how far it
+/// came, if it didn't come to its end.
+async fn cut_short(service: &Service, rests: usize) -> Option<UnfinishedRecount> {
+    for _ in 0..rests {
+        service.pass(REST).await;
+    }
+    service.pass(TAKES_AT_MOST).await;
+    service.engine().recounts().unfinished
 }
 
 #[tokio::test]
@@ -101,12 +112,61 @@ async fn it_can_be_off() {
 async fn it_gives_up_when_it_takes_too_long_and_comes_again() {
     let service = recounting(Some(EVERY)).await;
     service.pass(FIRST_AFTER).await;
+    let finished = ended(&service).await;
+    assert_eq!(finished.as_ref().map(|recount| recount.rows), Some(ROWS));
+
+    service.pass(EVERY).await;
+    let at = service.now();
     service.pass(just_before(TAKES_AT_MOST)).await;
     // One more page, and the rest after it goes beyond the limit.
     assert_eq!(ended(&service).await, None, "what wasn't read to its end says nothing");
+    let recounts = service.engine().recounts();
+    assert_eq!(recounts.finished, finished, "it still tells what it knows");
+    let unfinished = recounts.unfinished.expect("its time was up");
+    assert_eq!((unfinished.so_far.at, unfinished.why), (at, Hindrance::Late));
+    assert_eq!(unfinished.so_far.findings_total, 0);
 
     service.pass(EVERY).await;
     assert_eq!(ended(&service).await.map(|recount| recount.rows), Some(ROWS));
+    assert_eq!(service.engine().recounts().unfinished, None, "that is over");
+    service.finish().await;
+}
+
+/// Whenever its time is up, it tells what it has found by then: nothing, then that something is
+/// wrong with a booking, and at last what.
+#[tokio::test]
+async fn what_is_found_is_told_though_there_was_no_time_for_the_rest() {
+    let service = recounting(Some(EVERY)).await;
+    // Two findings: it isn't what was held, and it isn't the slot that there is.
+    service.sql("UPDATE journal SET seats = 1 WHERE booking_id = 2 AND kind = 2");
+    service.pass(FIRST_AFTER).await;
+    let mut told = Vec::new();
+    let mut rests = 0;
+    while let Some(UnfinishedRecount { so_far, why }) = cut_short(&service, rests).await {
+        assert_eq!(why, Hindrance::Late);
+        let named = so_far.first_findings.len() as u64;
+        told.push((so_far.rows, so_far.findings_total, named));
+        service.pass(EVERY).await;
+        rests += 1;
+    }
+    let recount = service.engine().last_recount().expect("there was time enough");
+    let rows_of_bookings = ROWS - 2;
+    assert_eq!((recount.rows, recount.findings_total), (ROWS + rows_of_bookings, 2));
+    told.dedup_by_key(|(_, total, named)| (*total, *named));
+    assert_eq!(told, [(0, 0, 0), (ROWS, 1, 0)], "before all rows were read, and after");
+    service.finish_spoilt().await;
+}
+
+#[tokio::test]
+async fn what_the_store_says_is_why_it_did_not_come_to_its_end() {
+    let service = recounting(Some(EVERY)).await;
+    service.sql("ALTER TABLE errands RENAME TO mislaid");
+    service.pass(FIRST_AFTER).await;
+    assert_eq!(ended(&service).await, None);
+    let unfinished = service.engine().recounts().unfinished.expect("it can't read a table");
+    let Hindrance::Store(error) = &unfinished.why else { panic!("{unfinished:?}") };
+    assert!(error.to_string().contains("no such table: errands"), "{error}");
+    service.sql("ALTER TABLE mislaid RENAME TO errands");
     service.finish().await;
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use eventbooker_engine::Recount;
+use eventbooker_engine::{Hindrance, Recount, Recounts, UnfinishedRecount};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -40,10 +40,26 @@ async fn health() -> Response {
 struct ReadyShape {
     #[schema(example = "ready")]
     status: &'static str,
-    /// The latest recount of every invariant; left out while there has been none since the start.
+    /// The latest recount of every invariant that came to its end; left out while there has been
+    /// none since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     recount: Option<RecountShape>,
+    /// The latest recount of all, if it didn't come to its end; left out if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    unfinished_recount: Option<UnfinishedRecountShape>,
+}
+
+impl ReadyShape {
+    fn of(recounts: &Recounts) -> Self {
+        let Recounts { finished, unfinished } = recounts;
+        Self {
+            status: "ready",
+            recount: finished.as_ref().map(RecountShape::of),
+            unfinished_recount: unfinished.as_ref().map(UnfinishedRecountShape::of),
+        }
+    }
 }
 
 /// What a recount came to.
@@ -65,10 +81,37 @@ impl RecountShape {
     }
 }
 
+/// How far a recount came that didn't come to its end.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UnfinishedRecount)]
+struct UnfinishedRecountShape {
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    at: Rfc3339,
+    /// Why it didn't come to its end.
+    #[schema(example = "it took longer than 300 s")]
+    reason: String,
+    /// How much it had found by then that does not add up. There may be more.
+    #[schema(minimum = 0)]
+    findings: u64,
+}
+
+impl UnfinishedRecountShape {
+    fn of(recount: &UnfinishedRecount) -> Self {
+        let UnfinishedRecount { so_far, why } = recount;
+        let reason = match why {
+            Hindrance::Late | Hindrance::Stopping | Hindrance::Panicked => why.to_string(),
+            // Nor what the database said.
+            Hindrance::Store(_) => "the database failed; the log says how".to_owned(),
+        };
+        Self { at: Rfc3339(so_far.at), reason, findings: so_far.findings_total }
+    }
+}
+
 /// Whether the service takes traffic
 ///
-/// 503 while the store is away or the service is stopping. Findings of a recount don't change the
-/// status.
+/// 503 while the store is away or the service is stopping. Whatever a recount comes to, the status
+/// stays the same.
 #[utoipa::path(
     get, path = "/ready", tag = "operations",
     responses((status = 200, description = "It does", body = ReadyShape), AnyRequest),
@@ -82,9 +125,7 @@ async fn ready(State(web): State<Web>) -> Result<Response, Problem> {
     }
     // Ready whatever was found. What is damaged is a few rows, which no restart and no other replica
     // would repair; without traffic nobody could use the sound ones either.
-    let recount = web.engine().last_recount();
-    let shape = ReadyShape { status: "ready", recount: recount.as_ref().map(RecountShape::of) };
-    Ok(Shown::ok(&shape).into_response())
+    Ok(Shown::ok(&ReadyShape::of(&web.engine().recounts())).into_response())
 }
 
 /// Metrics

@@ -9,7 +9,7 @@ use eventbooker_testkit::database::Database;
 use eventbooker_testkit::{Options, Service, outcome};
 use eventbooker_web::edge::{self, DrainReport, EdgeConfig};
 use eventbooker_web::{Web, WebSettings, application};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -41,13 +41,17 @@ impl Site {
 
     /// One with settings of its own.
     pub fn with(options: Options, settings: WebSettings) -> Self {
+        let recorder: &'static PrometheusRecorder =
+            Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
         // One worker: the service's tasks take turns, as `ManualClock::until_asleep` wants.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
+            // Every site has metrics of its own, though many run in this process.
+            .on_thread_start(|| std::mem::forget(metrics::set_default_local_recorder(recorder)))
             .build()
             .expect("a runtime");
-        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let metrics = recorder.handle();
         let (stop, stopped) = watch::channel(false);
         let (service, listener) = runtime.block_on(async {
             let service = Service::with(options).await;
