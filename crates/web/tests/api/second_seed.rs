@@ -1,6 +1,8 @@
 //! The second seed's flow: seats are booked and paid in one go, and a booking tells how far that
 //! came.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
@@ -356,6 +358,47 @@ fn bookings_of_one_user_that_come_to_nothing_are_limited() {
     site.pass(MOMENT);
     assert_eq!(booking(&alice.purchase(event, 1))["status"], -1);
     limited(&alice.purchase(event, 1));
+    site.finish();
+}
+
+/// Whoever doesn't wait for the answer has caused a row all the same.
+#[test]
+fn hanging_up_is_no_way_around_the_limit() {
+    let settings = WebSettings { remembered_refusals_per_user: 3, ..WebSettings::default() };
+    let site = Site::with(Options::default(), settings);
+    let [admin, alice, _] = site.clients();
+    let event = create(&admin, 40, 5);
+    let watcher = site.client();
+    let open = || {
+        let metrics = watcher.get("/metrics");
+        let text = String::from_utf8(metrics.body).expect("text");
+        let line = text.lines().find_map(|l| l.strip_prefix("eventbooker_http_connections_open "));
+        line.expect("it is counted").parse::<u32>().expect("a number")
+    };
+    let session = alice.session().expect("she is signed in");
+    let body = json!({"event_id": event}).to_string();
+    for number in 1..=3 {
+        let before = open();
+        let mut held = site.hold_next_save();
+        let mut hasty =
+            TcpStream::connect(watcher.base().strip_prefix("http://").unwrap()).unwrap();
+        write!(
+            hasty,
+            "POST /book/create HTTP/1.1\r\nhost: a\r\ncookie: session_id={session}\r\n\
+         content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        site.until_held(&mut held);
+        assert_eq!(open(), before + 1);
+        drop(hasty);
+        while open() > before {}
+        held.let_go();
+        while alice.get("/book/get").ids().len() < number {}
+    }
+    // What was saved a moment ago may not be taken out of the bucket yet.
+    let granted = (0..3).filter(|_| alice.purchase(event, 1).status == 200).count();
+    assert!(granted <= 1, "{granted} more were heard");
     site.finish();
 }
 

@@ -6,7 +6,7 @@ use eventbooker_core::identity::{Profile, Role};
 use eventbooker_engine::{NewUser, Settings};
 use eventbooker_testkit::client::{Client, PASSWORD};
 use eventbooker_testkit::database::Database;
-use eventbooker_testkit::{Options, Service, outcome};
+use eventbooker_testkit::{HeldSave, Options, Service, outcome};
 use eventbooker_web::edge::{self, DrainReport, EdgeConfig};
 use eventbooker_web::{Web, WebSettings, application};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -86,6 +86,16 @@ impl Site {
     /// A look past it.
     pub fn database(&self) -> Database {
         Database::at(&self.service.path())
+    }
+
+    /// Stops the next save just before it happens, and what asks for it with it.
+    pub fn hold_next_save(&self) -> HeldSave {
+        self.service.faults.hold_next_save()
+    }
+
+    /// Waits until a save is held.
+    pub fn until_held(&self, held: &mut HeldSave) {
+        self.runtime.block_on(held.reached());
     }
 
     /// Lets time pass, and waits until what has fallen due meanwhile is done.
