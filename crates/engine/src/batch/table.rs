@@ -35,9 +35,17 @@ impl<K: Ord, V> Table<K, V> {
         }
     }
 
+    /// A row that isn't there. One that was removed within the batch may come again: to the store,
+    /// which has heard of neither, it has changed.
     pub(super) fn add(&mut self, key: K, value: V) {
-        let before = self.rows.insert(key, Row::Added(value));
-        assert!(before.is_none(), "a row is added once");
+        let row = match self.rows.get(&key) {
+            None | Some(Row::Passed) => Row::Added(value),
+            Some(Row::Removed(_)) => Row::Changed(value),
+            Some(Row::Loaded(_) | Row::Changed(_) | Row::Added(_)) => {
+                panic!("a row is added once")
+            }
+        };
+        self.rows.insert(key, row);
     }
 
     /// A row that is about to change.
@@ -120,5 +128,34 @@ mod tests {
         let delta = table.into_delta();
         assert_eq!(delta.removed, ["dos"]);
         assert!(delta.changed.is_empty());
+    }
+
+    #[test]
+    fn a_row_that_goes_and_comes_again_has_changed() {
+        let mut table = table();
+        table.remove(&2);
+        table.add(2, "dos");
+        assert_eq!(table.get(&2), Some(&"dos"));
+        table.set(&2, "due");
+        let delta = table.into_delta();
+        assert_eq!(delta.changed, ["due"]);
+        assert!(delta.added.is_empty() && delta.removed.is_empty());
+    }
+
+    #[test]
+    fn a_new_row_that_goes_and_comes_again_is_new() {
+        let mut table = table();
+        table.add(4, "four");
+        table.remove(&4);
+        table.add(4, "quattro");
+        let delta = table.into_delta();
+        assert_eq!(delta.added, ["quattro"]);
+        assert!(delta.changed.is_empty() && delta.removed.is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "a row is added once")]
+    fn a_row_that_is_there_is_not_added() {
+        table().add(1, "uno");
     }
 }
