@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use eventbooker_core::accounts::PostingKind;
 use eventbooker_core::bookings::participant::{
     Duty, Memory, Participant, Remembered, Request, duty,
 };
 use eventbooker_core::bookings::saga::{Answer, Ask};
 use eventbooker_core::events::SlotState;
-use eventbooker_store::Wants;
+use eventbooker_core::{BookingId, UserId};
+use eventbooker_store::{StoreError, Wants};
 use tokio::task::JoinSet;
 
 use crate::batch::{Batch, Rules};
@@ -48,6 +50,9 @@ impl Place {
     }
 }
 
+/// Postings that are read at once, where an account's history has to tell what nobody remembers.
+const PAGE_POSTINGS: u32 = 500;
+
 /// An engine is a participant for the sagas of others.
 #[async_trait]
 impl Participate for Engine {
@@ -56,32 +61,78 @@ impl Participate for Engine {
         let count = requests.len();
         for (place, request) in requests.into_iter().enumerate() {
             let engine = self.clone();
-            asked.spawn(async move { (place, engine.submit(Serve { request }, None).await) });
+            asked.spawn(async move { (place, engine.serve(request).await) });
         }
         let mut answers = vec![Err("nobody has answered".to_owned()); count];
         while let Some(joined) = asked.join_next().await {
             let Ok((place, answer)) = joined else { continue };
-            answers[place] = match answer {
-                Ok(crate::Answer::Given(decided)) => match decided.outcome {
-                    Ok(answer) => answer,
-                    Err(refusal) => Err(refusal.to_string()),
-                },
-                Ok(crate::Answer::Kept { .. }) => Err(Error::Bug.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
+            answers[place] = answer;
         }
         answers
+    }
+}
+
+impl Engine {
+    async fn serve(&self, request: Request) -> Result<Answer, String> {
+        let mut was_charged = None;
+        loop {
+            // Whoever asks has waited before: that there is much to do is no reason to say nothing.
+            let served = self.submit_patiently(Serve { request, was_charged }).await;
+            let said = match served.map_err(|error| error.to_string())? {
+                crate::Answer::Given(decided) => {
+                    decided.outcome.map_err(|refusal| refusal.to_string())?
+                }
+                crate::Answer::Kept { .. } => return Err(Error::Bug.to_string()),
+            };
+            match said {
+                Said::Answer(answer) => return Ok(answer),
+                Said::Trouble(trouble) => return Err(trouble),
+                Said::Look => {
+                    let found = self.has_charge(request.user_id, request.booking_id).await;
+                    was_charged = Some(found.map_err(|error| error.to_string())?);
+                }
+            }
+        }
+    }
+
+    /// Whether an account has been charged for a booking and not refunded, by its postings.
+    async fn has_charge(&self, user_id: UserId, id: BookingId) -> Result<bool, StoreError> {
+        let mut before = None;
+        loop {
+            let page = self.postings(user_id, before, PAGE_POSTINGS).await?;
+            let Some(oldest) = page.last() else { return Ok(false) };
+            before = Some(oldest.entry);
+            // The newest first: a refund comes before the charge that it gives back.
+            let newest = page
+                .iter()
+                .find(|posting| posting.purpose.is_some_and(|for_| for_.booking_id == id));
+            if let Some(posting) = newest {
+                return Ok(posting.kind == PostingKind::Charge);
+            }
+        }
     }
 }
 
 /// A saga elsewhere asks for a step of one of our participants.
 struct Serve {
     request: Request,
+    /// Whether its booking has been charged and not refunded, if somebody has looked. What nobody
+    /// remembers was posted before this participant served others, so it doesn't change any more.
+    was_charged: Option<bool>,
+}
+
+/// What a participant says. No answer is not a refusal: what was remembered on the way has to be
+/// saved all the same.
+enum Said {
+    Answer(Answer),
+    /// There is no answer, for this reason.
+    Trouble(String),
+    /// Whether the booking was charged has to be found out first.
+    Look,
 }
 
 impl Command for Serve {
-    /// No answer is not a refusal: what was remembered on the way has to be saved all the same.
-    type Reply = Result<Answer, String>;
+    type Reply = Said;
 
     fn lane(&self) -> Lane {
         match self.request.ask.of() {
@@ -102,18 +153,28 @@ impl Command for Serve {
         }
     }
 
-    fn decide(&self, batch: &mut Batch) -> Result<Self::Reply, Refusal> {
+    fn decide(&self, batch: &mut Batch) -> Result<Said, Refusal> {
         let Request { event_id, booking_id, ask, .. } = self.request;
-        let key = self.request.memory_key();
-        Ok(match duty(batch.memory(&key), ask) {
-            Duty::Say(answer) => Ok(answer),
-            Duty::Balk => Err(format!("there is nothing to {ask} for booking {booking_id}")),
+        let has_slot = batch.slot((event_id, booking_id)).is_some();
+        let was_taken = match ask.of() {
+            Participant::Events => Some(has_slot),
+            Participant::Accounts => self.was_charged,
+        };
+        Ok(match duty(batch.memory(&self.request.memory_key()), ask, was_taken) {
+            Duty::Say(answer) => Said::Answer(answer),
+            Duty::Look => Said::Look,
+            Duty::Balk => {
+                Said::Trouble(format!("there is nothing to {ask} for booking {booking_id}"))
+            }
             Duty::Entomb => {
                 remember(batch, &self.request, Memory::Withdrawn);
-                Ok(undone(ask))
+                Said::Answer(undone(ask))
+            }
+            Duty::Decide | Duty::Undo if needs_slot(ask) && !has_slot => {
+                Said::Trouble(format!("the slot of booking {booking_id} is missing"))
             }
             Duty::Decide if ask == Ask::Settle && is_sold(batch, &self.request) => {
-                Ok(Answer::Settled)
+                Said::Answer(Answer::Settled)
             }
             Duty::Decide => match saga::answer(batch, &self.request) {
                 Ok((answer, refusal)) => {
@@ -122,24 +183,25 @@ impl Command for Serve {
                         let memory = if refusal.is_some() { Memory::Refused } else { given };
                         remember(batch, &self.request, memory);
                     }
-                    Ok(answer)
+                    Said::Answer(answer)
                 }
-                Err(refusal) => Err(refusal.to_string()),
+                Err(refusal) => Said::Trouble(refusal.to_string()),
             },
-            Duty::Undo
-                if ask.of() == Participant::Events
-                    && batch.slot((event_id, booking_id)).is_none() =>
-            {
-                Err(format!("the slot of booking {booking_id} is missing"))
-            }
             Duty::Undo => match saga::answer(batch, &self.request) {
                 Ok((answer, _)) => {
                     remember(batch, &self.request, Memory::Withdrawn);
-                    Ok(answer)
+                    Said::Answer(answer)
                 }
-                Err(refusal) => Err(refusal.to_string()),
+                Err(refusal) => Said::Trouble(refusal.to_string()),
             },
         })
+    }
+}
+
+fn needs_slot(ask: Ask) -> bool {
+    match ask {
+        Ask::Settle | Ask::Release(_) => true,
+        Ask::Occupy | Ask::Charge | Ask::Refund => false,
     }
 }
 

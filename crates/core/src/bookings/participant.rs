@@ -6,10 +6,13 @@
 //!
 //! | remembered | forward step (occupy, charge) | backward step (release, refund) |
 //! |---|---|---|
-//! | nothing | is decided | tombstone |
+//! | nothing | is decided | tombstone; undone first if the rows say that it was taken |
 //! | [`Given`](Memory::Given) | the same yes | is undone, tombstone |
 //! | [`Refused`](Memory::Refused) | the same no | nothing to undo |
 //! | [`Withdrawn`](Memory::Withdrawn), the tombstone | no | nothing to undo |
+//!
+//! Steps that were taken here, when bookings and participant still had one database, are not
+//! remembered: the rows alone tell of them.
 
 use super::Booking;
 use super::saga::{Answer, Ask};
@@ -131,14 +134,17 @@ pub enum Duty {
     Undo,
     /// Only remember that the step is withdrawn, and say so.
     Entomb,
+    /// Find out whether the rows say that the step was taken; nothing else tells.
+    Look,
     /// Say this, which changes nothing.
     Say(Answer),
     /// Nothing: whoever asks for this hasn't understood the saga.
     Balk,
 }
 
-/// What follows from a memory, for what is asked.
-pub fn duty(memory: Option<Memory>, ask: Ask) -> Duty {
+/// What follows from a memory, for what is asked. `was_taken` is whether there is a slot or a charge
+/// that is still to be given back, where somebody has looked: it decides what nobody remembers.
+pub fn duty(memory: Option<Memory>, ask: Ask, was_taken: Option<bool>) -> Duty {
     match ask {
         Ask::Occupy | Ask::Charge => match memory {
             None => Duty::Decide,
@@ -148,18 +154,20 @@ pub fn duty(memory: Option<Memory>, ask: Ask) -> Duty {
         Ask::Settle => match memory {
             // The slot itself knows whether it is settled.
             Some(Memory::Given(_)) => Duty::Decide,
+            None if was_taken == Some(true) => Duty::Decide,
             None | Some(Memory::Refused | Memory::Withdrawn) => Duty::Balk,
         },
-        Ask::Release(_) => undo(memory, Answer::Released),
-        Ask::Refund => undo(memory, Answer::Refunded),
+        Ask::Release(_) => undo(memory, was_taken, Answer::Released),
+        Ask::Refund => undo(memory, was_taken, Answer::Refunded),
     }
 }
 
-fn undo(memory: Option<Memory>, done: Answer) -> Duty {
-    match memory {
-        None => Duty::Entomb,
-        Some(Memory::Given(_)) => Duty::Undo,
-        Some(Memory::Refused | Memory::Withdrawn) => Duty::Say(done),
+fn undo(memory: Option<Memory>, was_taken: Option<bool>, done: Answer) -> Duty {
+    match (memory, was_taken) {
+        (None, None) => Duty::Look,
+        (None, Some(false)) => Duty::Entomb,
+        (None, Some(true)) | (Some(Memory::Given(_)), _) => Duty::Undo,
+        (Some(Memory::Refused | Memory::Withdrawn), _) => Duty::Say(done),
     }
 }
 
@@ -208,7 +216,28 @@ mod tests {
             (withdrawn, Ask::Refund, Duty::Say(Answer::Refunded)),
         ];
         for (memory, ask, expected) in table {
-            assert_eq!(duty(memory, ask), expected, "{memory:?}, {ask:?}");
+            let (seen, unseen) = (Some(true), Some(false));
+            assert_eq!(duty(memory, ask, unseen), expected, "{memory:?}, {ask:?}");
+            if memory.is_some() {
+                assert_eq!(duty(memory, ask, seen), expected, "{memory:?}, {ask:?}: it remembers");
+                assert_eq!(duty(memory, ask, None), expected, "{memory:?}, {ask:?}: it remembers");
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_remembers_is_told_by_the_rows() {
+        let release = Ask::Release(Release::Cancelled);
+        let table = [
+            (Ask::Occupy, [Duty::Decide; 3]),
+            (Ask::Charge, [Duty::Decide; 3]),
+            (Ask::Settle, [Duty::Balk, Duty::Balk, Duty::Decide]),
+            (release, [Duty::Look, Duty::Entomb, Duty::Undo]),
+            (Ask::Refund, [Duty::Look, Duty::Entomb, Duty::Undo]),
+        ];
+        for (ask, expected) in table {
+            let duties = [None, Some(false), Some(true)].map(|seen| duty(None, ask, seen));
+            assert_eq!(duties, expected, "{ask:?}");
         }
     }
 }

@@ -1,0 +1,166 @@
+//! An engine that serves the sagas of others: what it remembers, and what only its rows tell.
+#![allow(missing_docs, reason = "a test's name says what it proves")]
+
+use eventbooker_core::bookings::participant::Request;
+use eventbooker_core::bookings::saga::{Answer, Ask};
+use eventbooker_core::bookings::{Booking, State};
+use eventbooker_core::events::{PaymentWindow, Release, Seats};
+use eventbooker_core::{BookingId, EventId, Money, UserId};
+use eventbooker_engine::{Participate, Settings};
+use eventbooker_testkit::{Options, Service};
+
+const RELEASE: Ask = Ask::Release(Release::Cancelled);
+
+/// A service with an event of ten seats at 40 each, and a user with 100.
+async fn participant() -> (Service, EventId) {
+    let service = Service::start().await;
+    let event_id = service.create_event(10, 40, 30).await;
+    service.add_users([1]).await;
+    service.deposit(1, 100).await.expect("an admin may pay in");
+    (service, event_id)
+}
+
+/// What a saga elsewhere asks for its first payment of two seats.
+fn request(booking: i64, event_id: EventId, ask: Ask) -> Request {
+    Request {
+        booking_id: BookingId::new(booking),
+        event_id,
+        user_id: UserId::new(1),
+        seats: Seats::new(2),
+        amount: Money::from_minor(80),
+        attempt: 1,
+        ask,
+    }
+}
+
+async fn ask(service: &Service, request: Request) -> Result<Answer, String> {
+    service.engine().ask(vec![request]).await.remove(0)
+}
+
+async fn stands(service: &Service, event_id: EventId) -> (i64, u32) {
+    (service.balance(1).await, service.free_seats(event_id).await)
+}
+
+#[tokio::test]
+async fn a_step_that_comes_after_its_undoing_is_refused() {
+    let (service, event_id) = participant().await;
+    let table = [
+        (RELEASE, Answer::Released, Ask::Occupy, Answer::NotOccupied),
+        (Ask::Refund, Answer::Refunded, Ask::Charge, Answer::NotCharged),
+    ];
+    for (undo, undone, late, refused) in table {
+        for _ in 0..2 {
+            assert_eq!(ask(&service, request(7, event_id, undo)).await, Ok(undone));
+            assert_eq!(ask(&service, request(7, event_id, late)).await, Ok(refused));
+            assert_eq!(stands(&service, event_id).await, (100, 10), "{late}");
+        }
+    }
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_participant_gives_the_same_answer_again_and_takes_each_step_once() {
+    let (service, event_id) = participant().await;
+    let (amount, window) = (Money::from_minor(80), PaymentWindow::from_minutes(30));
+    let steps = [
+        (Ask::Occupy, Answer::Occupied { amount, window }, (100, 8)),
+        (Ask::Charge, Answer::Charged, (20, 8)),
+        (Ask::Settle, Answer::Settled, (20, 8)),
+        (Ask::Refund, Answer::Refunded, (100, 8)),
+        (RELEASE, Answer::Released, (100, 10)),
+    ];
+    for (step, answer, after) in steps {
+        for _ in 0..2 {
+            assert_eq!(ask(&service, request(7, event_id, step)).await, Ok(answer));
+            assert_eq!(stands(&service, event_id).await, after, "{step}");
+        }
+    }
+    service.finish_spoilt().await;
+}
+
+/// A purchase from the time when bookings, events and accounts were still together. Nobody
+/// remembers its steps.
+async fn old_purchase(service: &Service, event_id: EventId) -> Booking {
+    let bought = service.purchase(1, event_id, 2).await.expect("there is room");
+    assert_eq!((bought.state, stands(service, event_id).await), (State::Complete, (20, 8)));
+    bought
+}
+
+#[tokio::test]
+async fn what_was_taken_before_anybody_remembered_is_undone_all_the_same() {
+    let (service, event_id) = participant().await;
+    let booking = old_purchase(&service, event_id).await.id.get();
+    for _ in 0..2 {
+        let refunded = ask(&service, request(booking, event_id, Ask::Refund)).await;
+        assert_eq!(refunded, Ok(Answer::Refunded));
+        let released = ask(&service, request(booking, event_id, RELEASE)).await;
+        assert_eq!(released, Ok(Answer::Released));
+        assert_eq!(stands(&service, event_id).await, (100, 10));
+    }
+    for (late, refused) in [(Ask::Occupy, Answer::NotOccupied), (Ask::Charge, Answer::NotCharged)] {
+        assert_eq!(ask(&service, request(booking, event_id, late)).await, Ok(refused));
+    }
+    assert_eq!(stands(&service, event_id).await, (100, 10));
+    service.finish_spoilt().await;
+}
+
+/// The charge is looked for beyond the first page of the account's history, and what was given back
+/// already isn't given back again.
+#[tokio::test]
+async fn an_old_charge_is_refunded_once_however_long_ago_it_was() {
+    let (service, event_id) = participant().await;
+    let paid = old_purchase(&service, event_id).await;
+    service.deposit(1, 80).await.expect("an admin may pay in");
+    let given_back = service.purchase(1, event_id, 2).await.expect("there is room");
+    let owner = eventbooker_testkit::service::attendee(1);
+    service.cancel(owner, given_back.id).await.expect("its owner may");
+    for _ in 0..600 {
+        service.deposit(1, 1).await.expect("an admin may pay in");
+    }
+    assert_eq!(service.balance(1).await, 700);
+    for (booking, balance) in [(given_back, 700), (paid, 780), (paid, 780)] {
+        let refunded = ask(&service, request(booking.id.get(), event_id, Ask::Refund)).await;
+        assert_eq!((refunded, service.balance(1).await), (Ok(Answer::Refunded), balance));
+    }
+    service.finish_spoilt().await;
+}
+
+#[tokio::test]
+async fn an_old_hold_is_settled_and_one_that_never_was_is_not() {
+    let (service, event_id) = participant().await;
+    let held = service.book(1, event_id, 2).await.expect("there is room").id.get();
+    for _ in 0..2 {
+        let settled = ask(&service, request(held, event_id, Ask::Settle)).await;
+        assert_eq!(settled, Ok(Answer::Settled));
+    }
+    let never = ask(&service, request(held + 1, event_id, Ask::Settle)).await;
+    assert_eq!(never, Err("there is nothing to settle for booking 2".to_owned()));
+    service.finish_spoilt().await;
+}
+
+#[tokio::test]
+async fn a_slot_that_is_missing_is_a_trouble_and_not_a_panic() {
+    let (service, event_id) = participant().await;
+    ask(&service, request(7, event_id, Ask::Occupy)).await.expect("there is room");
+    service.sql("DELETE FROM slots");
+    for step in [Ask::Settle, RELEASE] {
+        let answer = ask(&service, request(7, event_id, step)).await;
+        assert_eq!(answer, Err("the slot of booking 7 is missing".to_owned()), "{step}");
+    }
+    service.finish_spoilt().await;
+}
+
+/// More questions than the lane's inbox has room for.
+#[tokio::test]
+async fn questions_wait_for_their_turn() {
+    let settings = Settings { inbox_commands_max: 2, ..Options::default().settings };
+    let service = Service::with(Options { settings, ..Options::default() }).await;
+    let event_id = service.create_event(60, 40, 30).await;
+    let requests: Vec<Request> =
+        (1..=40).map(|booking| request(booking, event_id, Ask::Occupy)).collect();
+    let answers = service.engine().ask(requests).await;
+    let yes = answers.iter().filter(|answer| matches!(answer, Ok(Answer::Occupied { .. }))).count();
+    assert_eq!(yes, 30, "{answers:?}");
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    service.finish_spoilt().await;
+}
