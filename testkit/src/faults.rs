@@ -53,6 +53,7 @@ struct Plan {
     due_holds: AtomicU32,
     looks: AtomicUsize,
     routes: AtomicUsize,
+    bookings: AtomicU32,
     saves_tried: AtomicUsize,
 }
 
@@ -106,9 +107,16 @@ impl Faults {
         self.plan.due_holds.store(times, Ordering::SeqCst);
     }
 
+    /// Fails this many of the next searches for bookings by their numbers.
+    pub fn fail_bookings(&self, times: u32) {
+        self.plan.bookings.store(times, Ordering::SeqCst);
+    }
+
     /// Whether every fault has happened.
     pub fn are_used_up(&self) -> bool {
-        lock(&self.plan.saves).is_empty() && self.plan.due_holds.load(Ordering::SeqCst) == 0
+        let Plan { saves, due_holds, bookings, .. } = &*self.plan;
+        let reads = [due_holds, bookings];
+        lock(saves).is_empty() && reads.iter().all(|left| left.load(Ordering::SeqCst) == 0)
     }
 
     /// How often somebody has looked for due holds.
@@ -152,6 +160,13 @@ impl Faults {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn fail_if_planned(left: &AtomicU32) -> Result<(), StoreError> {
+    match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+        Ok(_) => Err(StoreError::Away("not just now".to_owned())),
+        Err(_) => Ok(()),
+    }
 }
 
 /// A store with [`Faults`].
@@ -250,6 +265,7 @@ impl Queries for FaultyStore {
     }
 
     async fn bookings(&self, ids: Vec<BookingId>) -> Result<Vec<Booking>, StoreError> {
+        fail_if_planned(&self.faults.plan.bookings)?;
         self.inner.bookings(ids).await
     }
 
@@ -293,11 +309,7 @@ impl Queries for FaultyStore {
 
     async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError> {
         self.faults.plan.looks.fetch_add(1, Ordering::SeqCst);
-        let left = &self.faults.plan.due_holds;
-        let fails = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
-        if fails.is_ok() {
-            return Err(StoreError::Away("not just now".to_owned()));
-        }
+        fail_if_planned(&self.faults.plan.due_holds)?;
         self.inner.due_holds(clock, limit).await
     }
 

@@ -24,9 +24,9 @@ use crate::faults::{Faults, FaultyStore, LostUpdates};
 use crate::rows;
 use crate::{ManualClock, SeededEntropy};
 
-/// Tasks that sleep by the clock in each engine: the deadline clock and the clean-up. The recount is
-/// a third, unless it is off.
-const SLEEPERS: usize = 2;
+/// Tasks that sleep by the clock in each engine: the deadline clock, whoever takes up errands, and
+/// the clean-up. The recount is a fourth, unless it is off.
+const SLEEPERS: usize = 3;
 
 /// Who organises events in tests.
 pub const ADMIN: Actor = Actor { user_id: UserId::new(1_000_000), role: Role::Admin };
@@ -202,8 +202,8 @@ impl Service {
         self.engine().now()
     }
 
-    /// Waits until the deadline clock, the clean-up and the recount have done what is due by now. A
-    /// recount that is under way rests by the clock after every page.
+    /// Waits until the deadline clock, whoever takes up errands, the clean-up and the recount have
+    /// done what is due by now. A recount that is under way rests by the clock after every page.
     pub async fn settle(&self) {
         self.settle_with(0).await;
     }

@@ -214,7 +214,8 @@ impl Batch {
 
     /// An errand whose question is asked as soon as the batch is durable.
     pub(crate) fn ask(&mut self, errand: Errand, request: Request) {
-        self.questions.push(Question { token: errand.token, request });
+        let Errand { token, due_at, .. } = errand;
+        self.questions.push(Question { token, until: due_at, request });
         self.set_errand(errand);
     }
 

@@ -309,7 +309,7 @@ impl Engine {
         if at.booking.is_at_rest() {
             return answer;
         }
-        let outcome = self.at_rest(at).await?.ok_or(Refusal::BookingGone);
+        let outcome = self.at_rest(at).await.ok_or(Refusal::BookingGone);
         Ok(Answer::Given(Decided { outcome, now, effect }))
     }
 

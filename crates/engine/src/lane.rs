@@ -322,6 +322,10 @@ impl LaneTask {
         }
         let changed = changes.tallies_changed.iter().map(|(id, _)| *id);
         live.changed(changed);
+        let free = changes.errands_set.iter().filter(|errand| !errand.is_parked);
+        if let Some(soonest) = free.map(|errand| errand.due_at).min() {
+            desk.note(soonest);
+        }
         let moved = changes.bookings_changed.iter().map(|booking| booking.id);
         desk.moved(moved.chain(changes.bookings_removed.iter().map(|(_, id)| *id)));
     }

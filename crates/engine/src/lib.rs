@@ -88,8 +88,9 @@ pub struct Settings {
     pub answers_kept: Duration,
     /// How long after a recount of every invariant the next one begins; `None` for no recounts.
     pub recount_every: Option<Duration>,
-    /// Whether this engine expires holds, removes what has outlived its use and recounts. A tool
-    /// beside a server leaves all that to the server, whose settings it doesn't know.
+    /// Whether this engine expires holds, takes sagas further that nobody sees to, removes what has
+    /// outlived its use and recounts. A tool beside a server leaves all that to the server, whose
+    /// settings it doesn't know.
     pub background: bool,
 }
 
@@ -131,7 +132,7 @@ struct Inner {
 }
 
 impl Engine {
-    /// Starts lanes, deadline clock, clean-up and recount. Must be called within a Tokio runtime.
+    /// Starts lanes, deadline clock, recovery of sagas, clean-up and recount. Must be called within a Tokio runtime.
     pub async fn start(parts: Parts, settings: Settings) -> Result<Self, StoreError> {
         Self::start_among(Participants::default(), parts, settings).await
     }
@@ -263,6 +264,10 @@ fn describe_metrics() {
     describe_gauge!(
         "eventbooker_parked_sagas",
         "Sagas that wait for the operator, because a step that they can't do without keeps failing"
+    );
+    describe_gauge!(
+        "eventbooker_damaged_sagas",
+        "Sagas under way that can't be taken up, because their rows are damaged"
     );
     describe_gauge!(
         "eventbooker_inbox_commands",

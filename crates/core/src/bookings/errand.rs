@@ -4,9 +4,13 @@
 //! carries the errand has it until `due_at`; after that anybody may take it over, with a higher
 //! token, and what the one before brings is not heard any more.
 //!
+//! A try is counted when it begins, so that one which nobody comes back from counts as well.
+//!
 //! Invariants kept here: an errand's token only rises; only the holder of the current token moves
-//! the saga; a step that must be taken is parked, in sight of the operator, when it has failed too
-//! often, and nothing else ever ends an errand but an answer.
+//! the saga; a step that must be taken is parked, in sight of the operator, when it has failed for
+//! too long, and nothing else ever ends an errand but an answer. Tokens rise within one errand
+//! only: it ends when its saga rests, and the booking's next errand begins at 1 again. What an
+//! answer was asked for tells the two apart.
 
 use std::time::Duration;
 
@@ -14,14 +18,19 @@ use crate::{BookingId, EventId, Timestamp, UserId};
 
 /// How long whoever carries an errand has it to themselves. Longer than a call may take.
 pub const LEASE: Duration = Duration::from_secs(10);
-/// How often a step that must be taken is tried before it is parked.
-pub const TRIES_MAX: u32 = 12;
+/// A step that must be taken is parked when it has been tried in vain for about so long. An outage
+/// that is over by then needs no operator.
+pub const PARKED_AFTER: Duration = Duration::from_secs(4 * 3600);
+/// So many tries are in vain by then.
+pub const TRIES_MAX: u32 = tries_within(PARKED_AFTER);
 /// The wait after the first failure; it doubles with each of the next.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
-/// The longest reason that is kept.
-const TROUBLE_CHARS_MAX: usize = 200;
 /// The longest wait.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// The longest reason that is kept.
+const TROUBLE_CHARS_MAX: usize = 200;
+/// The reason when a try has come to nothing and nobody has said why.
+const NOBODY_CAME_BACK: &str = "whoever asked has not brought an answer";
 
 /// A question that a saga waits for an answer to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,12 +45,23 @@ pub struct Errand {
     pub token: i64,
     /// When it is free to be taken up: the lease has ended, or the wait after a failure.
     pub due_at: Timestamp,
-    /// How often the step has failed.
+    /// How often the step has been tried, a try that is under way included.
     pub tries: u32,
     /// Why it failed last.
     pub trouble: Option<String>,
     /// Whether it waits for the operator.
     pub is_parked: bool,
+}
+
+/// What became of an attempt to take an errand up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Somebody has it, or nobody may have it yet, or it is parked.
+    NotFree,
+    /// It is carried by whoever claimed it.
+    Taken,
+    /// The try before was the last, and nobody has come back from it: now it is parked.
+    Parked,
 }
 
 impl Errand {
@@ -58,7 +78,7 @@ impl Errand {
             user_id,
             token: 1,
             due_at: now.plus(LEASE),
-            tries: 0,
+            tries: 1,
             trouble: None,
             is_parked: false,
         }
@@ -67,26 +87,47 @@ impl Errand {
     /// The saga's next step: the same carrier goes on.
     pub fn go_on(&mut self, now: Timestamp) {
         self.due_at = now.plus(LEASE);
-        self.tries = 0;
+        self.tries = 1;
         self.trouble = None;
     }
 
-    /// Takes the errand up if nobody has it; whether that was so.
-    pub fn claim(&mut self, now: Timestamp) -> bool {
-        let is_free = !self.is_parked && self.due_at <= now;
-        if is_free {
-            self.token += 1;
-            self.due_at = now.plus(LEASE);
-        }
-        is_free
+    /// Whether anybody may take it up.
+    pub fn is_free(&self, now: Timestamp) -> bool {
+        !self.is_parked && self.due_at <= now
     }
 
-    /// Notes that the step has failed. `is_forced` says that the saga has no other way.
-    pub fn fail(&mut self, trouble: &str, is_forced: bool, now: Timestamp) {
+    /// Takes the errand up if nobody has it. `is_forced` says that the saga has no other way.
+    ///
+    /// The more tries have been in vain, the longer the next carrier has it: a saga whose carriers
+    /// don't come back is taken up less and less often, as one whose step fails.
+    pub fn claim(&mut self, is_forced: bool, now: Timestamp) -> Claim {
+        if !self.is_free(now) {
+            return Claim::NotFree;
+        }
+        if self.tries > 0 && self.trouble.is_none() {
+            self.trouble = Some(NOBODY_CAME_BACK.to_owned());
+        }
+        if is_forced && self.tries >= TRIES_MAX {
+            self.is_parked = true;
+            return Claim::Parked;
+        }
+        self.due_at = now.plus(LEASE.saturating_add(backoff(self.tries)));
         self.tries = self.tries.saturating_add(1);
+        self.token += 1;
+        Claim::Taken
+    }
+
+    /// Notes that the try has failed. `is_forced` says that the saga has no other way.
+    pub fn fail(&mut self, trouble: &str, is_forced: bool, now: Timestamp) {
         self.trouble = Some(plain(trouble));
         self.due_at = now.plus(backoff(self.tries));
         self.is_parked = is_forced && self.tries >= TRIES_MAX;
+    }
+
+    /// Gives it back untried, to be taken up at once.
+    pub fn put_back(&mut self, now: Timestamp) {
+        self.tries = self.tries.saturating_sub(1);
+        self.due_at = now;
     }
 
     /// Takes it out of parking, to be taken up at once.
@@ -103,9 +144,25 @@ fn plain(trouble: &str) -> String {
     trouble.chars().take(TROUBLE_CHARS_MAX).map(plain).collect()
 }
 
-fn backoff(tries: u32) -> Duration {
-    let doublings = tries.saturating_sub(1).min(16);
-    BACKOFF_FIRST.saturating_mul(1 << doublings).min(BACKOFF_MAX)
+/// How long to wait after so many tries; not at all after none.
+const fn backoff(tries: u32) -> Duration {
+    if tries == 0 {
+        return Duration::ZERO;
+    }
+    let doublings = if tries > 16 { 16 } else { tries - 1 };
+    let wait = BACKOFF_FIRST.saturating_mul(1 << doublings);
+    if wait.as_millis() < BACKOFF_MAX.as_millis() { wait } else { BACKOFF_MAX }
+}
+
+/// How many tries have failed when the waits between them make up a span.
+const fn tries_within(span: Duration) -> u32 {
+    let mut tries = 1;
+    let mut waited = Duration::ZERO;
+    while waited.as_millis() < span.as_millis() {
+        waited = waited.saturating_add(backoff(tries));
+        tries += 1;
+    }
+    tries
 }
 
 #[cfg(test)]
@@ -122,11 +179,15 @@ mod tests {
     fn an_errand_is_its_carriers_until_the_lease_ends() {
         let mut errand = errand();
         let end = NOW.plus(LEASE);
-        assert!(!errand.claim(Timestamp::from_micros(end.as_micros() - 1)));
-        assert_eq!(errand.token, 1);
-        assert!(errand.claim(end));
-        assert_eq!((errand.token, errand.due_at), (2, end.plus(LEASE)));
-        assert!(!errand.claim(end), "it is taken");
+        let a_moment_before = Timestamp::from_micros(end.as_micros() - 1);
+        assert_eq!(errand.claim(true, a_moment_before), Claim::NotFree);
+        assert_eq!((errand.token, errand.tries), (1, 1));
+        assert_eq!(errand.claim(true, end), Claim::Taken);
+        assert_eq!((errand.token, errand.tries), (2, 2));
+        assert_eq!(errand.claim(true, end), Claim::NotFree, "it is taken");
+        errand.go_on(end);
+        assert_eq!((errand.token, errand.tries, errand.trouble), (2, 1, None));
+        assert_eq!(errand.due_at, end.plus(LEASE));
     }
 
     #[test]
@@ -140,26 +201,77 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_a_limit() {
-        let waits: Vec<u128> = (1..=12).map(|tries| backoff(tries).as_millis()).collect();
-        let doubled = [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000];
-        assert_eq!(waits[..11], doubled);
+        let waits: Vec<u128> = (0..=11).map(|tries| backoff(tries).as_millis()).collect();
+        let doubled = [0, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000];
+        assert_eq!(waits, doubled);
         assert_eq!(backoff(u32::MAX), BACKOFF_MAX);
     }
 
-    #[test]
-    fn only_a_step_that_must_be_taken_is_parked() {
-        for is_forced in [true, false] {
-            let mut errand = errand();
-            for tries in 1..=TRIES_MAX {
-                assert!(!errand.is_parked, "after {tries} tries");
-                errand.fail("away", is_forced, NOW);
+    /// Tries one errand in vain, each time as soon as it is free, until it is parked or has been
+    /// tried so often that it never will be. Returns the errand and how long that took.
+    fn tried_in_vain(is_forced: bool, comes_back: bool) -> (Errand, Duration) {
+        let (mut errand, mut now) = (errand(), NOW);
+        while errand.tries < 2 * TRIES_MAX {
+            if comes_back {
+                errand.fail("away", is_forced, now);
             }
-            assert_eq!(errand.is_parked, is_forced);
-            let later = NOW.plus(BACKOFF_MAX);
-            assert_eq!(errand.claim(later), !is_forced, "what is parked waits for the operator");
-            errand.unpark(later);
-            assert_eq!(errand.tries, 0);
-            assert!(errand.claim(later), "it is free, whether it was parked or carried");
+            if errand.is_parked {
+                break;
+            }
+            now = errand.due_at;
+            if errand.claim(is_forced, now) == Claim::Parked {
+                break;
+            }
         }
+        (errand, NOW.until(now))
+    }
+
+    #[test]
+    fn a_step_that_must_be_taken_is_parked_when_it_has_failed_for_hours() {
+        for comes_back in [true, false] {
+            let (mut errand, took) = tried_in_vain(true, comes_back);
+            assert!(errand.is_parked && errand.tries == TRIES_MAX, "{errand:?}");
+            assert!(took >= PARKED_AFTER && took <= 2 * PARKED_AFTER, "{took:?}");
+            let later = NOW.plus(took).plus(BACKOFF_MAX);
+            assert_eq!(errand.claim(true, later), Claim::NotFree, "it waits for the operator");
+            errand.unpark(later);
+            assert_eq!(errand.claim(true, later), Claim::Taken);
+            assert_eq!(errand.tries, 1);
+        }
+    }
+
+    #[test]
+    fn a_step_that_promises_nothing_is_tried_for_ever() {
+        for comes_back in [true, false] {
+            let (errand, _) = tried_in_vain(false, comes_back);
+            assert!(!errand.is_parked && errand.tries >= 2 * TRIES_MAX, "{errand:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_does_not_come_back_is_a_failure_with_a_reason_and_a_wait() {
+        let (mut errand, mut now) = (errand(), NOW);
+        let mut waits = Vec::new();
+        for _ in 0..11 {
+            waits.push(now.until(errand.due_at));
+            now = errand.due_at;
+            assert_eq!(errand.claim(false, now), Claim::Taken);
+            assert_eq!(errand.trouble.as_deref(), Some(NOBODY_CAME_BACK));
+        }
+        let expected: Vec<Duration> = (0..11).map(|tries| LEASE + backoff(tries)).collect();
+        assert_eq!(waits, expected);
+        errand.fail("the bank is closed", false, now);
+        errand.claim(false, errand.due_at);
+        assert_eq!(errand.trouble.as_deref(), Some("the bank is closed"), "this says more");
+    }
+
+    #[test]
+    fn what_was_not_tried_is_not_a_try() {
+        let mut errand = errand();
+        errand.put_back(NOW);
+        assert_eq!((errand.tries, errand.due_at), (0, NOW));
+        assert_eq!(errand.claim(true, NOW), Claim::Taken);
+        let Errand { token, tries, trouble, due_at, .. } = errand;
+        assert_eq!((token, tries, trouble, due_at), (2, 1, None, NOW.plus(LEASE)));
     }
 }

@@ -10,7 +10,7 @@ use eventbooker_testkit::clock::{NEW_YEAR, PATIENCE};
 use tokio::time::timeout;
 
 use super::link::{Fault, When};
-use super::pair::Pair;
+use super::pair::{Act, Pair};
 
 /// The first engine stands still, and its clock with it, after the charge and before it has heard
 /// of it. The second takes over when the lease has ended, and stands still before it asks. What the
@@ -19,9 +19,7 @@ use super::pair::Pair;
 async fn whoever_was_taken_over_from_is_not_heard() {
     let mut pair = Pair::start(10, 80).await;
     pair.link.plan(Some((1, Fault::Stalled(When::After))));
-    pair.begin(|engine, ids| {
-        Box::pin(async move { drop(engine.purchase(ids.user, ids.event, 2, None).await) })
-    });
+    pair.begin(Act::Purchase);
     timeout(PATIENCE, pair.link.stalled.notified()).await.expect("it is charged");
     assert_eq!(pair.balance().await, 0);
 
@@ -49,6 +47,50 @@ async fn whoever_was_taken_over_from_is_not_heard() {
     assert_eq!((state, pair.balance().await), (Some(State::Complete), 0));
     assert_eq!(pair.steps().await.len(), 3, "each step once");
     pair.pass(Duration::from_secs(60)).await;
+    second.stop().await;
+    pair.finish().await;
+}
+
+/// The first engine stands still with a refusal in its hands. Meanwhile the second has told the
+/// booking's owner, who has paid in and confirms once more. That is another errand, whose token is 1
+/// again; but the refusal was of another payment, and is not heard.
+#[tokio::test]
+async fn an_answer_to_an_earlier_errand_is_not_heard() {
+    let mut pair = Pair::start(10, 0).await;
+    pair.begin(Act::Book);
+    pair.until_at_rest("the hold").await;
+    pair.link.plan(Some((1, Fault::Stalled(When::After))));
+    pair.begin(Act::Confirm);
+    timeout(PATIENCE, pair.link.stalled.notified()).await.expect("it is refused");
+
+    let clock = Arc::new(ManualClock::at(NEW_YEAR.plus(LEASE)));
+    let link = pair.another_link();
+    let second = pair.another(&link, &clock).await;
+    let rested = async {
+        while !pair.errands().await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, rested).await.expect("it is taken over");
+    let state = pair.booking().await.map(|booking| booking.state);
+    assert_eq!(state, Some(State::Occupied), "for want of money");
+
+    pair.deposit(80).await;
+    link.plan(Some((1, Fault::Stalled(When::Before))));
+    let confirmed = tokio::spawn(Act::Confirm.run(second.clone(), pair.ids));
+    timeout(PATIENCE, link.stalled.notified()).await.expect("it is asked once more");
+    let [errand] = &*pair.errands().await else { panic!("one errand") };
+    assert_eq!(errand.token, 1, "as the first confirmation's");
+
+    pair.link.resume.notify_one();
+    pair.hears_everything().await;
+    let state = pair.booking().await.map(|booking| booking.state);
+    assert_eq!(state, Some(State::Paying), "nobody has answered this payment yet");
+
+    link.resume.notify_one();
+    let answer = timeout(PATIENCE, confirmed).await.expect("it is answered");
+    assert_eq!(answer.expect("a client doesn't panic"), Ok(State::Complete));
+    assert_eq!(pair.balance().await, 0);
     second.stop().await;
     pair.finish().await;
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use eventbooker_core::bookings::participant::Request;
-use eventbooker_core::bookings::saga::Answer;
+use eventbooker_core::bookings::saga::{Answer, Ask};
 use eventbooker_engine::{Engine, Participate};
 use tokio::sync::Notify;
 
@@ -19,10 +19,14 @@ pub(crate) enum When {
 /// What happens to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It fails so many times.
-    Fails(When, u32),
+    /// It fails.
+    Fails(When),
     /// It is asked twice, and the second answer counts.
     Repeated,
+    /// It takes effect, and is answered with something that nobody asked for.
+    Muddled,
+    /// Asking panics.
+    Panics,
     /// It fails, and is delivered when all is over.
     Late,
     /// Whoever asked is gone.
@@ -32,10 +36,12 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Fails(When::Before, 1),
-        Self::Fails(When::After, 1),
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Fails(When::Before),
+        Self::Fails(When::After),
         Self::Repeated,
+        Self::Muddled,
+        Self::Panics,
         Self::Late,
         Self::Killed(When::Before),
         Self::Killed(When::After),
@@ -50,6 +56,8 @@ pub(crate) struct Link {
     plan: Mutex<Option<(usize, Fault, u32)>>,
     /// Each question once, however often it was asked.
     asked: Mutex<Vec<Request>>,
+    /// What a participant said when it was asked again, where that was something else.
+    contradictions: Mutex<Vec<String>>,
     late: Mutex<Vec<Request>>,
     /// Calls that will be answered.
     at_work: AtomicUsize,
@@ -68,10 +76,15 @@ impl Link {
     }
 
     pub(crate) fn plan(&self, fault: Option<(usize, Fault)>) {
-        *lock(&self.plan) = fault.map(|(question, fault)| {
-            let times = if let Fault::Fails(_, times) = fault { times } else { 1 };
-            (question, fault, times)
-        });
+        *lock(&self.plan) = fault.map(|(question, fault)| (question, fault, 1));
+    }
+
+    pub(crate) fn plan_often(&self, question: usize, fault: Fault, times: u32) {
+        *lock(&self.plan) = Some((question, fault, times));
+    }
+
+    pub(crate) fn contradictions(&self) -> Vec<String> {
+        lock(&self.contradictions).clone()
     }
 
     pub(crate) fn is_used_up(&self) -> bool {
@@ -128,15 +141,24 @@ impl Link {
         let dead = || Err("the line is dead".to_owned());
         match self.fault_for(request) {
             None => self.pass_on(request).await,
-            Some(Fault::Fails(When::Before, _)) => dead(),
-            Some(Fault::Fails(When::After, _)) => {
+            Some(Fault::Fails(When::Before)) => dead(),
+            Some(Fault::Fails(When::After)) => {
                 self.pass_on(request).await?;
                 dead()
             }
+            Some(Fault::Muddled) => {
+                self.pass_on(request).await?;
+                Ok(if request.ask == Ask::Settle { Answer::Refunded } else { Answer::Settled })
+            }
+            // Without the hook, which would tell of it in the middle of the test's own words.
+            Some(Fault::Panics) => std::panic::resume_unwind(Box::new("a test wants this")),
             Some(Fault::Repeated) => {
                 let first = self.pass_on(request).await;
                 let second = self.pass_on(request).await;
-                assert_eq!(first, second, "a participant gives the same answer again");
+                if first != second {
+                    let heard = format!("{request:?}: first {first:?}, then {second:?}");
+                    lock(&self.contradictions).push(heard);
+                }
                 second
             }
             Some(Fault::Late) => {

@@ -5,6 +5,10 @@
 mod fencing;
 mod link;
 mod pair;
+mod queue;
+mod solo;
+mod stuck;
+mod waiting;
 
 use std::time::Duration;
 
@@ -12,7 +16,7 @@ use eventbooker_core::bookings::State;
 use eventbooker_core::bookings::errand::TRIES_MAX;
 
 use self::link::{Fault, When};
-use self::pair::Pair;
+use self::pair::{Act, Pair};
 
 /// What a test does with one booking, and how that has to end.
 struct Scenario {
@@ -32,20 +36,25 @@ struct Scenario {
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Book,
-    Purchase,
-    Confirm,
-    Cancel,
+    /// A command, and where the booking stands when it is answered.
+    Act(Act, State),
     Deposit(i64),
     PassTheDeadline,
 }
+
+const BOOK: Step = Step::Act(Act::Book, State::Occupied);
+const PURCHASE: Step = Step::Act(Act::Purchase, State::Complete);
+const PURCHASE_IN_VAIN: Step = Step::Act(Act::Purchase, State::Cancelled);
+const CONFIRM: Step = Step::Act(Act::Confirm, State::Complete);
+const CONFIRM_IN_VAIN: Step = Step::Act(Act::Confirm, State::Occupied);
+const CANCEL: Step = Step::Act(Act::Cancel, State::Cancelled);
 
 const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "a purchase",
         balance: 100,
         capacity: 10,
-        steps: &[Step::Purchase],
+        steps: &[PURCHASE],
         ends: Some(State::Complete),
         balance_after: 20,
         free_seats_after: 8,
@@ -55,7 +64,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "a purchase without a seat",
         balance: 100,
         capacity: 1,
-        steps: &[Step::Purchase],
+        steps: &[PURCHASE_IN_VAIN],
         ends: Some(State::Cancelled),
         balance_after: 100,
         free_seats_after: 1,
@@ -65,7 +74,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "a purchase without the money",
         balance: 79,
         capacity: 10,
-        steps: &[Step::Purchase],
+        steps: &[PURCHASE_IN_VAIN],
         ends: Some(State::Cancelled),
         balance_after: 79,
         free_seats_after: 10,
@@ -75,7 +84,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "a purchase that is cancelled",
         balance: 80,
         capacity: 2,
-        steps: &[Step::Purchase, Step::Cancel],
+        steps: &[PURCHASE, CANCEL],
         ends: Some(State::Cancelled),
         balance_after: 80,
         free_seats_after: 2,
@@ -85,7 +94,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "a hold that is confirmed",
         balance: 80,
         capacity: 10,
-        steps: &[Step::Book, Step::Confirm],
+        steps: &[BOOK, CONFIRM],
         ends: Some(State::Complete),
         balance_after: 0,
         free_seats_after: 8,
@@ -95,7 +104,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "a hold that is confirmed with the money at the second try",
         balance: 0,
         capacity: 10,
-        steps: &[Step::Book, Step::Confirm, Step::Deposit(90), Step::Confirm],
+        steps: &[BOOK, CONFIRM_IN_VAIN, Step::Deposit(90), CONFIRM],
         ends: Some(State::Complete),
         balance_after: 10,
         free_seats_after: 8,
@@ -105,7 +114,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "a hold that is cancelled",
         balance: 80,
         capacity: 10,
-        steps: &[Step::Book, Step::Cancel],
+        steps: &[BOOK, CANCEL],
         ends: Some(State::Cancelled),
         balance_after: 80,
         free_seats_after: 10,
@@ -115,7 +124,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "a hold that nobody pays",
         balance: 80,
         capacity: 10,
-        steps: &[Step::Book, Step::PassTheDeadline],
+        steps: &[BOOK, Step::PassTheDeadline],
         ends: None,
         balance_after: 80,
         free_seats_after: 10,
@@ -129,25 +138,18 @@ async fn run(scenario: &Scenario, fault: Option<(usize, Fault)>) -> usize {
     pair.link.plan(fault);
     for step in scenario.steps {
         match *step {
-            Step::Book => pair.begin(|engine, ids| {
-                Box::pin(async move { drop(engine.book(ids.user, ids.event, 2, None).await) })
-            }),
-            Step::Purchase => pair.begin(|engine, ids| {
-                Box::pin(async move { drop(engine.purchase(ids.user, ids.event, 2, None).await) })
-            }),
-            Step::Confirm => pair.begin(|engine, ids| {
-                Box::pin(async move {
-                    drop(engine.confirm(ids.actor(), None, ids.booking, None).await);
-                })
-            }),
-            Step::Cancel => pair.begin(|engine, ids| {
-                Box::pin(async move { drop(engine.cancel(ids.actor(), ids.booking, None).await) })
-            }),
+            Step::Act(act, _) => pair.begin(act),
             Step::Deposit(amount) => pair.deposit(amount).await,
             Step::PassTheDeadline => pair.pass(Duration::from_secs(31 * 60)).await,
         }
         pair.until_at_rest(&what).await;
+        if let Step::Act(act, state) = *step
+            && let Some(answer) = pair.answer().await
+        {
+            assert_eq!(answer, Ok(state), "{what}: {act:?} is answered when its saga rests");
+        }
     }
+    assert_eq!(pair.link.contradictions(), [""; 0], "{what}");
     assert!(pair.link.is_used_up(), "{what}: the fault never happened");
     pair.link.deliver_what_is_late().await;
     let booking = pair.booking().await;
@@ -185,13 +187,9 @@ async fn every_saga_ends_as_if_nothing_had_happened() {
 async fn without_memory_a_late_question_strands_seats() {
     let mut pair = Pair::start(10, 80).await;
     pair.link.plan(Some((0, Fault::Late)));
-    pair.begin(|engine, ids| {
-        Box::pin(async move { drop(engine.book(ids.user, ids.event, 2, None).await) })
-    });
+    pair.begin(Act::Book);
     pair.until_at_rest("the hold").await;
-    pair.begin(|engine, ids| {
-        Box::pin(async move { drop(engine.cancel(ids.actor(), ids.booking, None).await) })
-    });
+    pair.begin(Act::Cancel);
     pair.until_at_rest("the cancellation").await;
     assert_eq!(pair.free_seats().await, 10);
     pair.lose_memory();
@@ -206,18 +204,16 @@ async fn without_memory_a_late_question_strands_seats() {
 #[tokio::test]
 async fn a_compensation_that_keeps_failing_is_parked() {
     let mut pair = Pair::start(2, 80).await;
-    pair.link.plan(Some((3, Fault::Fails(When::Before, u32::MAX))));
-    pair.begin(|engine, ids| {
-        Box::pin(async move { drop(engine.purchase(ids.user, ids.event, 2, None).await) })
-    });
+    pair.link.plan_often(3, Fault::Fails(When::Before), u32::MAX);
+    pair.begin(Act::Purchase);
     pair.until_at_rest("the purchase").await;
-    pair.begin(|engine, ids| {
-        Box::pin(async move { drop(engine.cancel(ids.actor(), ids.booking, None).await) })
-    });
+    pair.begin(Act::Cancel);
+    pair.has_been_tried(TRIES_MAX - 2).await;
     let parked = pair.until_parked().await;
     assert_eq!(parked.tries, TRIES_MAX);
     assert_eq!(parked.trouble.as_deref(), Some("the line is dead"));
     assert_eq!(pair.booking().await.map(|booking| booking.state), Some(State::Refunding));
+    assert_eq!(pair.answer().await, Some(Ok(State::Refunding)), "nobody waits for ever");
     pair.pass(Duration::from_secs(3600)).await;
     assert_eq!(pair.errands().await, std::slice::from_ref(&parked), "nobody takes it up");
 
@@ -235,10 +231,9 @@ async fn a_compensation_that_keeps_failing_is_parked() {
 #[tokio::test]
 async fn a_charge_is_never_parked_and_every_step_is_on_record() {
     let mut pair = Pair::start(2, 80).await;
-    pair.link.plan(Some((1, Fault::Fails(When::After, TRIES_MAX + 5))));
-    pair.begin(|engine, ids| {
-        Box::pin(async move { drop(engine.purchase(ids.user, ids.event, 2, None).await) })
-    });
+    pair.link.plan_often(1, Fault::Fails(When::After), 6);
+    pair.begin(Act::Purchase);
+    pair.has_been_tried(TRIES_MAX - 1).await;
     pair.until_at_rest("the purchase").await;
     assert_eq!((pair.balance().await, pair.free_seats().await), (0, 0));
     let steps = pair.steps().await;

@@ -1,15 +1,13 @@
 //! Two engines, each with its own database: one has the bookings, the other the seats and the
 //! money.
 
-use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use eventbooker_core::accounts::Account;
-use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{Draft, Event};
 use eventbooker_core::identity::Actor;
 use eventbooker_core::{BookingId, EventId, Money, UserId};
@@ -18,9 +16,10 @@ use eventbooker_store::sqlite::{Access, SqliteStore};
 use eventbooker_store::{Changes, SagaStep};
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::database::Database;
+use eventbooker_testkit::faults::FaultyStore;
 use eventbooker_testkit::rows::{save, user};
 use eventbooker_testkit::service::{ADMIN, attendee};
-use eventbooker_testkit::{ManualClock, SeededEntropy, outcome};
+use eventbooker_testkit::{Faults, ManualClock, Outcome, SeededEntropy, outcome};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -40,25 +39,50 @@ impl Ids {
     }
 }
 
-pub(crate) struct Pair {
-    pub(crate) link: Arc<Link>,
-    clock: Arc<ManualClock>,
-    participants: Engine,
-    engine: Option<Engine>,
-    ids: Ids,
-    client: Option<JoinHandle<()>>,
-    directory: TempDir,
+/// What a client does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Act {
+    Book,
+    Purchase,
+    Confirm,
+    Cancel,
 }
 
-type Command = Pin<Box<dyn Future<Output = ()> + Send>>;
+impl Act {
+    pub(crate) async fn run(self, engine: Engine, ids: Ids) -> Outcome<State> {
+        let Ids { event, user, booking } = ids;
+        let answer = match self {
+            Self::Book => engine.book(user, event, 2, None).await,
+            Self::Purchase => engine.purchase(user, event, 2, None).await,
+            Self::Confirm => engine.confirm(ids.actor(), None, booking, None).await,
+            Self::Cancel => engine.cancel(ids.actor(), booking, None).await,
+        };
+        outcome(answer).map(|at| at.booking.state)
+    }
+}
+
+pub(crate) struct Pair {
+    pub(crate) link: Arc<Link>,
+    pub(crate) clock: Arc<ManualClock>,
+    /// What goes wrong with the store of the bookings.
+    pub(crate) faults: Faults,
+    participants: Engine,
+    engine: Option<Engine>,
+    pub(crate) ids: Ids,
+    client: Option<JoinHandle<Outcome<State>>>,
+    /// Errands whose carrier was killed.
+    orphans: Vec<Errand>,
+    directory: TempDir,
+}
 
 impl Pair {
     /// An event with so many seats at 40 each, and a user with so much money.
     pub(crate) async fn start(capacity: i64, balance: i64) -> Self {
         let directory = TempDir::new().expect("there is a place for a test's files");
         let clock = Arc::new(ManualClock::default());
+        let nothing_fails = Faults::default();
         let participants = Engine::start(
-            parts(&directory.path().join("participants.db"), &clock),
+            parts(&directory.path().join("participants.db"), &clock, &nothing_fails),
             Settings::default(),
         );
         let participants = participants.await.expect("it starts");
@@ -76,8 +100,17 @@ impl Pair {
             .expect("the draft breaks no rule");
         let ids = Ids { event: event.id, user: UserId::new(1), booking: BookingId::new(1) };
         let link = Link::to(participants.clone());
-        let mut pair =
-            Self { link, clock, participants, engine: None, ids, client: None, directory };
+        let mut pair = Self {
+            link,
+            clock,
+            faults: Faults::default(),
+            participants,
+            engine: None,
+            ids,
+            client: None,
+            orphans: Vec::new(),
+            directory,
+        };
         if balance > 0 {
             pair.deposit(balance).await;
         }
@@ -95,7 +128,7 @@ impl Pair {
             events: Place::Elsewhere(Arc::clone(link) as _),
             accounts: Place::Elsewhere(Arc::clone(link) as _),
         };
-        let parts = parts(&self.directory.path().join("bookings.db"), clock);
+        let parts = parts(&self.directory.path().join("bookings.db"), clock, &self.faults);
         let engine = Engine::start_among(participants, parts, Settings::default()).await;
         engine.expect("it starts")
     }
@@ -110,8 +143,14 @@ impl Pair {
     }
 
     /// Sends a command without waiting for its answer.
-    pub(crate) fn begin(&mut self, command: impl FnOnce(Engine, Ids) -> Command) {
-        self.client = Some(tokio::spawn(command(self.engine().clone(), self.ids)));
+    pub(crate) fn begin(&mut self, act: Act) {
+        self.client = Some(tokio::spawn(act.run(self.engine().clone(), self.ids)));
+    }
+
+    /// What the last command was answered; `None` if its client is gone.
+    pub(crate) async fn answer(&mut self) -> Option<Outcome<State>> {
+        let answer = tokio::time::timeout(PATIENCE, self.client.take()?).await;
+        Some(answer.expect("it is answered").expect("a client doesn't panic"))
     }
 
     pub(crate) async fn deposit(&mut self, amount: i64) {
@@ -175,16 +214,28 @@ impl Pair {
         assert!(file.change("DELETE FROM memories", []) > 0, "there was something to forget");
     }
 
+    /// Lets the errand look as if it had been tried so often in vain, and spares the test hours.
+    pub(crate) async fn has_been_tried(&mut self, tries: u32) {
+        self.until("the step fails", |errand| errand.trouble.is_some()).await;
+        let file = Database::at(&self.directory.path().join("bookings.db"));
+        assert_eq!(file.change("UPDATE errands SET tries = ?1", [tries]), 1);
+    }
+
     pub(crate) async fn until_parked(&mut self) -> Errand {
-        let parked = tokio::time::timeout(PATIENCE, async {
+        self.until("it is parked", |errand| errand.is_parked).await
+    }
+
+    /// Lets time pass until the errand is as it should be.
+    pub(crate) async fn until(&mut self, what: &str, is_so: impl Fn(&Errand) -> bool) -> Errand {
+        let so = tokio::time::timeout(PATIENCE, async {
             loop {
                 self.tick().await;
-                if let Some(errand) = self.errands().await.into_iter().find(|e| e.is_parked) {
+                if let Some(errand) = self.errands().await.pop().filter(&is_so) {
                     return errand;
                 }
             }
         });
-        parked.await.expect("it is parked")
+        so.await.expect(what)
     }
 
     fn clock_now(&self) -> eventbooker_core::Timestamp {
@@ -193,18 +244,34 @@ impl Pair {
 
     /// Sets the clock to the instant that the next errand waits for, unless somebody is at work. So
     /// time passes only as far as sagas need it, however slow the machine is.
-    async fn tick(&mut self) {
+    pub(crate) async fn tick(&mut self) {
         tokio::task::yield_now().await;
         tokio::select! {
             biased;
             () = self.link.killed.notified() => self.kill().await,
             () = std::future::ready(()) => {}
         }
-        let errands = self.errands().await;
+        let (errands, booking) = (self.errands().await, self.booking().await);
         let next = errands.iter().filter(|errand| !errand.is_parked).map(|e| e.due_at).min();
-        if let Some(next) = next.filter(|next| self.link.is_idle() && *next > self.clock_now()) {
+        let Some(next) = next.filter(|next| *next > self.clock_now()) else { return };
+        // Whose carrier is gone is not at work. Anybody else may be about to ask, or to answer.
+        let is_quiet = self.orphans == errands || {
+            self.asks_everything().await;
+            self.link.is_idle() && {
+                self.hears_everything().await;
+                // One step's errand looks like the next one's, so the booking counts, too.
+                (self.errands().await, self.booking().await) == (errands, booking)
+            }
+        };
+        if is_quiet {
             self.clock.set(next);
         }
+    }
+
+    /// Waits until the engine has put to its line whatever is durable by now.
+    pub(crate) async fn asks_everything(&self) {
+        self.decides_everything().await;
+        tasks_take_turns().await;
     }
 
     /// Waits until the engine has decided whatever its line has brought so far.
@@ -212,11 +279,13 @@ impl Pair {
         while !self.link.is_idle() {
             tokio::task::yield_now().await;
         }
-        // Its carrier hands the answer in when its turn comes, and tasks take turns.
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        // Commands of one lane are decided in their order, so this comes behind the answer.
+        // Its carrier hands the answer in when its turn comes.
+        tasks_take_turns().await;
+        self.decides_everything().await;
+    }
+
+    /// Commands of one lane are decided in their order, so this one comes behind those before it.
+    async fn decides_everything(&self) {
         let refused = self.engine().confirm(ADMIN, None, BookingId::new(404), None).await;
         assert!(refused.is_ok(), "{refused:?}");
     }
@@ -231,20 +300,28 @@ impl Pair {
         engine.stop().await;
         drop(engine);
         self.open().await;
+        self.orphans = self.errands().await;
     }
 
     /// Ends both engines, and fails if an invariant is broken on either side.
     pub(crate) async fn finish(mut self) {
+        assert!(self.faults.are_used_up(), "a fault that a test asked for never happened");
         self.engine.take().expect("the engine runs").stop().await;
         self.link.hang_up();
         self.participants.stop().await;
     }
 }
 
-fn parts(path: &Path, clock: &Arc<ManualClock>) -> Parts {
-    let store = SqliteStore::open(path, Access::Tool).expect("the file opens");
+pub(crate) async fn tasks_take_turns() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+pub(crate) fn parts(path: &Path, clock: &Arc<ManualClock>, faults: &Faults) -> Parts {
+    let store = Arc::new(SqliteStore::open(path, Access::Tool).expect("the file opens"));
     Parts {
-        store: Arc::new(store),
+        store: Arc::new(FaultyStore::new(store, faults.clone(), None)),
         clock: Arc::clone(clock) as _,
         entropy: Arc::new(SeededEntropy::new(1)),
     }

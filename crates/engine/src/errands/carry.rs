@@ -1,0 +1,198 @@
+//! Carries questions to one participant: many in one call, a few calls at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eventbooker_core::Timestamp;
+use eventbooker_core::bookings::Booking;
+use eventbooker_core::bookings::participant::Request;
+use eventbooker_core::bookings::saga::{Answer, Ask};
+use eventbooker_store::{SagaStep, Wants};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{Question, say_parked, want_saga};
+use crate::batch::{Batch, Rules};
+use crate::command::{Command, Lane};
+use crate::participants::Participate;
+use crate::{Clock, Engine, Error, Refusal, saga};
+
+/// Questions in one call.
+pub(super) const TOGETHER_MAX: usize = 256;
+/// Calls to one participant at the same time.
+pub(super) const CALLS_MAX: usize = 4;
+/// How long a call may take. Shorter than a lease, so that its answer can still be heard.
+const CALL_MAX: Duration = Duration::from_secs(5);
+
+pub(super) async fn carry(
+    engine: Engine,
+    participant: Arc<dyn Participate>,
+    mut inbox: mpsc::Receiver<Question>,
+) {
+    let mut calls = JoinSet::new();
+    let mut questions = Vec::with_capacity(TOGETHER_MAX);
+    while inbox.recv_many(&mut questions, TOGETHER_MAX).await > 0 {
+        if calls.len() >= CALLS_MAX
+            && let Some(Err(error)) = calls.join_next().await
+        {
+            tracing::error!(%error, "a call to a participant was not seen to its end");
+        }
+        let together = std::mem::take(&mut questions);
+        calls.spawn(call(engine.clone(), Arc::clone(&participant), together));
+    }
+}
+
+async fn call(engine: Engine, participant: Arc<dyn Participate>, questions: Vec<Question>) {
+    let clock = Arc::clone(&engine.inner.parts.clock);
+    let give_up = clock.now().plus(CALL_MAX);
+    // Whose lease may end before there is an answer may be taken up by somebody else meanwhile.
+    // Asked all the same, a long queue would go on asking what nobody hears.
+    let (questions, late): (Vec<Question>, Vec<Question>) =
+        questions.into_iter().partition(|question| question.until >= give_up);
+    let mut told = JoinSet::new();
+    for question in late {
+        told.spawn(tell(engine.clone(), question, Word::NotAsked));
+    }
+    let requests = questions.iter().map(|question| question.request).collect();
+    let words = ask(&*clock, participant, requests, give_up).await;
+    for (question, word) in questions.into_iter().zip(words) {
+        told.spawn(tell(engine.clone(), question, word));
+    }
+    told.join_all().await;
+}
+
+/// What came of each request, in their order.
+async fn ask(
+    clock: &dyn Clock,
+    participant: Arc<dyn Participate>,
+    requests: Vec<Request>,
+    give_up: Timestamp,
+) -> Vec<Word> {
+    let count = requests.len();
+    if count == 0 {
+        return Vec::new();
+    }
+    // In a task of its own, so that a panic is a failure like others. It ends with this one.
+    let mut asked = JoinSet::new();
+    asked.spawn(async move { participant.ask(requests).await });
+    let (answers, otherwise) = tokio::select! {
+        joined = asked.join_next() => match joined {
+            Some(Ok(answers)) => (answers, "there was no answer"),
+            Some(Err(error)) => {
+                tracing::error!(%error, "a participant could not be asked");
+                (Vec::new(), "asking ended in a panic")
+            }
+            None => (Vec::new(), "nobody asked"),
+        },
+        () = clock.sleep_until(give_up) => (Vec::new(), "there was no answer in time"),
+    };
+    let answers = answers.into_iter().map(|answer| match answer {
+        Ok(answer) => Word::Answer(answer),
+        Err(trouble) => Word::Trouble(trouble),
+    });
+    let others = std::iter::repeat_with(|| Word::Trouble(otherwise.to_owned()));
+    answers.chain(others).take(count).collect()
+}
+
+/// Brings back what came of a question.
+async fn tell(engine: Engine, question: Question, word: Word) {
+    let booking = question.request.booking_id;
+    let is_answer = matches!(word, Word::Answer(_));
+    let told = engine.submit_patiently(Tell { question: question.clone(), word }).await;
+    match told {
+        Ok(_) => {}
+        Err(Error::Bug) if is_answer => {
+            tracing::error!(
+                %booking, "the answer of a participant can't be acted on; run `eventbooker check`"
+            );
+            let trouble = Word::Trouble("its answer could not be acted on".to_owned());
+            Box::pin(tell(engine, question, trouble)).await;
+        }
+        // The errand stays, and somebody asks again when its lease has ended.
+        Err(error) => {
+            tracing::warn!(%error, %booking, "could not save what a participant answered");
+        }
+    }
+}
+
+/// What became of a question.
+enum Word {
+    /// The participant has answered.
+    Answer(Answer),
+    /// It may have taken the step or not.
+    Trouble(String),
+    /// There was no time to ask.
+    NotAsked,
+}
+
+/// Brings an errand's word to its saga.
+struct Tell {
+    question: Question,
+    word: Word,
+}
+
+impl Command for Tell {
+    /// Whether it was heard.
+    type Reply = bool;
+
+    fn lane(&self) -> Lane {
+        Lane::Event(self.question.request.event_id)
+    }
+
+    fn wants(&self, _: &Rules, wants: &mut Wants) {
+        let Request { booking_id, event_id, user_id, .. } = self.question.request;
+        want_saga(wants, booking_id, event_id, user_id);
+    }
+
+    fn decide(&self, batch: &mut Batch) -> Result<bool, Refusal> {
+        let now = batch.now();
+        let Request { booking_id, ask, .. } = self.question.request;
+        let errand = batch.errand(booking_id).cloned();
+        let booking = batch.booking(booking_id);
+        // Somebody else may carry the errand by now, or have ended it.
+        let (Some(mut errand), Some(before)) = (errand, booking) else { return Ok(false) };
+        // Tokens begin anew with each errand, so the token alone doesn't tell what was asked.
+        if errand.token != self.question.token || before.request() != Some(self.question.request) {
+            return Ok(false);
+        }
+        let trouble = match &self.word {
+            Word::Answer(answer) => match hear(batch, &before, ask, *answer) {
+                Ok(()) => return Ok(true),
+                Err(trouble) => {
+                    tracing::error!(booking = %booking_id, %trouble, "an answer moves nothing");
+                    trouble
+                }
+            },
+            Word::Trouble(trouble) => trouble.clone(),
+            Word::NotAsked => {
+                errand.put_back(now);
+                batch.set_errand(errand);
+                return Ok(true);
+            }
+        };
+        errand.fail(&trouble, ask.is_forced(), now);
+        if errand.is_parked {
+            say_parked(booking_id, errand.trouble.as_deref());
+        }
+        batch.set_errand(errand);
+        Ok(true)
+    }
+}
+
+/// Moves a saga. An error says why it doesn't move; then nothing has changed.
+fn hear(batch: &mut Batch, before: &Booking, asked: Ask, answer: Answer) -> Result<(), String> {
+    let now = batch.now();
+    let heard = before.hear(answer, now).map_err(|out_of_turn| out_of_turn.to_string())?;
+    let after = match heard {
+        Some(booking) => saga::run(batch, booking).map_err(|refusal| refusal.to_string())?.booking,
+        None => None,
+    };
+    batch.add_saga_step(SagaStep {
+        booking_id: before.id,
+        asked: asked.to_string(),
+        answered: answer.to_string(),
+        at: now,
+    });
+    saga::change(batch, before, after);
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! More questions than a participant can answer: they wait, and none of them is asked in vain.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use eventbooker_core::bookings::State;
+use eventbooker_core::bookings::errand::{Errand, LEASE};
+use eventbooker_core::bookings::participant::Request;
+use eventbooker_core::bookings::saga::Answer;
+use eventbooker_core::{BookingId, EventId, UserId};
+use eventbooker_engine::{Participants, Participate, Place};
+use eventbooker_testkit::clock::NEW_YEAR;
+use eventbooker_testkit::database::Database;
+use tokio::task::JoinSet;
+
+use super::pair::{Act, Ids, tasks_take_turns};
+use super::solo::Solo;
+
+/// Calls to one participant at the same time, and questions in each.
+const CALLS_MAX: usize = 4;
+const TOGETHER_MAX: usize = 256;
+/// Tasks that sleep by the clock in an engine.
+const SLEEPERS: usize = 4;
+
+/// It is sold out; but the first calls to it hang.
+#[derive(Default)]
+struct BoxOffice {
+    hanging: AtomicUsize,
+    asked: Mutex<BTreeMap<BookingId, usize>>,
+}
+
+impl BoxOffice {
+    fn asked(&self) -> BTreeMap<BookingId, usize> {
+        self.asked.lock().expect("nobody panics").clone()
+    }
+}
+
+#[async_trait]
+impl Participate for BoxOffice {
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, String>> {
+        for request in &requests {
+            *self.asked.lock().expect("nobody panics").entry(request.booking_id).or_default() += 1;
+        }
+        let left = |n: usize| n.checked_sub(1);
+        if self.hanging.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+            std::future::pending::<()>().await;
+        }
+        requests.iter().map(|_| Ok(Answer::NotOccupied)).collect()
+    }
+}
+
+async fn sold_out(office: &Arc<BoxOffice>, prepare: impl FnOnce(&Database)) -> Solo {
+    let events = Place::Elsewhere(Arc::clone(office) as _);
+    Solo::start_on(Participants { events, accounts: Place::Here }, prepare).await
+}
+
+/// Four calls hang, and ten more questions wait behind them until the lease of each has ended. Then
+/// none of them is asked by whoever had it: each is asked once, after it was taken up again.
+#[tokio::test]
+async fn what_has_waited_too_long_is_not_asked() {
+    let office = Arc::new(BoxOffice { hanging: CALLS_MAX.into(), ..BoxOffice::default() });
+    let solo = sold_out(&office, |_| {}).await;
+    let mut clients = JoinSet::new();
+    for user in 1..=14 {
+        let ids =
+            Ids { event: EventId::new(1), user: UserId::new(user), ..solo.ids(EventId::new(1)) };
+        clients.spawn(Act::Purchase.run(solo.engine.clone(), ids));
+        let asked = usize::try_from(user).expect("few users").min(CALLS_MAX);
+        solo.until("it is asked, or waits", async || {
+            office.asked().len() == asked && solo.errands().await.len() == clients.len()
+        })
+        .await;
+    }
+    tasks_take_turns().await;
+
+    // The lane stands still, so that nothing can be taken up.
+    let mut held = solo.faults.hold_next_save();
+    solo.clock.advance(LEASE);
+    held.reached().await;
+    tasks_take_turns().await;
+    assert_eq!(office.asked().len(), CALLS_MAX, "nobody would hear the answers");
+    held.let_go();
+
+    solo.until("all are answered", async || {
+        solo.clock.advance(Duration::from_millis(1));
+        solo.errands().await.is_empty()
+    })
+    .await;
+    let times: Vec<usize> = office.asked().into_values().collect();
+    assert_eq!(times, [[2; CALLS_MAX].as_slice(), &[1; 10]].concat());
+    for answer in clients.join_all().await {
+        // They have lost their patience; some a moment before the answer came.
+        assert!(matches!(answer, Ok(State::Occupying | State::Cancelled)), "{answer:?}");
+    }
+    solo.engine.stop().await;
+}
+
+/// Questions that were put back have not been tried.
+#[tokio::test]
+async fn what_was_not_asked_has_not_failed() {
+    let office = Arc::new(BoxOffice { hanging: usize::MAX.into(), ..BoxOffice::default() });
+    let solo = sold_out(&office, |_| {}).await;
+    let mut clients = JoinSet::new();
+    for user in 1..=5 {
+        let ids =
+            Ids { event: EventId::new(1), user: UserId::new(user), ..solo.ids(EventId::new(1)) };
+        clients.spawn(Act::Purchase.run(solo.engine.clone(), ids));
+        let waits = async || solo.errands().await.len() == clients.len();
+        solo.until("it waits", waits).await;
+        tasks_take_turns().await;
+    }
+    // The calls have been given up, and what waits behind them can't be answered within its lease.
+    solo.clock.advance(Duration::from_secs(6));
+    let is_taken_up = |errand: &Errand| errand.token == 2;
+    let taken_up = async || solo.errands().await.iter().any(is_taken_up);
+    solo.until("the fifth is taken up", taken_up).await;
+    let errand = solo.errands().await.into_iter().find(is_taken_up).expect("a moment ago");
+    assert_eq!((errand.tries, errand.trouble), (1, None));
+    clients.shutdown().await;
+    solo.engine.stop().await;
+}
+
+/// Sagas that were left behind, far more than can be asked for within a lease. Only as many are
+/// taken up as can be asked soon, and all of them come to their end.
+#[tokio::test]
+async fn no_more_is_taken_up_than_can_be_asked() {
+    const LEFT: i64 = 5000;
+    let office = Arc::new(BoxOffice { hanging: CALLS_MAX.into(), ..BoxOffice::default() });
+    let solo = sold_out(&office, |file| {
+        let left = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)";
+        let bookings = "INSERT INTO bookings SELECT i, 1, i, 1, 1, 0, 0, 1, ?2, ?2 FROM n";
+        let errands = "INSERT INTO errands SELECT i, 1, i, 1, ?2, 1, NULL, 0 FROM n";
+        for rows in [bookings, errands] {
+            file.change(&format!("{left} {rows}"), (LEFT, NEW_YEAR.as_micros()));
+        }
+    })
+    .await;
+    // Nothing more happens until time passes.
+    solo.clock.until_asleep(SLEEPERS + CALLS_MAX).await;
+    let taken_up = solo.errands().await.iter().filter(|errand| errand.token > 1).count();
+    let at_work = CALLS_MAX * TOGETHER_MAX;
+    assert!(taken_up >= at_work && taken_up <= 3 * at_work, "{taken_up}");
+
+    solo.until("all end", async || {
+        solo.clock.advance(Duration::from_millis(100));
+        tasks_take_turns().await;
+        solo.errands().await.is_empty()
+    })
+    .await;
+    assert_eq!(office.asked().len(), usize::try_from(LEFT).expect("positive"));
+    solo.engine.stop().await;
+}

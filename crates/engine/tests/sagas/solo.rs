@@ -1,0 +1,81 @@
+//! One engine with its bookings, among participants that a test makes up.
+
+use std::sync::Arc;
+
+use eventbooker_core::bookings::HoldLimits;
+use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::events::{Draft, Event};
+use eventbooker_core::{BookingId, EventId, UserId};
+use eventbooker_engine::{Engine, Participants, Settings};
+use eventbooker_testkit::clock::PATIENCE;
+use eventbooker_testkit::database::Database;
+use eventbooker_testkit::service::{ADMIN, UNLIMITED};
+use eventbooker_testkit::{Faults, ManualClock, outcome};
+use tempfile::TempDir;
+
+use super::pair::{Ids, parts};
+
+pub(crate) struct Solo {
+    pub(crate) engine: Engine,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) faults: Faults,
+    directory: TempDir,
+}
+
+impl Solo {
+    pub(crate) async fn start(participants: Participants) -> Self {
+        Self::start_on(participants, |_| {}).await
+    }
+
+    /// The same, on rows that something was done to first.
+    pub(crate) async fn start_on(
+        participants: Participants,
+        prepare: impl FnOnce(&Database),
+    ) -> Self {
+        let directory = TempDir::new().expect("there is a place for a test's files");
+        let (clock, faults) = (Arc::new(ManualClock::default()), Faults::default());
+        let path = directory.path().join("bookings.db");
+        let parts = parts(&path, &clock, &faults);
+        prepare(&Database::at(&path));
+        let settings = Settings { holds: HoldLimits { ..UNLIMITED }, ..Settings::default() };
+        let engine = Engine::start_among(participants, parts, settings).await;
+        Self { engine: engine.expect("it starts"), clock, faults, directory }
+    }
+
+    pub(crate) fn file(&self) -> Database {
+        Database::at(&self.directory.path().join("bookings.db"))
+    }
+
+    pub(crate) async fn create_event(&self) -> EventId {
+        let draft = Draft {
+            name: "Green run".to_owned(),
+            description: String::new(),
+            starts_at: None,
+            capacity: 10,
+            price_minor: 40,
+            payment_window_minutes: 30,
+        };
+        let event: Event = outcome(self.engine.create_event(ADMIN, draft, None).await)
+            .expect("the draft breaks no rule");
+        event.id
+    }
+
+    /// The first booking, of the first user.
+    pub(crate) fn ids(&self, event: EventId) -> Ids {
+        Ids { event, user: UserId::new(1), booking: BookingId::new(1) }
+    }
+
+    pub(crate) async fn errands(&self) -> Vec<Errand> {
+        self.engine.store().errands(BookingId::new(0), 10_000).await.expect("read")
+    }
+
+    /// Waits, without any time passing, until something is so.
+    pub(crate) async fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        let so = async {
+            while !is_so().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, so).await.expect(what);
+    }
+}
