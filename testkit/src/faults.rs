@@ -55,6 +55,7 @@ struct Plan {
     routes: AtomicUsize,
     bookings: AtomicU32,
     saves_tried: AtomicUsize,
+    looks_for_errands: AtomicUsize,
 }
 
 struct Gate {
@@ -142,6 +143,11 @@ impl Faults {
     /// How many saves have been tried so far.
     pub fn saves_tried(&self) -> usize {
         self.plan.saves_tried.load(Ordering::SeqCst)
+    }
+
+    /// How often somebody has looked for errands that nobody carries.
+    pub fn looks_for_errands(&self) -> usize {
+        self.plan.looks_for_errands.load(Ordering::SeqCst)
     }
 
     async fn before_save(&self, changes: &Changes) -> Option<Fault> {
@@ -314,6 +320,7 @@ impl Queries for FaultyStore {
     }
 
     async fn due_errands(&self, clock: Timestamp, limit: u32) -> Result<DueErrands, StoreError> {
+        self.faults.plan.looks_for_errands.fetch_add(1, Ordering::SeqCst);
         self.inner.due_errands(clock, limit).await
     }
 

@@ -281,4 +281,27 @@ mod tests {
         drop(stays);
         assert!(desk.waiting().is_empty());
     }
+
+    #[tokio::test]
+    async fn whoever_looks_for_errands_is_woken_only_for_what_is_due_sooner() {
+        let desk = Desk::default();
+        let at = Timestamp::from_micros;
+        let is_woken = async || {
+            let nothing = tokio::time::timeout(Duration::from_millis(1), desk.sooner.notified());
+            nothing.await.is_ok()
+        };
+        desk.next_look_micros.store(1000, Ordering::Relaxed);
+        for (due_at, sooner) in [(1000, false), (2000, false), (999, true), (999, false)] {
+            desk.note(at(due_at));
+            assert_eq!(is_woken().await, sooner, "{due_at}");
+        }
+    }
+
+    #[test]
+    fn rooms_are_taken_one_by_one() {
+        let mut rooms = Rooms { events: 2, accounts: 0 };
+        let taken = [Participant::Events; 3].map(|participant| rooms.take(participant));
+        assert_eq!(taken, [true, true, false]);
+        assert!(!rooms.take(Participant::Accounts));
+    }
 }
