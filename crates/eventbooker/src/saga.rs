@@ -26,8 +26,8 @@ pub(crate) enum Command {
     List(List),
     /// Show all that is known of a booking: how it stands, and what led there.
     Show(OfBooking),
-    /// Let a parked saga be tried again.
-    Retry(OfBooking),
+    /// Let parked sagas be tried again.
+    Retry(Retry),
 }
 
 #[derive(Args)]
@@ -35,6 +35,18 @@ pub(crate) struct List {
     /// Only those that failed too often and wait for somebody to look after them.
     #[arg(long)]
     parked: bool,
+    #[command(flatten)]
+    database: DatabaseFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct Retry {
+    /// The booking's number.
+    #[arg(value_name = "BOOKING", required_unless_present = "all", conflicts_with = "all")]
+    number: Option<i64>,
+    /// Every saga that is parked, as after an outage that has ended.
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     database: DatabaseFlags,
 }
@@ -66,15 +78,14 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
             let store = open::store(&database.resolve()?, Access::Look)?;
             show(&*store, BookingId::new(number)).await
         }
-        Command::Retry(OfBooking { number, database }) => {
-            let id = BookingId::new(number);
+        Command::Retry(Retry { number, database, .. }) => {
             let engine = open::tool_engine(database).await?;
-            let retried = retry(&engine, id).await;
+            let retried = match number {
+                Some(number) => retry(&engine, BookingId::new(number)).await,
+                None => retry_all(&engine).await,
+            };
             engine.stop().await;
-            let Errand { tries, .. } = retried?;
-            say(format_args!(
-                "the saga of booking {id} was parked after {tries} tries and is due now; a running server takes it up within 2 s"
-            ))
+            say(retried?)
         }
     }
 }
@@ -292,7 +303,10 @@ impl Line {
     fn of_errand(errand: &Errand, booking: Option<&Booking>) -> Self {
         let ask = booking.and_then(|booking| booking.state.ask());
         let Errand { tries, due_at, is_parked, .. } = *errand;
-        let mut answered = format!("not yet, {tries} tries failed");
+        let mut answered = match tries {
+            1 => "not yet, tried once".to_owned(),
+            _ => format!("not yet, tried {tries} times"),
+        };
         if is_parked {
             answered.push_str(", parked");
         }
@@ -310,19 +324,44 @@ impl Line {
     }
 }
 
-/// Takes an errand out of parking. Returns it as it was.
-async fn retry(engine: &Engine, id: BookingId) -> Result<Errand, String> {
+/// Takes an errand out of parking. Returns what to say about it.
+async fn retry(engine: &Engine, id: BookingId) -> Result<String, String> {
     let before = BookingId::new(id.get().saturating_sub(1));
     let found = engine.store().errands(before, 1).await.map_err(words)?;
     let Some(errand) = found.into_iter().find(|errand| errand.booking_id == id) else {
         check_given_out(engine.store(), id).await?;
         return Err(format!("booking {id} has no errand: its saga waits for nobody elsewhere"));
     };
-    let was_parked = engine.retry_saga(errand.clone()).await.map_err(words)?;
+    let tries = errand.tries;
+    let was_parked = engine.retry_saga(errand).await.map_err(words)?;
     if !was_parked {
         return Err(format!("the saga of booking {id} isn't parked: it is tried again by itself"));
     }
-    Ok(errand)
+    Ok(format!(
+        "the saga of booking {id} was parked after {tries} tries and is due now; a running server takes it up within 2 s"
+    ))
+}
+
+/// Takes all errands out of parking. Returns what to say about it.
+async fn retry_all(engine: &Engine) -> Result<String, String> {
+    let mut retried = 0_u64;
+    let mut after = BookingId::new(0);
+    loop {
+        let page = engine.store().errands(after, PAGE_ERRANDS).await.map_err(words)?;
+        let Some(last) = page.last() else { break };
+        after = last.booking_id;
+        for errand in page.into_iter().filter(|errand| errand.is_parked) {
+            // Somebody else may have been quicker.
+            retried += u64::from(engine.retry_saga(errand).await.map_err(words)?);
+        }
+    }
+    Ok(match retried {
+        0 => "no saga is parked".to_owned(),
+        1 => "1 parked saga is due now; a running server takes it up within 2 s".to_owned(),
+        _ => format!(
+            "{retried} parked sagas are due now; a running server takes them up within seconds"
+        ),
+    })
 }
 
 async fn check_given_out(store: &dyn Store, id: BookingId) -> Result<(), String> {

@@ -55,13 +55,14 @@ fn every_metric_has_the_prefix_and_says_what_it_is() {
         assert!(!family.help.is_empty() && !family.kind.is_empty(), "{name}: {family:?}");
         assert!(family.samples > 0, "{name}: {family:?}");
     }
-    // One of each part: edge, application, lanes, deadline clock, recount.
+    // One of each part: edge, application, lanes, deadline clock, recount, recovery of sagas.
     for name in [
         "eventbooker_http_connections_open",
         "eventbooker_http_responses_total",
         "eventbooker_batch_seconds",
         "eventbooker_parked_holds",
         "eventbooker_recounts_unfinished_total",
+        "eventbooker_parked_sagas",
     ] {
         assert!(families.contains_key(name), "{name} is missing in {text}");
     }

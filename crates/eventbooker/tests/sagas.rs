@@ -2,7 +2,12 @@
 
 #![allow(missing_docs, reason = "a test")]
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use eventbooker_testkit::client::Answer;
+use eventbooker_testkit::clock::PATIENCE;
+use eventbooker_testkit::database::Database;
 use eventbooker_testkit::server::{Installation, Ran, Server};
 
 /// The number of alice, the second of an installation's users.
@@ -161,23 +166,65 @@ fn a_parked_saga_is_listed_and_tried_again_when_told_to() {
         "settle",
         "2096-10-02T07:06:40Z",
         "refund",
-        "not yet, 12 tries failed, parked; last trouble: the bank is closed",
+        "not yet, tried 12 times, parked; last trouble: the bank is closed",
     ];
     assert_tells(&show(&installation, stuck), &told);
-    assert_tells(&show(&installation, tried), &["settle", "refund", "not yet, 3 tries failed "]);
+    assert_tells(&show(&installation, tried), &["settle", "refund", "not yet, tried 3 times "]);
     let check = installation.run(&["check"]);
     assert_eq!(check.code, Some(1), "{check:?}");
     let finding = format!("BROKEN sagas: booking {stuck} is parked while refunding after 12 tries");
     assert!(check.stdout.contains(&finding), "{check:?}");
 
     let retry = |booking: i64| installation.run(&["saga", "retry", &booking.to_string()]);
-    assert_tells(&retry(stuck), &["booking 1", "was parked after 12 tries and is due now"]);
-    assert_refuses(&retry(stuck), "the saga of booking 1 isn't parked");
     assert_refuses(&retry(tried), "the saga of booking 2 isn't parked");
-    let free = "SELECT count(*) FROM errands WHERE parked = 0 AND tries = 0 AND due_at < ?1";
-    assert_eq!(database.number(free, [due]), 1);
+    assert_tells(&retry(stuck), &["booking 1", "was parked after 12 tries and is due now"]);
+    until_taken_back(&database, stuck);
+    assert_refuses(&retry(stuck), "booking 1 has no errand");
+    assert_eq!(alice.balance(), 60, "40 of 100 are still spent");
+    let told = ["cancelled", "refund", "refunded, 40; the balance is 60", "release", "released"];
+    assert_tells(&show(&installation, stuck), &told);
     assert_tells(&installation.run(&["saga", "list", "--parked"]), &["no saga is parked"]);
-    assert_tells(&installation.run(&["saga", "list"]), &["refunding", "refunding"]);
+    let list = installation.run(&["saga", "list"]);
+    assert_eq!(list.stdout.matches("refunding").count(), 1, "{list:?}");
+    installation.check();
+    server.terminate();
+}
+
+/// Waits until a server has taken a booking back, with its money and its seats.
+fn until_taken_back(database: &Database, booking: i64) {
+    let errands = "SELECT count(*) FROM errands WHERE booking_id = ?1";
+    let give_up = Instant::now() + PATIENCE;
+    while database.number(errands, [booking]) > 0 {
+        assert!(Instant::now() < give_up, "nobody takes up the saga of booking {booking}");
+        sleep(Duration::from_millis(20));
+    }
+    let cancelled = "SELECT count(*) FROM bookings WHERE id = ?1 AND state = -1";
+    assert_eq!(database.number(cancelled, [booking]), 1);
+}
+
+#[test]
+fn after_an_outage_all_parked_sagas_are_tried_again() {
+    let (installation, server) = installed();
+    let (admin, alice) = (server.client_of("admin"), server.client_of("alice"));
+    let event = admin.create_event(9, 40, 30);
+    assert_well(&admin.deposit_for(ALICE, 100));
+    let bought = [1, 1].map(|seats| alice.purchase(event, seats).id());
+    let retry_all = || installation.run(&["saga", "retry", "--all"]);
+    assert_tells(&retry_all(), &["no saga is parked"]);
+    let database = installation.database();
+    database.change("UPDATE bookings SET state = -3", []);
+    let park = "INSERT INTO errands
+                  (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+                SELECT id, event_id, user_id, 9, 0, 99, 'the bank is closed', 1 FROM bookings";
+    assert_eq!(database.change(park, []), 2);
+    assert_tells(&retry_all(), &["2 parked sagas are due now"]);
+    for booking in bought {
+        until_taken_back(&database, booking);
+    }
+    assert_eq!(alice.balance(), 100);
+    for wrong in [["saga", "retry", "--all", "1"].as_slice(), &["saga", "retry"]] {
+        assert_eq!(installation.run(wrong).code, Some(2));
+    }
     installation.check();
     server.terminate();
 }

@@ -219,9 +219,6 @@ fn a_booking_has_from_one_seat_to_the_limit() {
     }
 }
 
-/// What is answered to a booking that is paid later, and to one that is paid at once.
-type LaterAndAtOnce = [Result<(), BookRefusal>; 2];
-
 #[test]
 fn hold_limits_count_holds_and_seats_until_their_deadlines() {
     let limits =
