@@ -12,6 +12,7 @@ use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::Answer;
 use eventbooker_core::{BookingId, EventId, UserId};
 use eventbooker_engine::{Participants, Participate, Place};
+use eventbooker_testkit::Outcome;
 use eventbooker_testkit::clock::NEW_YEAR;
 use eventbooker_testkit::database::Database;
 use tokio::task::JoinSet;
@@ -57,6 +58,12 @@ async fn sold_out(office: &Arc<BoxOffice>, prepare: impl FnOnce(&Database)) -> S
     Solo::start_on(Participants { events, accounts: Place::Here }, prepare).await
 }
 
+/// A purchase of this user's.
+fn purchase(solo: &Solo, user: i64) -> impl Future<Output = Outcome<State>> + use<> {
+    let (event, user, booking) = (EventId::new(1), UserId::new(user), BookingId::new(user));
+    Act::Purchase.run(solo.engine.clone(), Ids { event, user, booking })
+}
+
 /// Four calls hang, and ten more questions wait behind them until the lease of each has ended. Then
 /// none of them is asked by whoever had it: each is asked once, after it was taken up again.
 #[tokio::test]
@@ -65,9 +72,7 @@ async fn what_has_waited_too_long_is_not_asked() {
     let solo = sold_out(&office, |_| {}).await;
     let mut clients = JoinSet::new();
     for user in 1..=14 {
-        let ids =
-            Ids { event: EventId::new(1), user: UserId::new(user), ..solo.ids(EventId::new(1)) };
-        clients.spawn(Act::Purchase.run(solo.engine.clone(), ids));
+        clients.spawn(purchase(&solo, user));
         let asked = usize::try_from(user).expect("few users").min(CALLS_MAX);
         solo.until("it is asked, or waits", async || {
             office.asked().len() == asked && solo.errands().await.len() == clients.len()
@@ -105,9 +110,7 @@ async fn what_was_not_asked_has_not_failed() {
     let solo = sold_out(&office, |_| {}).await;
     let mut clients = JoinSet::new();
     for user in 1..=5 {
-        let ids =
-            Ids { event: EventId::new(1), user: UserId::new(user), ..solo.ids(EventId::new(1)) };
-        clients.spawn(Act::Purchase.run(solo.engine.clone(), ids));
+        clients.spawn(purchase(&solo, user));
         let waits = async || solo.errands().await.len() == clients.len();
         solo.until("it waits", waits).await;
         tasks_take_turns().await;

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use eventbooker_core::bookings::HoldLimits;
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::events::{Draft, Event};
-use eventbooker_core::{BookingId, EventId, UserId};
+use eventbooker_core::{BookingId, EventId};
 use eventbooker_engine::{Engine, Participants, Settings};
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::database::Database;
@@ -13,7 +12,7 @@ use eventbooker_testkit::service::{ADMIN, UNLIMITED};
 use eventbooker_testkit::{Faults, ManualClock, outcome};
 use tempfile::TempDir;
 
-use super::pair::{Ids, parts};
+use super::pair::parts;
 
 pub(crate) struct Solo {
     pub(crate) engine: Engine,
@@ -37,7 +36,7 @@ impl Solo {
         let path = directory.path().join("bookings.db");
         let parts = parts(&path, &clock, &faults);
         prepare(&Database::at(&path));
-        let settings = Settings { holds: HoldLimits { ..UNLIMITED }, ..Settings::default() };
+        let settings = Settings { holds: UNLIMITED, ..Settings::default() };
         let engine = Engine::start_among(participants, parts, settings).await;
         Self { engine: engine.expect("it starts"), clock, faults, directory }
     }
@@ -58,11 +57,6 @@ impl Solo {
         let event: Event = outcome(self.engine.create_event(ADMIN, draft, None).await)
             .expect("the draft breaks no rule");
         event.id
-    }
-
-    /// The first booking, of the first user.
-    pub(crate) fn ids(&self, event: EventId) -> Ids {
-        Ids { event, user: UserId::new(1), booking: BookingId::new(1) }
     }
 
     pub(crate) async fn errands(&self) -> Vec<Errand> {

@@ -7,12 +7,13 @@ use eventbooker_core::bookings::State;
 use eventbooker_core::bookings::errand::{Errand, LEASE, TRIES_MAX};
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::{Answer, Ask};
+use eventbooker_core::{BookingId, UserId};
 use eventbooker_engine::{Participants, Participate, Place};
 use eventbooker_testkit::clock::PATIENCE;
 use tokio::time::timeout;
 
 use super::link::{Fault, When};
-use super::pair::{Act, Pair};
+use super::pair::{Act, Ids, Pair};
 use super::solo::Solo;
 
 fn trouble(errand: &Errand) -> Option<&str> {
@@ -125,8 +126,8 @@ impl Participate for Bank {
 async fn an_answer_that_cannot_be_acted_on_is_a_failure() {
     let accounts = Place::Elsewhere(Arc::new(Bank) as _);
     let solo = Solo::start(Participants { accounts, events: Place::Here }).await;
-    let event_id = solo.create_event().await;
-    let ids = solo.ids(event_id);
+    let event = solo.create_event().await;
+    let ids = Ids { event, user: UserId::new(1), booking: BookingId::new(1) };
     assert_eq!(Act::Book.run(solo.engine.clone(), ids).await, Ok(State::Occupied));
     assert_eq!(solo.file().change("DELETE FROM slots", []), 1);
     let client = tokio::spawn(Act::Confirm.run(solo.engine.clone(), ids));
