@@ -211,7 +211,7 @@ mod tests {
     /// tried so often that it never will be. Returns the errand and how long that took.
     fn tried_in_vain(is_forced: bool, comes_back: bool) -> (Errand, Duration) {
         let (mut errand, mut now) = (errand(), NOW);
-        while errand.tries < 2 * TRIES_MAX {
+        for _ in 1..2 * TRIES_MAX {
             if comes_back {
                 errand.fail("away", is_forced, now);
             }
