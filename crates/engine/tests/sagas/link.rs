@@ -59,7 +59,7 @@ pub(crate) struct Link {
     /// What a participant said when it was asked again, where that was something else.
     contradictions: Mutex<Vec<String>>,
     late: Mutex<Vec<Request>>,
-    /// Calls that will be answered.
+    /// Calls that somebody waits for.
     at_work: AtomicUsize,
     pub(crate) killed: Notify,
     pub(crate) stalled: Notify,
@@ -137,7 +137,7 @@ impl Link {
     }
 
     async fn ask_one(&self, request: Request) -> Result<Answer, String> {
-        let at_work = AtWork::on(self);
+        let _at_work = AtWork::on(self);
         let dead = || Err("the line is dead".to_owned());
         match self.fault_for(request) {
             None => self.pass_on(request).await,
@@ -180,7 +180,7 @@ impl Link {
                 if when == When::After {
                     self.pass_on(request).await?;
                 }
-                drop(at_work);
+                // At work until whoever asked is really gone, so that no time passes before.
                 self.killed.notify_one();
                 std::future::pending().await
             }
