@@ -34,7 +34,11 @@ fn leave_refunding(service: &Service, id: BookingId) {
 
 fn add_errand(service: &Service, id: BookingId) {
     let due = service.now().as_micros();
-    service.sql(&format!("INSERT INTO errands VALUES ({id}, 1, 1, 1, {due}, 1, NULL, 0)"));
+    service.sql(&format!(
+        "INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           VALUES ({id}, 1, 1, 1, {due}, 1, NULL, 0)"
+    ));
 }
 
 async fn errands(service: &Service) -> Vec<Errand> {
@@ -124,8 +128,12 @@ async fn many_damaged_rows_hide_no_sound_one() {
     let (service, _, bought) = with_purchase().await;
     service.sql(
         "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1450)
-         INSERT INTO bookings SELECT i, 1, 1, 1, 1, 40, 1, 77, 0, 0 FROM n;
-         INSERT INTO errands SELECT id, 1, 1, 1, 0, 1, NULL, 0 FROM bookings WHERE state = 77;",
+         INSERT INTO bookings
+           (id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at)
+           SELECT i, 1, 1, 1, 1, 40, 1, 77, 0, 0 FROM n;
+         INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           SELECT id, 1, 1, 1, 0, 1, NULL, 0 FROM bookings WHERE state = 77;",
     );
     leave_refunding(&service, bought.id);
     service.pass(A_LOOK).await;
@@ -140,7 +148,9 @@ async fn errands_that_no_saga_waits_for_are_ended() {
     let (service, _, bought) = with_purchase().await;
     service.sql(
         "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1450)
-         INSERT INTO errands SELECT i, 1, 1, 1, 0, 1, NULL, 0 FROM n;",
+         INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           SELECT i, 1, 1, 1, 0, 1, NULL, 0 FROM n;",
     );
     add_errand(&service, bought.id);
     service.pass(A_LOOK).await;

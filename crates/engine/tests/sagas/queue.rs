@@ -134,8 +134,13 @@ async fn no_more_is_taken_up_than_can_be_asked() {
     let office = Arc::new(BoxOffice { hanging: CALLS_MAX.into(), ..BoxOffice::default() });
     let solo = sold_out(&office, |file| {
         let left = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)";
-        let bookings = "INSERT INTO bookings SELECT i, 1, i, 1, 1, 0, 0, 1, ?2, ?2 FROM n";
-        let errands = "INSERT INTO errands SELECT i, 1, i, 1, ?2, 1, NULL, 0 FROM n";
+        let bookings = "INSERT INTO bookings \
+             (id, event_id, user_id, seats, payment, amount, attempt, state, created_at, \
+              expires_at) \
+             SELECT i, 1, i, 1, 1, 0, 0, 1, ?2, ?2 FROM n";
+        let errands = "INSERT INTO errands \
+             (booking_id, event_id, user_id, token, due_at, tries, trouble, parked) \
+             SELECT i, 1, i, 1, ?2, 1, NULL, 0 FROM n";
         for rows in [bookings, errands] {
             file.change(&format!("{left} {rows}"), (LEFT, NEW_YEAR.as_micros()));
         }

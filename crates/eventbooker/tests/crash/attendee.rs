@@ -13,6 +13,8 @@ use serde_json::json;
 const PENDING: i64 = 2;
 const CONFIRMED: i64 = 4;
 const CANCELLED: i64 = -1;
+/// Cancelled without ever having kept anything.
+const ENDED_AT_ONCE: i64 = -5;
 
 /// An event to book.
 #[derive(Debug, Clone, Copy)]
@@ -319,7 +321,10 @@ impl Attendee {
             database.numbers(&query, [self.user])
         };
         let rows = column("state").into_iter().zip(column("amount"));
-        let rows = rows.map(|(state, amount)| Known { state, amount });
+        let rows = rows.map(|(state, amount)| Known {
+            state: if state == ENDED_AT_ONCE { CANCELLED } else { state },
+            amount,
+        });
         let balance = "SELECT coalesce(sum(balance), 0) FROM accounts WHERE user_id = ?1";
         Rows {
             bookings: column("id").into_iter().zip(rows).collect(),
