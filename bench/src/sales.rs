@@ -7,7 +7,8 @@ use std::path::Path;
 
 use eventbooker_core::accounts::{Posting, PostingKind};
 use eventbooker_core::bookings::{Booking, State};
-use eventbooker_store::sqlite::{Access, SqliteStore};
+use eventbooker_store::Access;
+use eventbooker_store::sqlite::SqliteStore;
 use eventbooker_store::{Snapshot, Store};
 
 use crate::Fallible;

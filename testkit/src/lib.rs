@@ -10,6 +10,7 @@
 //! | [`rows`] | rows and whole changes to fill stores with |
 //! | [`client`], [`server`] | a client over HTTP, and the real program as a process |
 //! | [`database`] | [`Database`](database::Database): a look past the service |
+//! | [`postgres`] | PostgreSQL servers, and schemas on one that tests share |
 //! | [`contract`] | what every store has to do, as functions over any of them |
 
 #![allow(
@@ -24,6 +25,7 @@ pub mod contract;
 pub mod database;
 pub mod entropy;
 pub mod faults;
+pub mod postgres;
 pub mod rows;
 pub mod server;
 pub mod service;

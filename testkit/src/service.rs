@@ -15,7 +15,8 @@ use eventbooker_core::identity::{Actor, Role};
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use eventbooker_engine::check::{Report, recount};
 use eventbooker_engine::{Answer, BookingAt, Decided, Engine, Error, Parts, Refusal, Settings};
-use eventbooker_store::sqlite::{Access, SqliteStore};
+use eventbooker_store::Access;
+use eventbooker_store::sqlite::SqliteStore;
 use eventbooker_store::{Changes, Store};
 use tempfile::TempDir;
 

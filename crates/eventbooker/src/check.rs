@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use eventbooker_engine::check::{Report, recount};
-use eventbooker_store::sqlite::Access;
+use eventbooker_store::Access;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::open;

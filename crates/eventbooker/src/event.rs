@@ -5,7 +5,7 @@ use comfy_table::Table;
 use eventbooker_core::events::{Draft, PlanFault};
 use eventbooker_core::identity::{Actor, Role};
 use eventbooker_core::{EventId, Timestamp, UserId};
-use eventbooker_store::sqlite::Access;
+use eventbooker_store::Access;
 use eventbooker_store::{EventsPage, Store};
 
 use crate::open;

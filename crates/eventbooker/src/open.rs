@@ -6,8 +6,9 @@ use std::sync::Arc;
 use eventbooker_engine::{
     Answer, Engine, Error, Parts, Refusal, Settings, SystemClock, SystemEntropy,
 };
+use eventbooker_store::Access;
 use eventbooker_store::Store;
-use eventbooker_store::sqlite::{Access, SqliteStore};
+use eventbooker_store::sqlite::SqliteStore;
 use indicatif::ProgressBar;
 
 use crate::say::say;

@@ -13,7 +13,7 @@ use eventbooker_core::bookings::{Booking, Payment, State};
 use eventbooker_core::events::{JournalEntry, JournalKind, Release};
 use eventbooker_core::{BookingId, Timestamp};
 use eventbooker_engine::Engine;
-use eventbooker_store::sqlite::Access;
+use eventbooker_store::Access;
 use eventbooker_store::{BookingRoute, BookingTrail, SagaStep, Store};
 
 use crate::open;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use eventbooker_core::UserId;
 use eventbooker_engine::Engine;
-use eventbooker_store::sqlite::Access;
+use eventbooker_store::Access;
 use eventbooker_web::edge::DrainReport;
 use eventbooker_web::{Web, application, edge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};

@@ -7,8 +7,8 @@ use comfy_table::Table;
 use eventbooker_core::UserId;
 use eventbooker_core::identity::{Profile, ProfileFault, Role, User};
 use eventbooker_engine::{Engine, NewUser};
+use eventbooker_store::Access;
 use eventbooker_store::Store;
-use eventbooker_store::sqlite::Access;
 
 use crate::open;
 use crate::say::say;

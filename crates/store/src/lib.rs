@@ -8,7 +8,9 @@
 //! confirmed booking is; it knows where its row lies.
 
 mod batch;
+mod codes;
 mod error;
+pub mod postgres;
 mod queries;
 pub mod sqlite;
 
@@ -24,6 +26,26 @@ pub use queries::{
 
 use async_trait::async_trait;
 use eventbooker_core::Timestamp;
+
+/// How to open a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// As a server; creates and migrates it if need be. An embedded database has one at a time.
+    Serve,
+    /// Beside a server or without one; creates and migrates it if need be.
+    Tool,
+    /// Only to look, at one whose schema is current.
+    Look,
+}
+
+/// What a migration did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MigrationReport {
+    /// The version before.
+    pub from: u32,
+    /// The version now.
+    pub to: u32,
+}
 
 /// A database that holds everything.
 #[async_trait]

@@ -1,11 +1,14 @@
-//! The contract that every store keeps, on SQLite.
+//! The contract that every store keeps, on each of them.
 #![allow(missing_docs, reason = "a test's name says what it proves")]
 
 use std::sync::Arc;
 
-use eventbooker_store::Store;
-use eventbooker_store::sqlite::{Access, SqliteStore};
+use async_trait::async_trait;
+use eventbooker_store::postgres::Clock;
+use eventbooker_store::sqlite::SqliteStore;
+use eventbooker_store::{Access, Store};
 use eventbooker_testkit::contract::Database;
+use eventbooker_testkit::postgres::Schema;
 use tempfile::TempDir;
 
 struct Sqlite(TempDir);
@@ -16,7 +19,7 @@ impl Sqlite {
     }
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl Database for Sqlite {
     async fn open(&self) -> Arc<dyn Store> {
         let file = self.0.path().join("contract.db");
@@ -24,4 +27,24 @@ impl Database for Sqlite {
     }
 }
 
-eventbooker_testkit::store_contract!(Sqlite::new());
+struct Postgres(Schema);
+
+#[async_trait]
+impl Database for Postgres {
+    async fn open(&self) -> Arc<dyn Store> {
+        let store = self.0.open(Access::Tool, Clock::Given).await;
+        Arc::new(store.unwrap_or_else(|error| panic!("{error}")))
+    }
+}
+
+mod sqlite {
+    use super::Sqlite;
+
+    eventbooker_testkit::store_contract!(Sqlite::new());
+}
+
+mod postgres {
+    use super::{Postgres, Schema};
+
+    eventbooker_testkit::store_contract!(Postgres(Schema::new()));
+}

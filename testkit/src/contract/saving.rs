@@ -199,8 +199,17 @@ pub async fn a_release_leaves_nothing(database: &dyn Database) {
         save(&*store, Changes { tallies_changed: vec![(EVENT, tally(2))], ..Changes::default() })
             .await;
     }
-    let next = peek(&*store, &Wants { new_bookings: 1, ..Wants::default() }).await.booking_ids.next;
-    assert_eq!(next, 2, "numbers that nobody used are still free");
+    load(&mut *writer, &Wants { new_bookings: 5, ..wants_all() }).await;
+    let next = load_after_release(&mut *writer).await;
+    assert_eq!(next, 2, "numbers that nobody used are still free to the same writer");
+}
+
+async fn load_after_release(writer: &mut dyn Writer) -> i64 {
+    writer.release().await.expect("released");
+    let wants = Wants { new_bookings: 1, ..Wants::default() };
+    let next = load(writer, &wants).await.booking_ids.next;
+    writer.release().await.expect("released");
+    next
 }
 
 /// Every key that a rule leans on is refused a second time.
@@ -234,7 +243,8 @@ pub async fn keys_are_unique(database: &dyn Database) {
     }
 }
 
-/// Numbers go up by what was used, through removals and reopening.
+/// Numbers lie above all that were used, through removals and reopening. Some may be left out, by a
+/// writer that ends with a block of them.
 pub async fn numbers_rise_and_are_never_used_twice(database: &dyn Database) {
     let wants = Wants { new_bookings: 3, new_events: 2, new_users: 1, ..Wants::default() };
     let nexts = async |store: &dyn Store| {
@@ -245,6 +255,9 @@ pub async fn numbers_rise_and_are_never_used_twice(database: &dyn Database) {
         (loaded.booking_ids.next, loaded.event_ids.next, loaded.user_ids.next)
     };
     let store = database.open().await;
+    let above = |(booking, event, user): (i64, i64, i64), bookings, events, users| {
+        assert!(booking > bookings && event > events && user > users, "{booking} {event} {user}");
+    };
     assert_eq!(nexts(&*store).await, (1, 1, 1));
     let used = LastIds { booking: Some(9), event: Some(4), user: Some(1) };
     let changes = Changes {
@@ -253,7 +266,7 @@ pub async fn numbers_rise_and_are_never_used_twice(database: &dyn Database) {
         ..Changes::default()
     };
     save(&*store, changes).await;
-    assert_eq!(nexts(&*store).await, (10, 5, 2));
+    above(nexts(&*store).await, 9, 4, 1);
     let only_bookings = LastIds { booking: Some(10), ..LastIds::default() };
     let changes = Changes {
         bookings_removed: (1..=9).map(|id| (EVENT, BookingId::new(id))).collect(),
@@ -262,7 +275,7 @@ pub async fn numbers_rise_and_are_never_used_twice(database: &dyn Database) {
     };
     save(&*store, changes).await;
     drop(store);
-    assert_eq!(nexts(&*database.open().await).await, (11, 5, 2));
+    above(nexts(&*database.open().await).await, 10, 4, 1);
 }
 
 /// Two writers that raise the same number never lose a step.

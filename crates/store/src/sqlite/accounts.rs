@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use eventbooker_core::accounts::{Account, Posting, PostingKind, Purpose};
+use eventbooker_core::accounts::{Account, Posting, Purpose};
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
-use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::chain::{self, Chain, Ends, Link};
-use crate::Changes;
+use crate::{Changes, codes};
 
 const POSTINGS: Chain<Posting> = Chain {
     owner: |posting| posting.user_id.get(),
@@ -23,21 +22,8 @@ const POSTINGS: Chain<Posting> = Chain {
     read: posting,
 };
 
-fn kind_number(kind: PostingKind) -> i64 {
-    match kind {
-        PostingKind::Deposit => 0,
-        PostingKind::Charge => 1,
-        PostingKind::Refund => 2,
-    }
-}
-
 fn posting(row: &Row<'_>) -> rusqlite::Result<Posting> {
-    let kind = match row.get(2)? {
-        0 => PostingKind::Deposit,
-        1 => PostingKind::Charge,
-        2 => PostingKind::Refund,
-        other => return Err(super::unknown(2, Type::Integer, &format!("posting kind {other}"))),
-    };
+    let kind = super::known(row, 2, "posting kind", codes::posting)?;
     let (event_id, booking_id): (Option<i64>, Option<i64>) = (row.get(5)?, row.get(6)?);
     let purpose = event_id.zip(booking_id).map(|(event_id, booking_id)| Purpose {
         event_id: EventId::new(event_id),
@@ -90,7 +76,7 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
         let number = insert.insert((
             user_id.get(),
             entry,
-            kind_number(kind),
+            codes::of_posting(kind),
             amount.as_minor(),
             balance.as_minor(),
             purpose.map(|purpose| purpose.event_id.get()),

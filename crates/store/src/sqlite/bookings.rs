@@ -1,71 +1,25 @@
 //! Bookings, and what users hold.
 
-use eventbooker_core::bookings::{Booking, Holding, Payment, State};
+use eventbooker_core::bookings::{Booking, Holding};
 use eventbooker_core::events::Seats;
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
-use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::{BookingRoute, Changes, DueHolds, HoldingsOf, HoldingsOfUser};
+use crate::{BookingRoute, Changes, DueHolds, HoldingsOf, HoldingsOfUser, codes};
 
 const COLUMNS: &str =
     "id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at";
 
-fn state_number(state: State) -> i64 {
-    match state {
-        State::Occupying => 1,
-        State::Occupied => 2,
-        State::Paying => 3,
-        State::Complete => 4,
-        State::Completing => 5,
-        State::Cancelled => -1,
-        State::Releasing => -2,
-        State::Refunding => -3,
-        State::Expiring => -4,
-    }
-}
-
-/// The number of a cancelled booking that never kept anything from anybody: refused, or without a
-/// window. A user may have any number of them, and they don't count as holdings, so they lie apart
-/// from those that do.
-const ENDED_AT_ONCE: i64 = -5;
-
-fn state_number_of(booking: &Booking) -> i64 {
-    let ended_at_once =
-        booking.state == State::Cancelled && booking.expires_at <= booking.created_at;
-    if ended_at_once { ENDED_AT_ONCE } else { state_number(booking.state) }
-}
-
-fn payment_number(payment: Payment) -> i64 {
-    match payment {
-        Payment::Later => 0,
-        Payment::AtOnce => 1,
-    }
-}
-
 fn booking(row: &Row<'_>) -> rusqlite::Result<Booking> {
-    let unknown = |column, what, number: i64| {
-        super::unknown(column, Type::Integer, &format!("booking {what} {number}"))
-    };
-    let number = row.get(7)?;
-    let state = match number {
-        ENDED_AT_ONCE => Some(State::Cancelled),
-        number => State::ALL.into_iter().find(|state| state_number(*state) == number),
-    };
-    let payment = match row.get(4)? {
-        0 => Payment::Later,
-        1 => Payment::AtOnce,
-        other => return Err(unknown(4, "payment", other)),
-    };
     Ok(Booking {
         id: BookingId::new(row.get(0)?),
         event_id: EventId::new(row.get(1)?),
         user_id: UserId::new(row.get(2)?),
         seats: Seats::new(row.get(3)?),
-        payment,
+        payment: super::known(row, 4, "booking payment", codes::payment)?,
         amount: Money::from_minor(row.get(5)?),
         attempt: row.get(6)?,
-        state: state.ok_or_else(|| unknown(7, "state", number))?,
+        state: super::known(row, 7, "booking state", codes::state)?,
         created_at: Timestamp::from_micros(row.get(8)?),
         expires_at: Timestamp::from_micros(row.get(9)?),
     })
@@ -108,14 +62,14 @@ pub(super) fn load_holdings(
     let mut found = Vec::with_capacity(wanted.len());
     for of in wanted {
         let mut holdings = Vec::new();
-        for state in [State::Occupied, State::Cancelled] {
-            let key = (of.user_id.get(), state_number(state), of.event_id.get(), of.limit);
+        for code in [codes::OCCUPIED, codes::CANCELLED] {
+            let key = (of.user_id.get(), code, of.event_id.get(), of.limit);
             let mut rows = statement.query(key)?;
             while let Some(row) = rows.next()? {
                 let expires_at = Timestamp::from_micros(row.get(1)?);
                 if expires_at > now {
                     let seats = Seats::new(row.get(0)?);
-                    let is_cancelled = state == State::Cancelled;
+                    let is_cancelled = code == codes::CANCELLED;
                     holdings.push(Holding { seats, expires_at, is_cancelled });
                 }
             }
@@ -136,10 +90,10 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
                 booking.event_id.get(),
                 booking.user_id.get(),
                 booking.seats.get(),
-                payment_number(booking.payment),
+                codes::of_payment(booking.payment),
                 booking.amount.as_minor(),
                 booking.attempt,
-                state_number_of(booking),
+                codes::of_booking(booking),
                 booking.created_at.as_micros(),
                 booking.expires_at.as_micros(),
             ))?;
@@ -152,7 +106,7 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
         )?;
         for booking in &changes.bookings_changed {
             let Booking { id, amount, attempt, expires_at, .. } = *booking;
-            let (amount, state) = (amount.as_minor(), state_number_of(booking));
+            let (amount, state) = (amount.as_minor(), codes::of_booking(booking));
             statement.execute((id.get(), amount, attempt, state, expires_at.as_micros()))?;
         }
     }
@@ -172,8 +126,7 @@ pub(super) fn live_of_user(
     before: Option<BookingId>,
     limit: u32,
 ) -> rusqlite::Result<Vec<Booking>> {
-    let live = [State::Occupied, State::Paying, State::Completing, State::Complete];
-    let states = live.map(|state| state_number(state).to_string()).join(", ");
+    let states = codes::LIVE.map(|code| code.to_string()).join(", ");
     let of_event = if event_id.is_some() { "event_id = ?2" } else { "?2 IS NULL" };
     conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM bookings
@@ -224,7 +177,7 @@ pub(super) fn last_id(conn: &Connection) -> rusqlite::Result<BookingId> {
 }
 
 pub(super) fn due(conn: &Connection, now: Timestamp, limit: u32) -> rusqlite::Result<DueHolds> {
-    let due = state_number(State::Occupied);
+    let due = codes::OCCUPIED;
     let holds = conn
         .prepare_cached(&format!(
             "SELECT event_id, id FROM bookings WHERE state = {due} AND expires_at <= ?1

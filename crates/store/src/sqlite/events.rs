@@ -1,14 +1,11 @@
 //! Events, their tallies and slots.
 
-use eventbooker_core::events::{
-    Event, JournalKind, PaymentWindow, Plan, Seats, Slot, SlotState, Tally,
-};
+use eventbooker_core::events::{Event, JournalKind, PaymentWindow, Plan, Seats, Slot, Tally};
 use eventbooker_core::{BookingId, EventId, Money, Timestamp};
-use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::journal::{self, Began};
-use crate::{Changes, EventsPage};
+use crate::{Changes, EventsPage, codes};
 
 const EVENT_COLUMNS: &str = "e.id, e.name, e.description, e.starts_at, e.capacity, e.price_minor, \
      e.payment_window_minutes, e.created_at, \
@@ -35,19 +32,8 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     })
 }
 
-fn slot_state_number(state: SlotState) -> i64 {
-    match state {
-        SlotState::Held => 0,
-        SlotState::Sold => 1,
-    }
-}
-
 fn slot(row: &Row<'_>) -> rusqlite::Result<Slot> {
-    let state = match row.get(3)? {
-        0 => SlotState::Held,
-        1 => SlotState::Sold,
-        other => return Err(super::unknown(3, Type::Integer, &format!("slot state {other}"))),
-    };
+    let state = super::known(row, 3, "slot state", codes::slot)?;
     Ok(Slot {
         event_id: EventId::new(row.get(0)?),
         booking_id: BookingId::new(row.get(1)?),
@@ -141,7 +127,7 @@ fn save_slots(conn: &Connection, changes: &Changes, began: &Began) -> rusqlite::
         )?;
         for slot in &changes.slots_added {
             let Slot { event_id, booking_id, seats, state } = *slot;
-            let state = slot_state_number(state);
+            let state = codes::of_slot(state);
             let entry = began.entry_of(booking_id);
             statement.execute((booking_id.get(), event_id.get(), seats.get(), state, entry))?;
         }
@@ -152,7 +138,7 @@ fn save_slots(conn: &Connection, changes: &Changes, began: &Began) -> rusqlite::
         )?;
         for slot in &changes.slots_changed {
             let Slot { event_id, booking_id, seats, state } = *slot;
-            let state = slot_state_number(state);
+            let state = codes::of_slot(state);
             statement.execute((booking_id.get(), event_id.get(), seats.get(), state))?;
         }
     }

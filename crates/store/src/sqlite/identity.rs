@@ -1,28 +1,16 @@
 //! Users and sessions.
 
-use eventbooker_core::identity::{Profile, Role, Session, TokenDigest, User};
+use eventbooker_core::identity::{Profile, Session, TokenDigest, User};
 use eventbooker_core::{Timestamp, UserId};
-use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::{Changes, Purge, SessionUser};
+use crate::{Changes, Purge, SessionUser, codes};
 
 const USER_COLUMNS: &str =
     "id, login, email, first_name, last_name, role, password_hash, created_at";
 
-fn role_number(role: Role) -> i64 {
-    match role {
-        Role::User => 0,
-        Role::Admin => 1,
-    }
-}
-
 fn user(row: &Row<'_>) -> rusqlite::Result<User> {
-    let role = match row.get(5)? {
-        0 => Role::User,
-        1 => Role::Admin,
-        other => return Err(super::unknown(5, Type::Integer, &format!("role {other}"))),
-    };
+    let role = super::known(row, 5, "role", codes::role)?;
     Ok(User {
         id: UserId::new(row.get(0)?),
         profile: Profile {
@@ -103,14 +91,14 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
             &user.profile.email,
             &user.profile.first_name,
             &user.profile.last_name,
-            role_number(user.role),
+            codes::of_role(user.role),
             &user.password_hash,
             user.created_at.as_micros(),
         ))?;
     }
     for user in &changes.users_changed {
         conn.prepare_cached("UPDATE users SET role = ?2, password_hash = ?3 WHERE id = ?1")?
-            .execute((user.id.get(), role_number(user.role), &user.password_hash))?;
+            .execute((user.id.get(), codes::of_role(user.role), &user.password_hash))?;
     }
     for user_id in &changes.sessions_removed_of {
         conn.prepare_cached("DELETE FROM sessions WHERE user_id = ?1")?.execute([user_id.get()])?;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use eventbooker_core::events::{JournalEntry, JournalKind, Seats};
 use eventbooker_core::{BookingId, EventId, Timestamp};
-use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::chain::{self, Chain, Ends, Link, Trail};
+use crate::codes;
 
 const JOURNAL: Chain<JournalEntry> = Chain {
     owner: |entry| entry.event_id.get(),
@@ -23,25 +23,8 @@ const JOURNAL: Chain<JournalEntry> = Chain {
     read: entry,
 };
 
-fn kind_number(kind: JournalKind) -> i64 {
-    match kind {
-        JournalKind::Created => 0,
-        JournalKind::Held => 1,
-        JournalKind::Confirmed => 2,
-        JournalKind::Cancelled => 3,
-        JournalKind::Expired => 4,
-    }
-}
-
 fn entry(row: &Row<'_>) -> rusqlite::Result<JournalEntry> {
-    let kind = match row.get(2)? {
-        0 => JournalKind::Created,
-        1 => JournalKind::Held,
-        2 => JournalKind::Confirmed,
-        3 => JournalKind::Cancelled,
-        4 => JournalKind::Expired,
-        other => return Err(super::unknown(2, Type::Integer, &format!("journal kind {other}"))),
-    };
+    let kind = super::known(row, 2, "journal kind", codes::entry)?;
     Ok(JournalEntry {
         event_id: EventId::new(row.get(0)?),
         version: row.get(1)?,
@@ -79,7 +62,7 @@ pub(super) fn save(conn: &Connection, entries: &[JournalEntry]) -> rusqlite::Res
         let number = insert.insert((
             event_id.get(),
             version,
-            kind_number(kind),
+            codes::of_entry(kind),
             booking_id.map(BookingId::get),
             seats.get(),
             at.as_micros(),

@@ -28,15 +28,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::types::Type;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
 use self::checkpoint::Checkpointer;
 use self::readers::Readers;
 use self::snapshot::SqliteSnapshot;
 use self::writer::SqliteWriter;
-use crate::{OpenError, Snapshot, Store, StoreError, Writer};
+use crate::{Access, MigrationReport, OpenError, Snapshot, Store, StoreError, Writer};
 
-pub use self::schema::{MigrationReport, SCHEMA_VERSION};
+pub use self::schema::SCHEMA_VERSION;
 
 /// How long a transaction waits for one of another process, such as `eventbooker user add`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -50,17 +51,6 @@ const READER_CACHE_KIB: i64 = 4 * 1024;
 /// A page is small, because a batch over many events dirties one page of each tree for every
 /// event, and each dirty page is written whole; see `docs/decisions/0003-sqlite-layout.md`.
 const PAGE_BYTES: i64 = 2048;
-
-/// How to open a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// As the one server that this file may have; creates and migrates it if need be.
-    Serve,
-    /// Beside a server or without one; creates and migrates it if need be.
-    Tool,
-    /// Only to look, at a file whose schema is current.
-    Look,
-}
 
 /// An open SQLite file.
 pub struct SqliteStore {
@@ -227,7 +217,16 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// A row that holds what this program doesn't know.
-fn unknown(column: usize, kind: rusqlite::types::Type, what: &str) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, kind, format!("unknown {what}").into())
+/// What the code in a column stands for.
+fn known<T>(
+    row: &Row<'_>,
+    column: usize,
+    what: &str,
+    read: impl FnOnce(i16) -> Option<T>,
+) -> rusqlite::Result<T> {
+    let code: i64 = row.get(column)?;
+    i16::try_from(code).ok().and_then(read).ok_or_else(|| {
+        let unknown = format!("unknown {what} {code}").into();
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, unknown)
+    })
 }

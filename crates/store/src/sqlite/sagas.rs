@@ -2,14 +2,11 @@
 //! remember for sagas elsewhere.
 
 use eventbooker_core::bookings::errand::Errand;
-use eventbooker_core::bookings::participant::{Memory, MemoryKey, Participant, Remembered};
-use eventbooker_core::bookings::saga::Answer;
-use eventbooker_core::events::PaymentWindow;
-use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
-use rusqlite::types::Type;
+use eventbooker_core::bookings::participant::{Memory, MemoryKey, Remembered};
+use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::{Changes, DueErrands, SagaStep};
+use crate::{Changes, DueErrands, SagaStep, codes};
 
 const ERRAND: &str = "booking_id, event_id, user_id, token, due_at, tries, trouble, parked";
 
@@ -26,43 +23,9 @@ fn errand(row: &Row<'_>) -> rusqlite::Result<Errand> {
     })
 }
 
-fn participant_number(participant: Participant) -> i64 {
-    match participant {
-        Participant::Events => 0,
-        Participant::Accounts => 1,
-    }
-}
-
-/// A memory as three columns: what it is, and of an offer its amount and its window.
-fn memory_values(memory: Memory) -> (i64, Option<i64>, Option<u32>) {
-    match memory {
-        Memory::Given(Answer::Occupied { amount, window }) => {
-            (1, Some(amount.as_minor()), Some(window.as_minutes()))
-        }
-        Memory::Given(
-            Answer::Charged
-            | Answer::NotOccupied
-            | Answer::NotCharged
-            | Answer::Settled
-            | Answer::Refunded
-            | Answer::Released,
-        ) => (2, None, None),
-        Memory::Refused => (3, None, None),
-        Memory::Withdrawn => (4, None, None),
-    }
-}
-
 fn memory(row: &Row<'_>) -> rusqlite::Result<Memory> {
-    Ok(match row.get(0)? {
-        1 => Memory::Given(Answer::Occupied {
-            amount: Money::from_minor(row.get(1)?),
-            window: PaymentWindow::from_minutes(row.get(2)?),
-        }),
-        2 => Memory::Given(Answer::Charged),
-        3 => Memory::Refused,
-        4 => Memory::Withdrawn,
-        other => return Err(super::unknown(0, Type::Integer, &format!("memory {other}"))),
-    })
+    let (amount, window) = (row.get(1)?, row.get(2)?);
+    super::known(row, 0, "memory", |code| codes::memory(code, amount, window))
 }
 
 pub(super) fn load(conn: &Connection, bookings: &[BookingId]) -> rusqlite::Result<Vec<Errand>> {
@@ -91,7 +54,7 @@ pub(super) fn load_memories(
     )?;
     let mut memories = Vec::with_capacity(keys.len());
     for key in keys {
-        let participant = participant_number(key.participant);
+        let participant = codes::of_participant(key.participant);
         let read = |row: &Row<'_>| {
             let at = Timestamp::from_micros(row.get(3)?);
             Ok(Remembered { key: *key, memory: memory(row)?, at })
@@ -135,7 +98,7 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
         ))?;
     }
     for Remembered { key, memory, at } in &changes.memories_set {
-        let (number, amount, window) = memory_values(*memory);
+        let (number, amount, window) = codes::of_memory(*memory);
         conn.prepare_cached(
             "INSERT INTO memories
                (booking_id, participant, attempt, memory, amount, window_minutes, at)
@@ -145,7 +108,7 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
         )?
         .execute((
             key.booking_id.get(),
-            participant_number(key.participant),
+            codes::of_participant(key.participant),
             key.attempt,
             number,
             amount,

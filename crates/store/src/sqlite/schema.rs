@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::name;
-use crate::OpenError;
+use crate::{MigrationReport, OpenError};
 
 /// Each raises the version by one. A migration that has been released is never edited.
 const MIGRATIONS: &[&str] = &[
@@ -16,15 +16,6 @@ const MIGRATIONS: &[&str] = &[
 /// The schema version that this program needs.
 #[allow(clippy::cast_possible_truncation, reason = "a handful of migrations")]
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
-
-/// What a migration did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MigrationReport {
-    /// The version before.
-    pub from: u32,
-    /// The version now.
-    pub to: u32,
-}
 
 pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<MigrationReport, OpenError> {
     let unreachable = |error: rusqlite::Error| OpenError::Unreachable {

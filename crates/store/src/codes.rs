@@ -1,0 +1,180 @@
+//! The numbers by which rows say what something is. Both stores write the same ones, and what has
+//! been given a number keeps it.
+
+use eventbooker_core::Money;
+use eventbooker_core::accounts::PostingKind;
+use eventbooker_core::bookings::participant::{Memory, Participant};
+use eventbooker_core::bookings::saga::Answer;
+use eventbooker_core::bookings::{Booking, Payment, State};
+use eventbooker_core::events::{JournalKind, PaymentWindow, SlotState};
+use eventbooker_core::identity::Role;
+
+/// The code of holds. Their index and the queries that use it have to say it word for word.
+pub(crate) const OCCUPIED: i16 = 2;
+/// The code of bookings that were cancelled and may still count as holdings.
+pub(crate) const CANCELLED: i16 = -1;
+/// The code of a cancelled booking that never kept anything from anybody: refused, or without a
+/// window. A user may have any number of them, and they don't count as holdings, so they lie apart
+/// from those that do.
+const ENDED_AT_ONCE: i16 = -5;
+/// The codes of bookings that have, or are getting, what they are for.
+pub(crate) const LIVE: [i16; 4] = [OCCUPIED, 3, 5, 4];
+
+pub(crate) const fn of_state(state: State) -> i16 {
+    match state {
+        State::Occupying => 1,
+        State::Occupied => OCCUPIED,
+        State::Paying => 3,
+        State::Complete => 4,
+        State::Completing => 5,
+        State::Cancelled => CANCELLED,
+        State::Releasing => -2,
+        State::Refunding => -3,
+        State::Expiring => -4,
+    }
+}
+
+/// The code of a booking's state.
+pub(crate) fn of_booking(booking: &Booking) -> i16 {
+    let ended_at_once =
+        booking.state == State::Cancelled && booking.expires_at <= booking.created_at;
+    if ended_at_once { ENDED_AT_ONCE } else { of_state(booking.state) }
+}
+
+pub(crate) fn state(code: i16) -> Option<State> {
+    match code {
+        ENDED_AT_ONCE => Some(State::Cancelled),
+        code => State::ALL.into_iter().find(|state| of_state(*state) == code),
+    }
+}
+
+pub(crate) const fn of_payment(payment: Payment) -> i16 {
+    match payment {
+        Payment::Later => 0,
+        Payment::AtOnce => 1,
+    }
+}
+
+pub(crate) const fn payment(code: i16) -> Option<Payment> {
+    match code {
+        0 => Some(Payment::Later),
+        1 => Some(Payment::AtOnce),
+        _ => None,
+    }
+}
+
+pub(crate) const fn of_role(role: Role) -> i16 {
+    match role {
+        Role::User => 0,
+        Role::Admin => 1,
+    }
+}
+
+pub(crate) const fn role(code: i16) -> Option<Role> {
+    match code {
+        0 => Some(Role::User),
+        1 => Some(Role::Admin),
+        _ => None,
+    }
+}
+
+pub(crate) const fn of_slot(state: SlotState) -> i16 {
+    match state {
+        SlotState::Held => 0,
+        SlotState::Sold => 1,
+    }
+}
+
+pub(crate) const fn slot(code: i16) -> Option<SlotState> {
+    match code {
+        0 => Some(SlotState::Held),
+        1 => Some(SlotState::Sold),
+        _ => None,
+    }
+}
+
+pub(crate) const fn of_entry(kind: JournalKind) -> i16 {
+    match kind {
+        JournalKind::Created => 0,
+        JournalKind::Held => 1,
+        JournalKind::Confirmed => 2,
+        JournalKind::Cancelled => 3,
+        JournalKind::Expired => 4,
+    }
+}
+
+pub(crate) const fn entry(code: i16) -> Option<JournalKind> {
+    match code {
+        0 => Some(JournalKind::Created),
+        1 => Some(JournalKind::Held),
+        2 => Some(JournalKind::Confirmed),
+        3 => Some(JournalKind::Cancelled),
+        4 => Some(JournalKind::Expired),
+        _ => None,
+    }
+}
+
+pub(crate) const fn of_posting(kind: PostingKind) -> i16 {
+    match kind {
+        PostingKind::Deposit => 0,
+        PostingKind::Charge => 1,
+        PostingKind::Refund => 2,
+    }
+}
+
+pub(crate) const fn posting(code: i16) -> Option<PostingKind> {
+    match code {
+        0 => Some(PostingKind::Deposit),
+        1 => Some(PostingKind::Charge),
+        2 => Some(PostingKind::Refund),
+        _ => None,
+    }
+}
+
+pub(crate) const fn of_participant(participant: Participant) -> i16 {
+    match participant {
+        Participant::Events => 0,
+        Participant::Accounts => 1,
+    }
+}
+
+pub(crate) const fn participant(code: i16) -> Option<Participant> {
+    match code {
+        0 => Some(Participant::Events),
+        1 => Some(Participant::Accounts),
+        _ => None,
+    }
+}
+
+/// A memory as three columns: what it is, and of an offer its amount and its window.
+pub(crate) const fn of_memory(memory: Memory) -> (i16, Option<i64>, Option<u32>) {
+    match memory {
+        Memory::Given(Answer::Occupied { amount, window }) => {
+            (1, Some(amount.as_minor()), Some(window.as_minutes()))
+        }
+        Memory::Given(
+            Answer::Charged
+            | Answer::NotOccupied
+            | Answer::NotCharged
+            | Answer::Settled
+            | Answer::Refunded
+            | Answer::Released,
+        ) => (2, None, None),
+        Memory::Refused => (3, None, None),
+        Memory::Withdrawn => (4, None, None),
+    }
+}
+
+/// A memory from its three columns.
+pub(crate) fn memory(code: i16, amount: Option<i64>, window: Option<u32>) -> Option<Memory> {
+    match code {
+        1 => Some(Memory::Given(Answer::Occupied {
+            amount: Money::from_minor(amount?),
+            window: PaymentWindow::from_minutes(window?),
+        })),
+        2 => Some(Memory::Given(Answer::Charged)),
+        3 => Some(Memory::Refused),
+        4 => Some(Memory::Withdrawn),
+        _ => None,
+    }
+}

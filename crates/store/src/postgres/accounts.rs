@@ -1,0 +1,130 @@
+//! Accounts and their postings.
+
+use std::collections::BTreeMap;
+
+use eventbooker_core::accounts::{Account, Posting, Purpose};
+use eventbooker_core::{BookingId, EventId, UserId};
+use tokio_postgres::Row;
+
+use super::row::{get, instant, known, money};
+use super::session::{Flight, column, params};
+use crate::{Changes, StoreError, codes};
+
+/// Reads and locks an account, if it has a row. Two that post to one without a row for the first time
+/// are told apart by the number of the posting.
+pub(super) const LOCK: &str =
+    "SELECT account_id, balance, entries FROM accounts WHERE account_id = $1 FOR UPDATE";
+const ADD_POSTINGS: &str = "
+    INSERT INTO postings (account_id, entry, kind, amount, balance, event_id, booking_id, at)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[],
+                         $6::bigint[], $7::bigint[], $8::bigint[])";
+const ADD: &str = "
+    INSERT INTO accounts (account_id, balance, entries)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])";
+/// Changes accounts that stand where the postings begin. Where one doesn't, the division fails, and
+/// with it the whole transaction.
+const CHANGE: &str = "
+    WITH changed AS (
+        UPDATE accounts a SET balance = k.balance, entries = k.entries
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+             k (account_id, balance, entries, before)
+        WHERE a.account_id = k.account_id AND a.entries = k.before
+        RETURNING a.account_id)
+    SELECT 1 / (CASE WHEN (SELECT count(*) FROM changed) = $5 THEN 1 ELSE 0 END)";
+
+/// The statements of a writer.
+pub(super) const WRITES: [&str; 4] = [LOCK, ADD_POSTINGS, ADD, CHANGE];
+
+pub(super) const ONE: &str =
+    "SELECT account_id, balance, entries FROM accounts WHERE account_id = $1";
+pub(super) const POSTINGS_OF: &str = "
+    SELECT account_id, entry, kind, amount, balance, event_id, booking_id, at FROM postings
+    WHERE account_id = $1 AND entry < $2 ORDER BY entry DESC LIMIT $3";
+pub(super) const POSTINGS_FOR: &str = "
+    SELECT account_id, entry, kind, amount, balance, event_id, booking_id, at FROM postings
+    WHERE booking_id = $1 ORDER BY account_id, entry";
+
+/// The statements of a reader.
+pub(super) const READS: [&str; 3] = [ONE, POSTINGS_OF, POSTINGS_FOR];
+
+pub(super) const ALL: &str = "
+    SELECT account_id, balance, entries FROM accounts WHERE account_id > $1
+    ORDER BY account_id LIMIT $2";
+pub(super) const ALL_POSTINGS: &str = "
+    SELECT account_id, entry, kind, amount, balance, event_id, booking_id, at FROM postings
+    WHERE (account_id, entry) > ($1, $2) ORDER BY account_id, entry LIMIT $3";
+
+pub(super) fn account(row: &Row) -> Result<Account, StoreError> {
+    Ok(Account {
+        user_id: UserId::new(get(row, 0)?),
+        balance: money(row, 1)?,
+        entries: get(row, 2)?,
+    })
+}
+
+pub(super) fn posting(row: &Row) -> Result<Posting, StoreError> {
+    let (event_id, booking_id): (Option<i64>, Option<i64>) = (get(row, 5)?, get(row, 6)?);
+    Ok(Posting {
+        user_id: UserId::new(get(row, 0)?),
+        entry: get(row, 1)?,
+        kind: known(row, 2, "posting kind", codes::posting)?,
+        amount: money(row, 3)?,
+        balance: money(row, 4)?,
+        purpose: event_id.zip(booking_id).map(|(event_id, booking_id)| Purpose {
+            event_id: EventId::new(event_id),
+            booking_id: BookingId::new(booking_id),
+        }),
+        at: instant(row, 7)?,
+    })
+}
+
+pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
+    let Changes { postings, accounts_changed, .. } = changes;
+    if postings.is_empty() {
+        return;
+    }
+    flight.ask(
+        ADD_POSTINGS,
+        params![
+            column(postings, |posting| posting.user_id.get()),
+            column(postings, |posting| posting.entry),
+            column(postings, |posting| codes::of_posting(posting.kind)),
+            column(postings, |posting| posting.amount.as_minor()),
+            column(postings, |posting| posting.balance.as_minor()),
+            column(postings, |posting| posting.purpose.map(|purpose| purpose.event_id.get())),
+            column(postings, |posting| posting.purpose.map(|purpose| purpose.booking_id.get())),
+            column(postings, |posting| posting.at.as_micros()),
+        ],
+    );
+    let mut first_entries: BTreeMap<UserId, i64> = BTreeMap::new();
+    for posting in postings {
+        let first = first_entries.entry(posting.user_id).or_insert(posting.entry);
+        *first = posting.entry.min(*first);
+    }
+    let before =
+        |account: &Account| first_entries.get(&account.user_id).map_or(0, |first| first - 1);
+    let (new, known): (Vec<Account>, Vec<Account>) =
+        accounts_changed.iter().partition(|account| before(account) == 0);
+    if !new.is_empty() {
+        flight.ask(
+            ADD,
+            params![
+                column(&new, |account| account.user_id.get()),
+                column(&new, |account| account.balance.as_minor()),
+                column(&new, |account| account.entries),
+            ],
+        );
+    }
+    if !known.is_empty() {
+        flight.ask(
+            CHANGE,
+            params![
+                column(&known, |account| account.user_id.get()),
+                column(&known, |account| account.balance.as_minor()),
+                column(&known, |account| account.entries),
+                column(&known, before),
+                i64::try_from(known.len()).unwrap_or(i64::MAX),
+            ],
+        );
+    }
+}

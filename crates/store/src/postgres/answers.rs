@@ -1,0 +1,69 @@
+//! Answers that were given to commands with an idempotency key.
+
+use eventbooker_core::UserId;
+use tokio_postgres::Row;
+
+use super::row::{get, instant};
+use super::session::{Flight, column, params};
+use crate::{Answer, AnswerKey, Changes, Purge, StoreError};
+
+pub(super) const LOAD: &str = "
+    SELECT a.scope, a.key, a.fingerprint, a.answer, a.created_at
+    FROM unnest($1::bigint[], $2::text[]) k (scope, key)
+    JOIN answers a ON a.scope = k.scope AND a.key = k.key";
+const ADD: &str = "
+    INSERT INTO answers (scope, key, fingerprint, answer, created_at)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[])";
+const PURGE: &str = "
+    DELETE FROM answers WHERE (scope, key) IN
+      (SELECT scope, key FROM answers WHERE created_at <= $1 OR created_at > $3
+       ORDER BY created_at LIMIT $2)";
+
+/// The statements of a writer.
+pub(super) const WRITES: [&str; 3] = [LOAD, ADD, PURGE];
+
+pub(super) const OLDEST: &str = "SELECT min(created_at) FROM answers";
+
+/// The statements of a reader.
+pub(super) const READS: [&str; 2] = [LOAD, OLDEST];
+
+pub(super) fn answer(row: &Row) -> Result<Answer, StoreError> {
+    let fingerprint: Vec<u8> = get(row, 2)?;
+    Ok(Answer {
+        key: AnswerKey { scope: UserId::new(get(row, 0)?), key: get(row, 1)? },
+        fingerprint: fingerprint
+            .try_into()
+            .map_err(|_| StoreError::Refused("a fingerprint has another length".to_owned()))?,
+        answer: get(row, 3)?,
+        created_at: instant(row, 4)?,
+    })
+}
+
+pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
+    // In one order everywhere, so that two who write the same keys don't wait for each other.
+    let mut answers: Vec<&Answer> = changes.answers_added.iter().collect();
+    answers.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    if !answers.is_empty() {
+        flight.ask(
+            ADD,
+            params![
+                column(&answers, |answer| answer.key.scope.get()),
+                column(&answers, |answer| answer.key.key.clone()),
+                column(&answers, |answer| answer.fingerprint.to_vec()),
+                column(&answers, |answer| answer.answer.clone()),
+                column(&answers, |answer| answer.created_at.as_micros()),
+            ],
+        );
+    }
+}
+
+pub(super) fn purge(flight: &mut Flight<'_>, purge: &Purge) {
+    flight.ask(
+        PURGE,
+        params![
+            purge.answers_until.as_micros(),
+            i64::from(purge.limit),
+            purge.answers_after.as_micros(),
+        ],
+    );
+}

@@ -1,0 +1,180 @@
+//! Bookings, and what users hold.
+
+use std::collections::BTreeMap;
+
+use eventbooker_core::bookings::{Booking, Holding};
+use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use tokio_postgres::Row;
+
+use super::row::{count, get, instant, known, money, seats};
+use super::session::{Flight, column, params};
+use crate::{BookingRoute, Changes, HoldingsOf, HoldingsOfUser, StoreError, codes};
+
+/// Reads and locks bookings whose event isn't locked; one statement for each event.
+pub(super) const LOCK: &str = "
+    SELECT id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at
+    FROM bookings WHERE event_id = $1 AND id = ANY($2::bigint[]) ORDER BY id FOR UPDATE";
+/// Reads bookings whose events are locked: whoever changes one has locked its event.
+pub(super) const LOAD: &str = "
+    SELECT b.id, b.event_id, b.user_id, b.seats, b.payment, b.amount, b.attempt, b.state,
+           b.created_at, b.expires_at
+    FROM unnest($1::bigint[], $2::bigint[]) k (event_id, id)
+    JOIN bookings b ON b.event_id = k.event_id AND b.id = k.id";
+/// What users hold on events, as far as it ends after an instant.
+pub(super) const LOAD_HOLDINGS: &str = "
+    SELECT b.event_id, b.user_id, b.id, b.seats, b.expires_at, b.state
+    FROM unnest($1::bigint[], $2::bigint[]) k (event_id, user_id)
+    JOIN bookings b ON b.event_id = k.event_id AND b.user_id = k.user_id
+    WHERE b.state IN (2, -1) AND b.expires_at > $3";
+const ADD: &str = "
+    INSERT INTO bookings (id, event_id, user_id, seats, payment, amount, attempt, state,
+                          created_at, expires_at)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::smallint[],
+                         $6::bigint[], $7::bigint[], $8::smallint[], $9::bigint[], $10::bigint[])";
+const CHANGE: &str = "
+    UPDATE bookings b SET amount = k.amount, attempt = k.attempt, state = k.state,
+                          expires_at = k.expires_at
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::smallint[],
+                $6::bigint[]) k (event_id, id, amount, attempt, state, expires_at)
+    WHERE b.event_id = k.event_id AND b.id = k.id";
+const REMOVE: &str = "
+    DELETE FROM bookings WHERE (event_id, id) IN
+      (SELECT * FROM unnest($1::bigint[], $2::bigint[]))";
+
+/// The statements of a writer.
+pub(super) const WRITES: [&str; 6] = [LOCK, LOAD, LOAD_HOLDINGS, ADD, CHANGE, REMOVE];
+
+pub(super) const BY_IDS: &str = "
+    SELECT id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at
+    FROM bookings WHERE id = ANY($1::bigint[]) ORDER BY array_position($1::bigint[], id)";
+pub(super) const LIVE_OF_USER: &str = "
+    SELECT id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at
+    FROM bookings
+    WHERE user_id = $1 AND state = ANY($2::smallint[]) AND ($3::bigint IS NULL OR event_id = $3)
+      AND id < $4
+    ORDER BY id DESC LIMIT $5";
+pub(super) const OF_USER: &str = "
+    SELECT id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at
+    FROM bookings WHERE user_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+/// The counter and the booking as they are at one instant: a booking that is being made is either
+/// found, or above the counter, or in a block that has been taken and not yet used.
+pub(super) const ROUTE: &str = "
+    SELECT (SELECT last FROM ids WHERE kind = 'booking'),
+           (SELECT event_id FROM bookings WHERE id = $1 LIMIT 1),
+           (SELECT user_id FROM bookings WHERE id = $1 LIMIT 1)";
+pub(super) const LAST_ID: &str = "SELECT last FROM ids WHERE kind = 'booking'";
+pub(super) const DUE: &str = "
+    SELECT event_id, id FROM bookings WHERE state = 2 AND expires_at <= $1
+    ORDER BY expires_at, event_id, id LIMIT $2";
+pub(super) const NEXT_DUE: &str =
+    "SELECT min(expires_at) FROM bookings WHERE state = 2 AND expires_at > $1";
+
+/// The statements of a reader.
+pub(super) const READS: [&str; 7] = [BY_IDS, LIVE_OF_USER, OF_USER, ROUTE, LAST_ID, DUE, NEXT_DUE];
+
+pub(super) const ALL: &str = "
+    SELECT id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at
+    FROM bookings WHERE (event_id, id) > ($1, $2) ORDER BY event_id, id LIMIT $3";
+
+pub(super) fn booking(row: &Row) -> Result<Booking, StoreError> {
+    Ok(Booking {
+        id: BookingId::new(get(row, 0)?),
+        event_id: EventId::new(get(row, 1)?),
+        user_id: UserId::new(get(row, 2)?),
+        seats: seats(row, 3)?,
+        payment: known(row, 4, "booking payment", codes::payment)?,
+        amount: money(row, 5)?,
+        attempt: count(row, 6)?,
+        state: known(row, 7, "booking state", codes::state)?,
+        created_at: instant(row, 8)?,
+        expires_at: instant(row, 9)?,
+    })
+}
+
+/// What was asked for, from the rows that were found. The statement brings all that counts, which the
+/// limits themselves keep few; of each kind the newest are passed on.
+pub(super) fn holdings(
+    rows: &[Row],
+    wanted: &[HoldingsOf],
+    now: Timestamp,
+) -> Result<Vec<HoldingsOfUser>, StoreError> {
+    let mut found: BTreeMap<(EventId, UserId), Vec<(BookingId, Holding)>> = BTreeMap::new();
+    for row in rows {
+        let key = (EventId::new(get(row, 0)?), UserId::new(get(row, 1)?));
+        let holding = Holding {
+            seats: seats(row, 3)?,
+            expires_at: instant(row, 4)?,
+            is_cancelled: get::<i16>(row, 5)? == codes::CANCELLED,
+        };
+        if holding.expires_at > now {
+            found.entry(key).or_default().push((BookingId::new(get(row, 2)?), holding));
+        }
+    }
+    let of_user = |of: &HoldingsOf| {
+        let mut all = found.remove(&(of.event_id, of.user_id)).unwrap_or_default();
+        all.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
+        let newest = |is_cancelled: bool| {
+            let kind = all.iter().filter(move |(_, held)| held.is_cancelled == is_cancelled);
+            kind.take(of.limit as usize).map(|(_, held)| *held)
+        };
+        let holdings = newest(false).chain(newest(true)).collect();
+        HoldingsOfUser { event_id: of.event_id, user_id: of.user_id, holdings }
+    };
+    Ok(wanted.iter().map(of_user).collect())
+}
+
+pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
+    let Changes { bookings_added: added, bookings_changed: changed, bookings_removed, .. } =
+        changes;
+    if !added.is_empty() {
+        flight.ask(
+            ADD,
+            params![
+                column(added, |booking| booking.id.get()),
+                column(added, |booking| booking.event_id.get()),
+                column(added, |booking| booking.user_id.get()),
+                column(added, |booking| i64::from(booking.seats.get())),
+                column(added, |booking| codes::of_payment(booking.payment)),
+                column(added, |booking| booking.amount.as_minor()),
+                column(added, |booking| i64::from(booking.attempt)),
+                column(added, codes::of_booking),
+                column(added, |booking| booking.created_at.as_micros()),
+                column(added, |booking| booking.expires_at.as_micros()),
+            ],
+        );
+    }
+    if !changed.is_empty() {
+        flight.ask(
+            CHANGE,
+            params![
+                column(changed, |booking| booking.event_id.get()),
+                column(changed, |booking| booking.id.get()),
+                column(changed, |booking| booking.amount.as_minor()),
+                column(changed, |booking| i64::from(booking.attempt)),
+                column(changed, codes::of_booking),
+                column(changed, |booking| booking.expires_at.as_micros()),
+            ],
+        );
+    }
+    if !bookings_removed.is_empty() {
+        flight.ask(
+            REMOVE,
+            params![
+                column(bookings_removed, |(event_id, _)| event_id.get()),
+                column(bookings_removed, |(_, id)| id.get()),
+            ],
+        );
+    }
+}
+
+pub(super) fn route(row: &Row, id: BookingId) -> Result<BookingRoute, StoreError> {
+    let last = BookingId::new(get(row, 0)?);
+    let (event_id, user_id): (Option<i64>, Option<i64>) = (get(row, 1)?, get(row, 2)?);
+    Ok(match event_id.zip(user_id) {
+        Some((event_id, user_id)) => {
+            BookingRoute::Exists { event_id: EventId::new(event_id), user_id: UserId::new(user_id) }
+        }
+        None if id.get() >= 1 && id <= last => BookingRoute::Gone,
+        None => BookingRoute::Never,
+    })
+}

@@ -1,0 +1,215 @@
+//! Where a server is and how to reach it: a URL with libpq's parameters.
+
+use std::time::Duration;
+
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, Error};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::error::explain;
+use super::tls::{self, TlsFiles, Verify};
+
+/// How long connecting may take, for each host. Everybody waits meanwhile.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long what was sent may stay unacknowledged before a connection counts as lost.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
+/// A connection that is silent for this long is asked whether it is still there.
+const SILENT_MAX: Duration = Duration::from_secs(10);
+
+/// A server that can be connected to.
+#[derive(Clone)]
+pub struct PostgresUrl {
+    config: Config,
+    /// Ways to connect, the preferred one first.
+    ways: Vec<SslMode>,
+    tls: MakeRustlsConnect,
+    name: String,
+}
+
+/// Connects to a server.
+pub(super) type Connector = PostgresUrl;
+
+impl PostgresUrl {
+    /// Reads a URL: `postgres://user@host:port/database?sslmode=…`. A password in it comes before the
+    /// one given beside it.
+    ///
+    /// The parameters are libpq's, among them `sslmode` (`disable`, `allow`, `prefer`, which is the
+    /// default, `require`, `verify-ca`, `verify-full`), `sslrootcert` (a file, or `system`),
+    /// `sslcert` and `sslkey`. With several hosts the first that takes writes is used.
+    ///
+    /// An error says which part is wrong, and never the password.
+    pub fn parse(url: &str, password: Option<&str>) -> Result<Self, String> {
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let (mut ssl_mode, mut files) = ("prefer".to_owned(), TlsFiles::default());
+        let mut rest = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "sslmode" => ssl_mode = value.into_owned(),
+                "sslrootcert" => files.roots = Some(value.into_owned()),
+                "sslcert" => files.certificate = Some(value.into_owned()),
+                "sslkey" => files.key = Some(value.into_owned()),
+                _ => {
+                    rest.append_pair(&name, &value);
+                }
+            }
+        }
+        // The parser takes "+" for itself, where a form means a space.
+        let rest = rest.finish().replace('+', "%20");
+        let mut config: Config =
+            format!("{base}?{rest}").parse().map_err(|error| explain(&error))?;
+        if config.get_hosts().is_empty() {
+            return Err("the database's URL names no host".to_owned());
+        }
+        if config.get_password().is_none()
+            && let Some(password) = password
+        {
+            config.password(password);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("eventbooker");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        config.tcp_user_timeout(UNACKNOWLEDGED_MAX).keepalives_idle(SILENT_MAX);
+        // A standby answers, too, but takes no bookings.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        let has_roots = files.roots.is_some();
+        let (ways, verify) = match ssl_mode.as_str() {
+            "disable" => (vec![SslMode::Disable], Verify::Nothing),
+            "allow" => (vec![SslMode::Disable, SslMode::Require], Verify::Nothing),
+            "prefer" => (vec![SslMode::Prefer, SslMode::Disable], Verify::Nothing),
+            // As libpq: whoever names an authority wants it to be asked.
+            "require" if has_roots => (vec![SslMode::Require], Verify::Authority),
+            "require" => (vec![SslMode::Require], Verify::Nothing),
+            "verify-ca" => (vec![SslMode::Require], Verify::Authority),
+            "verify-full" => (vec![SslMode::Require], Verify::AuthorityAndName),
+            _ => {
+                return Err(format!(
+                    "sslmode={ssl_mode} is unknown; it is disable, allow, prefer, require, \
+                     verify-ca or verify-full"
+                ));
+            }
+        };
+        let tls = MakeRustlsConnect::new(tls::config(verify, &files)?);
+        let name = name(&config);
+        Ok(Self { config, ways, tls, name })
+    }
+
+    /// The server's name without secrets: `postgres://user@host:port/database`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Connects. The connection has to be driven for as long as the client is used.
+    pub(super) async fn connect(
+        &self,
+    ) -> Result<(Client, impl Future<Output = Result<(), Error>> + Send + 'static), Error> {
+        let mut first_error = None;
+        for way in &self.ways {
+            let mut config = self.config.clone();
+            let error = match config.ssl_mode(*way).connect(self.tls.clone()).await {
+                Ok(connected) => return Ok(connected),
+                Err(error) => error,
+            };
+            // What the server itself says is final, unless it wants us to come another way.
+            let is_final = error
+                .code()
+                .is_some_and(|code| *code != SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+            let error = first_error.get_or_insert(error);
+            if is_final {
+                break;
+            }
+            tracing::debug!(reason = explain(error), "connecting in another way");
+        }
+        Err(first_error.expect("there is a way at least"))
+    }
+}
+
+fn name(config: &Config) -> String {
+    let hosts = config.get_hosts().iter().enumerate().map(|(place, host)| {
+        let ports = config.get_ports();
+        let port = ports.get(place).or(ports.first()).copied().unwrap_or(5432);
+        match host {
+            Host::Tcp(host) => format!("{host}:{port}"),
+            #[cfg(unix)]
+            Host::Unix(path) => format!("{}:{port}", path.display()),
+        }
+    });
+    let hosts = hosts.collect::<Vec<_>>().join(",");
+    let user = config.get_user().map(|user| format!("{user}@")).unwrap_or_default();
+    let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
+    format!("postgres://{user}{hosts}/{database}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(url: &str) -> String {
+        PostgresUrl::parse(url, None).map_or_else(|why| why, |url| url.name)
+    }
+
+    fn ways(url: &str) -> Vec<SslMode> {
+        PostgresUrl::parse(url, None).expect(url).ways
+    }
+
+    #[test]
+    fn a_name_has_everything_but_the_password() {
+        for (url, name) in [
+            ("postgres://ann:secret@db/tickets", "postgres://ann@db:5432/tickets"),
+            ("postgresql://ann@db:6543/tickets?sslmode=disable", "postgres://ann@db:6543/tickets"),
+            ("postgres://ann@one,two:1/t?password=secret", "postgres://ann@one:5432,two:1/t"),
+            ("postgres://ann@/t?host=/run/postgresql", "postgres://ann@/run/postgresql:5432/t"),
+            ("postgres://ann@db", "postgres://ann@db:5432/ann"),
+        ] {
+            assert_eq!(named(url), name, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_the_password_is_not() {
+        for (url, words) in [
+            ("postgres://ann:secret@db/t?sslmode=maybe", "sslmode=maybe"),
+            ("postgres://ann:secret@db/t?ssl=on", "ssl"),
+            ("postgres://ann:secret@db:many/t", "port"),
+            ("postgres:///t", "host"),
+            ("postgres://ann:secret@db/t?sslmode=verify-full&sslrootcert=/no/such", "/no/such"),
+        ] {
+            let why = PostgresUrl::parse(url, None).err().unwrap_or_else(|| panic!("{url}"));
+            assert!(why.contains(words) && !why.contains("secret"), "{url}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_password_beside_the_url_is_used_unless_one_is_in_it() {
+        for (url, password) in
+            [("postgres://ann@db/t", "beside"), ("postgres://ann:inside@db/t", "inside")]
+        {
+            let url = PostgresUrl::parse(url, Some("beside")).expect("it is right");
+            assert_eq!(url.config.get_password(), Some(password.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn options_travel_as_they_are() {
+        let url = "postgres://ann@db/t?options=-c%20search_path%3Da%2Bb&sslmode=require";
+        let url = PostgresUrl::parse(url, None).expect("it is right");
+        assert_eq!(url.config.get_options(), Some("-c search_path=a+b"));
+    }
+
+    #[test]
+    fn modes_are_those_of_libpq() {
+        use SslMode::{Disable, Prefer, Require};
+        assert_eq!(ways("postgres://ann@db/t"), [Prefer, Disable]);
+        for (mode, expected) in [
+            ("disable", vec![Disable]),
+            ("allow", vec![Disable, Require]),
+            ("prefer", vec![Prefer, Disable]),
+            ("require", vec![Require]),
+        ] {
+            assert_eq!(ways(&format!("postgres://ann@db/t?sslmode={mode}")), expected, "{mode}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a server's errors mean to a lane.
+
+use std::error::Error as _;
+
+use tokio_postgres::Error;
+use tokio_postgres::error::{DbError, Severity, SqlState};
+
+use crate::StoreError;
+
+/// What happened, in one line.
+pub(super) fn explain(error: &Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        return said.message().to_owned();
+    }
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        words = format!("{words}: {next}");
+        cause = next.source();
+    }
+    words.replace('\n', " ")
+}
+
+/// Whether the connection is gone, so that what was asked may have happened or not.
+pub(super) fn is_lost(error: &Error) -> bool {
+    error.as_db_error().is_none_or(|said| {
+        matches!(said.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
+    })
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        let text = explain(&error);
+        let Some(said) = error.as_db_error() else {
+            // What can't be read or written as the type that it should have.
+            let is_ours = error.source().is_some_and(|cause| !cause.is::<std::io::Error>());
+            return if is_ours && !error.is_closed() {
+                Self::Refused(text)
+            } else {
+                Self::Away(text)
+            };
+        };
+        from_server(said, text)
+    }
+}
+
+fn from_server(said: &DbError, text: String) -> StoreError {
+    let code = said.code();
+    if *code == SqlState::UNIQUE_VIOLATION
+        || *code == SqlState::CHECK_VIOLATION
+        // How a guarded statement says that it didn't find what it expected.
+        || *code == SqlState::DIVISION_BY_ZERO
+    {
+        return StoreError::Conflict(text);
+    }
+    if *code == SqlState::DISK_FULL {
+        return StoreError::Full(text);
+    }
+    match &code.code()[..2] {
+        // Serialisation failures and deadlocks; locks that were not to be had in time.
+        "40" | "55" => StoreError::Contention(text),
+        // No connection, no resources, an operator at work, a system error; and a standby, which
+        // takes no writes.
+        "08" | "53" | "57" | "58" | "25" | "XX" => StoreError::Away(text),
+        // A newer program has changed what a prepared statement was about.
+        "0A" => StoreError::Contention(text),
+        _ => StoreError::Refused(text),
+    }
+}

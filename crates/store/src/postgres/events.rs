@@ -1,0 +1,251 @@
+//! Events, their tallies, slots and journals.
+
+use eventbooker_core::events::{Event, JournalEntry, PaymentWindow, Plan, Slot, Tally};
+use eventbooker_core::{BookingId, EventId, Timestamp};
+use tokio_postgres::Row;
+
+use super::row::{count, get, instant, known, money, seats};
+use super::session::{Flight, column, params};
+use crate::{Changes, StoreError, codes};
+
+/// Locks an event. One statement for each, by its shard key, so that it can be locked wherever it
+/// lies.
+pub(super) const LOCK: &str = "SELECT version FROM tallies WHERE event_id = $1 FOR UPDATE";
+/// Reads events, after they have been locked.
+pub(super) const LOAD: &str = "
+    SELECT e.event_id, e.name, e.description, e.starts_at, e.capacity, e.price_minor,
+           e.payment_window_minutes, e.created_at,
+           t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
+    FROM events e JOIN tallies t ON t.event_id = e.event_id
+    WHERE e.event_id = ANY($1::bigint[]) ORDER BY e.event_id";
+pub(super) const LOAD_SLOTS: &str = "
+    SELECT s.event_id, s.booking_id, s.seats, s.state
+    FROM unnest($1::bigint[], $2::bigint[]) k (event_id, booking_id)
+    JOIN slots s ON s.event_id = k.event_id AND s.booking_id = k.booking_id";
+const ADD: &str = "
+    INSERT INTO events (event_id, name, description, starts_at, capacity, price_minor,
+                        payment_window_minutes, created_at)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[],
+                         $6::bigint[], $7::bigint[], $8::bigint[])";
+const ADD_TALLIES: &str = "
+    INSERT INTO tallies (event_id, occupied, pending_bookings, confirmed_bookings, version)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])";
+const CHANGE_TALLIES: &str = "
+    UPDATE tallies t SET occupied = k.occupied, pending_bookings = k.pending,
+                         confirmed_bookings = k.confirmed, version = k.version
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+         k (event_id, occupied, pending, confirmed, version)
+    WHERE t.event_id = k.event_id";
+const ADD_SLOTS: &str = "
+    INSERT INTO slots (event_id, booking_id, seats, state)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[])";
+const CHANGE_SLOTS: &str = "
+    UPDATE slots s SET seats = k.seats, state = k.state
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[])
+         k (event_id, booking_id, seats, state)
+    WHERE s.event_id = k.event_id AND s.booking_id = k.booking_id";
+const REMOVE_SLOTS: &str = "
+    DELETE FROM slots WHERE (event_id, booking_id) IN
+      (SELECT * FROM unnest($1::bigint[], $2::bigint[]))";
+const ADD_ENTRIES: &str = "
+    INSERT INTO journal (event_id, version, kind, booking_id, seats, at)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[],
+                         $6::bigint[])";
+
+/// The statements of a writer.
+pub(super) const WRITES: [&str; 10] = [
+    LOCK,
+    LOAD,
+    LOAD_SLOTS,
+    ADD,
+    ADD_TALLIES,
+    CHANGE_TALLIES,
+    ADD_SLOTS,
+    CHANGE_SLOTS,
+    REMOVE_SLOTS,
+    ADD_ENTRIES,
+];
+
+pub(super) const ONE: &str = "
+    SELECT e.event_id, e.name, e.description, e.starts_at, e.capacity, e.price_minor,
+           e.payment_window_minutes, e.created_at,
+           t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
+    FROM events e JOIN tallies t ON t.event_id = e.event_id WHERE e.event_id = $1";
+/// The first page of a list; nobody reads a list's descriptions.
+pub(super) const FIRST_PAGE: &str = "
+    SELECT e.event_id, e.name, '', e.starts_at, e.capacity, e.price_minor,
+           e.payment_window_minutes, e.created_at,
+           t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
+    FROM events e JOIN tallies t ON t.event_id = e.event_id
+    WHERE $1::text IS NULL OR e.name ILIKE $1
+    ORDER BY e.place, e.event_id LIMIT $2";
+/// The page behind an event, whose place is looked up, so that a page can follow one that has moved.
+pub(super) const NEXT_PAGE: &str = "
+    SELECT e.event_id, e.name, '', e.starts_at, e.capacity, e.price_minor,
+           e.payment_window_minutes, e.created_at,
+           t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
+    FROM events e JOIN tallies t ON t.event_id = e.event_id
+    WHERE (e.place, e.event_id) > ((SELECT place FROM events WHERE event_id = $3), $3)
+      AND ($1::text IS NULL OR e.name ILIKE $1)
+    ORDER BY e.place, e.event_id LIMIT $2";
+pub(super) const JOURNAL_OF_EVENT: &str = "
+    SELECT event_id, version, kind, booking_id, seats, at FROM journal
+    WHERE event_id = $1 AND version > $2 ORDER BY version LIMIT $3";
+/// No index leads to a booking's entries, because every batch would have to write it.
+pub(super) const JOURNAL_OF_BOOKING: &str = "
+    SELECT event_id, version, kind, booking_id, seats, at FROM journal
+    WHERE booking_id = $1 ORDER BY event_id, version";
+pub(super) const SLOTS_OF_EVENT: &str = "
+    SELECT event_id, booking_id, seats, state FROM slots
+    WHERE event_id = $1 AND booking_id < $2 ORDER BY booking_id DESC LIMIT $3";
+
+/// The statements of a reader.
+pub(super) const READS: [&str; 6] =
+    [ONE, FIRST_PAGE, NEXT_PAGE, JOURNAL_OF_EVENT, JOURNAL_OF_BOOKING, SLOTS_OF_EVENT];
+
+/// All events behind one, for a snapshot.
+pub(super) const ALL: &str = "
+    SELECT e.event_id, e.name, e.description, e.starts_at, e.capacity, e.price_minor,
+           e.payment_window_minutes, e.created_at,
+           t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
+    FROM events e JOIN tallies t ON t.event_id = e.event_id
+    WHERE e.event_id > $1 ORDER BY e.event_id LIMIT $2";
+pub(super) const ALL_SLOTS: &str = "
+    SELECT event_id, booking_id, seats, state FROM slots
+    WHERE (event_id, booking_id) > ($1, $2) ORDER BY event_id, booking_id LIMIT $3";
+pub(super) const ALL_ENTRIES: &str = "
+    SELECT event_id, version, kind, booking_id, seats, at FROM journal
+    WHERE (event_id, version) > ($1, $2) ORDER BY event_id, version LIMIT $3";
+
+pub(super) fn event(row: &Row) -> Result<Event, StoreError> {
+    Ok(Event {
+        id: EventId::new(get(row, 0)?),
+        plan: Plan {
+            name: get(row, 1)?,
+            description: get(row, 2)?,
+            starts_at: get::<Option<i64>>(row, 3)?.map(Timestamp::from_micros),
+            capacity: seats(row, 4)?,
+            price: money(row, 5)?,
+            payment_window: PaymentWindow::from_minutes(count(row, 6)?),
+        },
+        created_at: instant(row, 7)?,
+        tally: Tally {
+            occupied: seats(row, 8)?,
+            pending_bookings: count(row, 9)?,
+            confirmed_bookings: count(row, 10)?,
+            version: get(row, 11)?,
+        },
+    })
+}
+
+pub(super) fn slot(row: &Row) -> Result<Slot, StoreError> {
+    Ok(Slot {
+        event_id: EventId::new(get(row, 0)?),
+        booking_id: BookingId::new(get(row, 1)?),
+        seats: seats(row, 2)?,
+        state: known(row, 3, "slot state", codes::slot)?,
+    })
+}
+
+pub(super) fn entry(row: &Row) -> Result<JournalEntry, StoreError> {
+    Ok(JournalEntry {
+        event_id: EventId::new(get(row, 0)?),
+        version: get(row, 1)?,
+        kind: known(row, 2, "journal kind", codes::entry)?,
+        booking_id: get::<Option<i64>>(row, 3)?.map(BookingId::new),
+        seats: seats(row, 4)?,
+        at: instant(row, 5)?,
+    })
+}
+
+pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
+    let Changes { events_added: added, tallies_changed, .. } = changes;
+    if !added.is_empty() {
+        flight.ask(
+            ADD,
+            params![
+                column(added, |event| event.id.get()),
+                column(added, |event| event.plan.name.clone()),
+                column(added, |event| event.plan.description.clone()),
+                column(added, |event| event.plan.starts_at.map(Timestamp::as_micros)),
+                column(added, |event| i64::from(event.plan.capacity.get())),
+                column(added, |event| event.plan.price.as_minor()),
+                column(added, |event| i64::from(event.plan.payment_window.as_minutes())),
+                column(added, |event| event.created_at.as_micros()),
+            ],
+        );
+        let tallies: Vec<_> = added.iter().map(|event| (event.id, event.tally)).collect();
+        ask_tallies(flight, ADD_TALLIES, &tallies);
+    }
+    if !tallies_changed.is_empty() {
+        ask_tallies(flight, CHANGE_TALLIES, tallies_changed);
+    }
+    save_slots(flight, changes);
+    let journal = &changes.journal;
+    if !journal.is_empty() {
+        flight.ask(
+            ADD_ENTRIES,
+            params![
+                column(journal, |entry| entry.event_id.get()),
+                column(journal, |entry| entry.version),
+                column(journal, |entry| codes::of_entry(entry.kind)),
+                column(journal, |entry| entry.booking_id.map(BookingId::get)),
+                column(journal, |entry| i64::from(entry.seats.get())),
+                column(journal, |entry| entry.at.as_micros()),
+            ],
+        );
+    }
+}
+
+fn ask_tallies(flight: &mut Flight<'_>, sql: &'static str, tallies: &[(EventId, Tally)]) {
+    flight.ask(
+        sql,
+        params![
+            column(tallies, |(id, _)| id.get()),
+            column(tallies, |(_, tally)| i64::from(tally.occupied.get())),
+            column(tallies, |(_, tally)| i64::from(tally.pending_bookings)),
+            column(tallies, |(_, tally)| i64::from(tally.confirmed_bookings)),
+            column(tallies, |(_, tally)| tally.version),
+        ],
+    );
+}
+
+fn save_slots(flight: &mut Flight<'_>, changes: &Changes) {
+    let Changes { slots_added, slots_changed, slots_removed, .. } = changes;
+    for (sql, slots) in [(ADD_SLOTS, slots_added), (CHANGE_SLOTS, slots_changed)] {
+        if !slots.is_empty() {
+            flight.ask(
+                sql,
+                params![
+                    column(slots, |slot| slot.event_id.get()),
+                    column(slots, |slot| slot.booking_id.get()),
+                    column(slots, |slot| i64::from(slot.seats.get())),
+                    column(slots, |slot| codes::of_slot(slot.state)),
+                ],
+            );
+        }
+    }
+    if !slots_removed.is_empty() {
+        flight.ask(
+            REMOVE_SLOTS,
+            params![
+                column(slots_removed, |(event_id, _)| event_id.get()),
+                column(slots_removed, |(_, booking_id)| booking_id.get()),
+            ],
+        );
+    }
+}
+
+/// A pattern for LIKE that finds this text as it stands.
+pub(super) fn like_pattern(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
+}

@@ -1,0 +1,149 @@
+//! Users and sessions.
+
+use eventbooker_core::UserId;
+use eventbooker_core::identity::{Profile, Session, TokenDigest, User};
+use tokio_postgres::Row;
+
+use super::row::{get, instant, known};
+use super::session::{Flight, column, params};
+use crate::{Changes, Purge, SessionUser, StoreError, codes};
+
+pub(super) const LOCK: &str = "
+    SELECT id, login, email, first_name, last_name, role, password_hash, created_at
+    FROM users WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE";
+pub(super) const LOCK_LOGINS: &str = "
+    SELECT id, login, email, first_name, last_name, role, password_hash, created_at
+    FROM users WHERE login = ANY($1::text[]) ORDER BY id FOR UPDATE";
+const ADD: &str = "
+    INSERT INTO users (id, login, email, first_name, last_name, role, password_hash, created_at)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[],
+                         $6::smallint[], $7::text[], $8::bigint[])";
+const CHANGE: &str = "
+    UPDATE users u SET role = k.role, password_hash = k.password_hash
+    FROM unnest($1::bigint[], $2::smallint[], $3::text[]) k (id, role, password_hash)
+    WHERE u.id = k.id";
+const END_SESSIONS_OF: &str = "DELETE FROM sessions WHERE user_id = ANY($1::bigint[])";
+const END_SESSIONS: &str = "DELETE FROM sessions WHERE token_digest = ANY($1::bytea[])";
+const TRIM_SESSIONS: &str = "
+    DELETE FROM sessions WHERE token_digest IN
+      (SELECT token_digest FROM sessions WHERE user_id = $1 ORDER BY created_at DESC OFFSET $2)";
+const ADD_SESSIONS: &str = "
+    INSERT INTO sessions (token_digest, user_id, created_at, expires_at)
+    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])";
+const PURGE_SESSIONS: &str = "
+    DELETE FROM sessions WHERE token_digest IN
+      (SELECT token_digest FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+
+/// The statements of a writer.
+pub(super) const WRITES: [&str; 9] = [
+    LOCK,
+    LOCK_LOGINS,
+    ADD,
+    CHANGE,
+    END_SESSIONS_OF,
+    END_SESSIONS,
+    TRIM_SESSIONS,
+    ADD_SESSIONS,
+    PURGE_SESSIONS,
+];
+
+pub(super) const SESSION: &str = "
+    SELECT u.id, u.login, u.email, u.first_name, u.last_name, u.role, u.password_hash, u.created_at,
+           s.created_at, s.expires_at
+    FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.token_digest = $1";
+pub(super) const BY_LOGIN: &str = "
+    SELECT id, login, email, first_name, last_name, role, password_hash, created_at
+    FROM users WHERE login = $1";
+pub(super) const PAGE: &str = "
+    SELECT id, login, email, first_name, last_name, role, password_hash, created_at
+    FROM users WHERE id > $1 ORDER BY id LIMIT $2";
+pub(super) const FIRST_END: &str = "SELECT min(expires_at) FROM sessions";
+
+/// The statements of a reader.
+pub(super) const READS: [&str; 4] = [SESSION, BY_LOGIN, PAGE, FIRST_END];
+
+pub(super) fn user(row: &Row) -> Result<User, StoreError> {
+    Ok(User {
+        id: UserId::new(get(row, 0)?),
+        profile: Profile {
+            login: get(row, 1)?,
+            email: get(row, 2)?,
+            first_name: get(row, 3)?,
+            last_name: get(row, 4)?,
+        },
+        role: known(row, 5, "role", codes::role)?,
+        password_hash: get(row, 6)?,
+        created_at: instant(row, 7)?,
+    })
+}
+
+pub(super) fn session(row: &Row, digest: TokenDigest) -> Result<SessionUser, StoreError> {
+    let user = user(row)?;
+    let session = Session {
+        token_digest: digest,
+        user_id: user.id,
+        created_at: instant(row, 8)?,
+        expires_at: instant(row, 9)?,
+    };
+    Ok(SessionUser { session, user })
+}
+
+pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
+    let Changes { users_added: added, users_changed: changed, .. } = changes;
+    if !added.is_empty() {
+        flight.ask(
+            ADD,
+            params![
+                column(added, |user| user.id.get()),
+                column(added, |user| user.profile.login.clone()),
+                column(added, |user| user.profile.email.clone()),
+                column(added, |user| user.profile.first_name.clone()),
+                column(added, |user| user.profile.last_name.clone()),
+                column(added, |user| codes::of_role(user.role)),
+                column(added, |user| user.password_hash.clone()),
+                column(added, |user| user.created_at.as_micros()),
+            ],
+        );
+    }
+    if !changed.is_empty() {
+        flight.ask(
+            CHANGE,
+            params![
+                column(changed, |user| user.id.get()),
+                column(changed, |user| codes::of_role(user.role)),
+                column(changed, |user| user.password_hash.clone()),
+            ],
+        );
+    }
+    save_sessions(flight, changes);
+}
+
+fn save_sessions(flight: &mut Flight<'_>, changes: &Changes) {
+    let Changes { sessions_removed_of, sessions_removed, sessions_added: added, .. } = changes;
+    if !sessions_removed_of.is_empty() {
+        flight.ask(END_SESSIONS_OF, params![column(sessions_removed_of, |user| user.get())]);
+    }
+    if !sessions_removed.is_empty() {
+        flight.ask(END_SESSIONS, params![column(sessions_removed, |digest| digest.to_vec())]);
+    }
+    for (user_id, newest) in &changes.sessions_trimmed {
+        let kept = i64::from(newest.saturating_sub(1));
+        flight.ask(TRIM_SESSIONS, params![user_id.get(), kept]);
+    }
+    if !added.is_empty() {
+        flight.ask(
+            ADD_SESSIONS,
+            params![
+                column(added, |session| session.token_digest.to_vec()),
+                column(added, |session| session.user_id.get()),
+                column(added, |session| session.created_at.as_micros()),
+                column(added, |session| session.expires_at.as_micros()),
+            ],
+        );
+    }
+}
+
+pub(super) fn purge_sessions(flight: &mut Flight<'_>, purge: &Purge) {
+    let until = purge.sessions_until.as_micros();
+    flight.ask(PURGE_SESSIONS, params![until, i64::from(purge.limit)]);
+}

@@ -1,0 +1,113 @@
+//! The store for teams: a PostgreSQL server, version 15 or later, that any number of replicas share.
+//!
+//! A lane's transaction locks the rows of the events and accounts that it decides on, so replicas take
+//! turns where they meet and nowhere else. The time is the server's, because replicas' clocks differ.
+//!
+//! Every commit is on disk before it counts (`synchronous_commit`), and on the standby as well if the
+//! server has a synchronous one.
+//!
+//! Absent on purpose: advisory locks, `LISTEN`, `SKIP LOCKED`. The schema also suits servers that
+//! spread rows over machines; see `docs/decisions/0013-postgresql.md`.
+
+mod accounts;
+mod answers;
+mod bookings;
+mod config;
+mod error;
+mod events;
+mod identity;
+mod readers;
+mod row;
+mod sagas;
+mod schema;
+mod session;
+mod snapshot;
+mod tls;
+mod writer;
+
+use async_trait::async_trait;
+
+use self::readers::Readers;
+use self::snapshot::PostgresSnapshot;
+use self::writer::PostgresWriter;
+use crate::{Access, MigrationReport, OpenError, Snapshot, Store, StoreError, Writer};
+
+pub use self::config::PostgresUrl;
+pub use self::schema::SCHEMA_VERSION;
+
+/// Whose clock says when things happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// The server's, for all replicas alike.
+    Database,
+    /// The one that is given with every call, for tests.
+    Given,
+}
+
+/// Connections that a store keeps for queries.
+pub const READERS_DEFAULT: usize = 8;
+
+/// A PostgreSQL database.
+pub struct PostgresStore {
+    url: PostgresUrl,
+    clock: Clock,
+    readers: Readers,
+}
+
+impl PostgresStore {
+    /// Opens a database; creates and migrates its tables unless it is only to be looked at.
+    pub async fn open(
+        url: PostgresUrl,
+        access: Access,
+        clock: Clock,
+        readers: usize,
+    ) -> Result<Self, OpenError> {
+        let (mut client, driver) = connect(&url).await?;
+        match access {
+            Access::Serve | Access::Tool => {
+                schema::migrate(&url, &mut client).await?;
+            }
+            Access::Look => schema::check(&url, &client).await?,
+        }
+        drop(client);
+        driver.abort();
+        let readers = Readers::new(url.clone(), readers);
+        Ok(Self { url, clock, readers })
+    }
+
+    /// Brings a database's schema up to date, reporting what was done.
+    pub async fn migrate(url: &PostgresUrl) -> Result<MigrationReport, OpenError> {
+        let (mut client, driver) = connect(url).await?;
+        let report = schema::migrate(url, &mut client).await;
+        driver.abort();
+        report
+    }
+}
+
+async fn connect(
+    url: &PostgresUrl,
+) -> Result<(tokio_postgres::Client, tokio::task::JoinHandle<()>), OpenError> {
+    let connected = url.connect().await.map_err(|error| schema::unreachable(url, &error))?;
+    let (client, connection) = connected;
+    let driver = tokio::spawn(async move {
+        // Whoever asks something is told that the connection is closed.
+        let _ = connection.await;
+    });
+    Ok((client, driver))
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn writer(&self) -> Result<Box<dyn Writer>, StoreError> {
+        // It connects when it is used, in the runtime of its lane.
+        Ok(Box::new(PostgresWriter::new(self.url.clone(), self.clock)))
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(PostgresSnapshot::begin(&self.url).await?))
+    }
+
+    async fn close(&self) {
+        self.readers.close();
+    }
+}

@@ -1,0 +1,138 @@
+//! Sagas with a participant elsewhere: errands, the steps they took, and what our own participants
+//! remember for sagas elsewhere.
+
+use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::participant::{MemoryKey, Remembered};
+use eventbooker_core::{BookingId, EventId, UserId};
+use tokio_postgres::Row;
+
+use super::row::{count, get, instant, known};
+use super::session::{Flight, column, params};
+use crate::{Changes, SagaStep, StoreError, codes};
+
+pub(super) const LOCK: &str = "
+    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked
+    FROM errands WHERE booking_id = ANY($1::bigint[]) ORDER BY booking_id FOR UPDATE";
+pub(super) const LOAD_MEMORIES: &str = "
+    SELECT m.memory, m.amount, m.window_minutes, m.at, m.participant, m.booking_id, m.attempt
+    FROM unnest($1::bigint[], $2::smallint[], $3::bigint[]) k (booking_id, participant, attempt)
+    JOIN memories m ON m.booking_id = k.booking_id AND m.participant = k.participant
+      AND m.attempt = k.attempt";
+const SET: &str = "
+    INSERT INTO errands (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
+                         $6::bigint[], $7::text[], $8::boolean[])
+    ON CONFLICT (booking_id) DO UPDATE
+    SET token = excluded.token, due_at = excluded.due_at, tries = excluded.tries,
+        trouble = excluded.trouble, parked = excluded.parked";
+const REMOVE: &str = "DELETE FROM errands WHERE booking_id = ANY($1::bigint[])";
+const ADD_STEPS: &str = "
+    INSERT INTO saga_steps (booking_id, asked, answered, at)
+    SELECT booking_id, asked, answered, at
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
+         WITH ORDINALITY k (booking_id, asked, answered, at, place) ORDER BY place";
+const SET_MEMORIES: &str = "
+    INSERT INTO memories (booking_id, participant, attempt, memory, amount, window_minutes, at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT (booking_id, participant, attempt) DO UPDATE
+    SET memory = excluded.memory, amount = excluded.amount,
+        window_minutes = excluded.window_minutes, at = excluded.at";
+
+/// The statements of a writer.
+pub(super) const WRITES: [&str; 6] = [LOCK, LOAD_MEMORIES, SET, REMOVE, ADD_STEPS, SET_MEMORIES];
+
+pub(super) const DUE: &str = "
+    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked FROM errands
+    WHERE NOT parked AND due_at <= $1 ORDER BY due_at, booking_id LIMIT $2";
+pub(super) const NEXT_DUE: &str =
+    "SELECT min(due_at) FROM errands WHERE NOT parked AND due_at > $1";
+pub(super) const PARKED: &str = "SELECT count(*) FROM errands WHERE parked";
+pub(super) const PAGE: &str = "
+    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked FROM errands
+    WHERE booking_id > $1 ORDER BY booking_id LIMIT $2";
+pub(super) const STEPS: &str =
+    "SELECT asked, answered, at FROM saga_steps WHERE booking_id = $1 ORDER BY number";
+pub(super) const OF_BOOKING: &str = "
+    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked FROM errands
+    WHERE booking_id = $1";
+
+/// The statements of a reader.
+pub(super) const READS: [&str; 6] = [DUE, NEXT_DUE, PARKED, PAGE, STEPS, OF_BOOKING];
+
+pub(super) fn errand(row: &Row) -> Result<Errand, StoreError> {
+    Ok(Errand {
+        booking_id: BookingId::new(get(row, 0)?),
+        event_id: EventId::new(get(row, 1)?),
+        user_id: UserId::new(get(row, 2)?),
+        token: get(row, 3)?,
+        due_at: instant(row, 4)?,
+        tries: count(row, 5)?,
+        trouble: get(row, 6)?,
+        is_parked: get(row, 7)?,
+    })
+}
+
+pub(super) fn remembered(row: &Row) -> Result<Remembered, StoreError> {
+    let amount = get(row, 1)?;
+    let window = get::<Option<i64>>(row, 2)?.and_then(|minutes| u32::try_from(minutes).ok());
+    let key = MemoryKey {
+        participant: known(row, 4, "participant", codes::participant)?,
+        booking_id: BookingId::new(get(row, 5)?),
+        attempt: count(row, 6)?,
+    };
+    let memory = known(row, 0, "memory", |code| codes::memory(code, amount, window))?;
+    Ok(Remembered { key, memory, at: instant(row, 3)? })
+}
+
+pub(super) fn step(row: &Row, booking_id: BookingId) -> Result<SagaStep, StoreError> {
+    Ok(SagaStep { booking_id, asked: get(row, 0)?, answered: get(row, 1)?, at: instant(row, 2)? })
+}
+
+pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
+    let Changes { errands_set: set, errands_removed, saga_steps: steps, .. } = changes;
+    if !set.is_empty() {
+        flight.ask(
+            SET,
+            params![
+                column(set, |errand| errand.booking_id.get()),
+                column(set, |errand| errand.event_id.get()),
+                column(set, |errand| errand.user_id.get()),
+                column(set, |errand| errand.token),
+                column(set, |errand| errand.due_at.as_micros()),
+                column(set, |errand| i64::from(errand.tries)),
+                column(set, |errand| errand.trouble.clone()),
+                column(set, |errand| errand.is_parked),
+            ],
+        );
+    }
+    if !errands_removed.is_empty() {
+        flight.ask(REMOVE, params![column(errands_removed, |booking| booking.get())]);
+    }
+    if !steps.is_empty() {
+        flight.ask(
+            ADD_STEPS,
+            params![
+                column(steps, |step| step.booking_id.get()),
+                column(steps, |step| step.asked.clone()),
+                column(steps, |step| step.answered.clone()),
+                column(steps, |step| step.at.as_micros()),
+            ],
+        );
+    }
+    // One by one: a batch may remember the same step twice, and the last word counts.
+    for Remembered { key, memory, at } in &changes.memories_set {
+        let (code, amount, window) = codes::of_memory(*memory);
+        flight.ask(
+            SET_MEMORIES,
+            params![
+                key.booking_id.get(),
+                codes::of_participant(key.participant),
+                i64::from(key.attempt),
+                code,
+                amount,
+                window.map(i64::from),
+                at.as_micros(),
+            ],
+        );
+    }
+}

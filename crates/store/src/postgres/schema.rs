@@ -1,0 +1,113 @@
+//! Migrations: forward only, each in a transaction, counted in a table of their own.
+//!
+//! Replicas that start together take turns by locking that table's row. No advisory lock is needed,
+//! which not every server has.
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error};
+
+use super::config::Connector;
+use super::error::explain;
+use crate::{MigrationReport, OpenError};
+
+/// Each raises the version by one. A migration that has been released is never edited.
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/postgres/0001_initial.sql")];
+
+/// The schema version that this program needs.
+#[allow(clippy::cast_possible_truncation, reason = "a handful of migrations")]
+pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// How often making the table is tried while others are making it.
+const TRIES_MAX: u32 = 20;
+
+const MAKE_VERSION: &str = "
+    CREATE TABLE IF NOT EXISTS schema_version (
+        id      bigint NOT NULL PRIMARY KEY CHECK (id = 1),
+        version bigint  NOT NULL
+    );
+    INSERT INTO schema_version (id, version) VALUES (1, 0) ON CONFLICT (id) DO NOTHING";
+
+/// Brings the schema up to date.
+pub(super) async fn migrate(
+    connector: &Connector,
+    client: &mut Client,
+) -> Result<MigrationReport, OpenError> {
+    let unreachable = |error: Error| unreachable(connector, &error);
+    // Nothing is locked for a schema that is current.
+    let found = version(client).await.map_err(unreachable)?;
+    refuse_newer(connector, found)?;
+    if found == SCHEMA_VERSION {
+        return Ok(MigrationReport { from: found, to: found });
+    }
+    make_version(client).await.map_err(unreachable)?;
+    let tx = client.transaction().await.map_err(unreachable)?;
+    let row = tx.query_one("SELECT version FROM schema_version FOR UPDATE", &[]).await;
+    let from = row.and_then(|row| row.try_get::<_, i64>(0)).map_err(unreachable)?;
+    let from = u32::try_from(from).unwrap_or(u32::MAX);
+    refuse_newer(connector, from)?;
+    for migration in &MIGRATIONS[from as usize..] {
+        tx.batch_execute(migration).await.map_err(unreachable)?;
+    }
+    let current = i64::from(SCHEMA_VERSION);
+    tx.execute("UPDATE schema_version SET version = $1", &[&current]).await.map_err(unreachable)?;
+    tx.commit().await.map_err(unreachable)?;
+    Ok(MigrationReport { from, to: SCHEMA_VERSION })
+}
+
+/// Refuses a schema that isn't exactly the one that this program needs.
+pub(super) async fn check(connector: &Connector, client: &Client) -> Result<(), OpenError> {
+    let found = version(client).await.map_err(|error| unreachable(connector, &error))?;
+    refuse_newer(connector, found)?;
+    if found < SCHEMA_VERSION {
+        let database = connector.name().to_owned();
+        return Err(OpenError::SchemaTooOld { database, found, known: SCHEMA_VERSION });
+    }
+    Ok(())
+}
+
+async fn version(client: &Client) -> Result<u32, Error> {
+    match client.query_opt("SELECT version FROM schema_version", &[]).await {
+        Ok(row) => {
+            let version: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
+            Ok(u32::try_from(version).unwrap_or(u32::MAX))
+        }
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the table. Of two that make it at the same time, one is told that it exists.
+async fn make_version(client: &Client) -> Result<(), Error> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match client.batch_execute(MAKE_VERSION).await {
+            Err(error) if tries < TRIES_MAX && is_made_by_another(&error) => {}
+            made => return made,
+        }
+    }
+}
+
+fn is_made_by_another(error: &Error) -> bool {
+    error.code().is_some_and(|code| {
+        [
+            SqlState::UNIQUE_VIOLATION,
+            SqlState::DUPLICATE_TABLE,
+            SqlState::DUPLICATE_OBJECT,
+            SqlState::T_R_SERIALIZATION_FAILURE,
+        ]
+        .contains(code)
+    })
+}
+
+fn refuse_newer(connector: &Connector, found: u32) -> Result<(), OpenError> {
+    if found > SCHEMA_VERSION {
+        let database = connector.name().to_owned();
+        return Err(OpenError::SchemaTooNew { database, found, known: SCHEMA_VERSION });
+    }
+    Ok(())
+}
+
+pub(super) fn unreachable(connector: &Connector, error: &Error) -> OpenError {
+    OpenError::Unreachable { database: connector.name().to_owned(), reason: explain(error) }
+}

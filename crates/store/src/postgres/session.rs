@@ -1,0 +1,184 @@
+//! A connection with everything prepared, and requests that travel together.
+//!
+//! A round trip costs more than most statements, so a batch sends all that it knows to ask in one
+//! [`Flight`] and then waits once.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::task::{Context, Waker};
+
+use futures_util::TryStreamExt as _;
+use futures_util::future::{MaybeDone, maybe_done};
+use tokio::task::JoinHandle;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Row, Statement};
+
+use super::config::Connector;
+
+/// The parameters of a request; they travel with it.
+pub(super) type Params = Vec<Box<dyn ToSql + Sync + Send>>;
+
+/// Makes [`Params`].
+macro_rules! params {
+    ($($value:expr),* $(,)?) => {
+        vec![$(Box::new($value) as Box<dyn ::tokio_postgres::types::ToSql + Sync + Send>),*]
+    };
+}
+pub(super) use params;
+
+/// The rows of a column.
+pub(super) fn column<T, U>(rows: &[T], read: impl FnMut(&T) -> U) -> Vec<U> {
+    rows.iter().map(read).collect()
+}
+
+/// What is told to a server before anything else, whoever it is: without these a promise is broken.
+/// A transaction whose owner has been stopped must not keep its locks for ever, and a commit has to
+/// be durable (on the standby as well, where the server has a synchronous one) whatever the server's
+/// default is. No time-out is set on statements, because it would end the wait for a synchronous
+/// standby as well, and the server would then call a commit done that only it has.
+const NEEDED: &str = "
+    SET lock_timeout = '3s';
+    SET idle_in_transaction_session_timeout = '10s';
+    SET statement_timeout = 0;
+    SELECT set_config('synchronous_commit', 'on', false)
+    WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')";
+
+/// What only saves time. A server that doesn't know it may refuse.
+const OF_USE: [&str; 3] = [
+    // Statements are prepared once and mean the same rows whatever is asked for: those of a key.
+    "SET plan_cache_mode = force_generic_plan",
+    "SET enable_seqscan = off",
+    "SET jit = off",
+];
+
+/// A connection that one task uses at a time.
+pub(super) struct Session {
+    client: Client,
+    statements: HashMap<&'static str, Statement>,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Session {
+    /// Connects and prepares these statements. The connection is driven by a task of the runtime
+    /// that this is called in.
+    pub(super) async fn open(
+        connector: &Connector,
+        sql: impl Iterator<Item = &'static str>,
+    ) -> Result<Self, Error> {
+        let (client, connection) = connector.connect().await?;
+        let driver = tokio::spawn(async move {
+            // Whoever asks something is told that the connection is closed.
+            let _ = connection.await;
+        });
+        let mut session = Self { client, statements: HashMap::new(), driver };
+        session.client.batch_execute(NEEDED).await?;
+        for setting in OF_USE {
+            match session.client.batch_execute(setting).await {
+                Err(error) if error.as_db_error().is_none() => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let mut asked: Vec<_> = Vec::new();
+        for sql in sql {
+            let mut preparing = Box::pin(maybe_done(session.client.prepare(sql)));
+            begin(&mut preparing);
+            asked.push((sql, preparing));
+        }
+        let mut statements = HashMap::with_capacity(asked.len());
+        for (sql, mut preparing) in asked {
+            preparing.as_mut().await;
+            let prepared = preparing.as_mut().take_output().expect("it has been awaited");
+            statements.insert(sql, prepared?);
+        }
+        session.statements = statements;
+        Ok(session)
+    }
+
+    /// The client, for what isn't prepared.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether nothing can be asked any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Requests that are sent one behind the other without waiting.
+    pub(super) fn flight(&self) -> Flight<'_> {
+        Flight { session: self, requests: Vec::new() }
+    }
+}
+
+type Request<'session> =
+    MaybeDone<Pin<Box<dyn Future<Output = Result<Vec<Row>, Error>> + Send + 'session>>>;
+
+/// Requests that have been sent, in order.
+#[must_use = "somebody has to hear the answers"]
+pub(super) struct Flight<'session> {
+    session: &'session Session,
+    requests: Vec<Pin<Box<Request<'session>>>>,
+}
+
+/// Which of a flight's requests.
+#[derive(Clone, Copy)]
+pub(super) struct Ticket(usize);
+
+impl<'session> Flight<'session> {
+    /// Sends a request. The server takes requests in the order in which they are sent.
+    pub(super) fn ask(&mut self, sql: &'static str, params: Params) -> Ticket {
+        let statement = self.session.statements.get(sql).expect("it was prepared at the start");
+        let client = &self.session.client;
+        let rows: Pin<Box<dyn Future<Output = _> + Send + 'session>> = Box::pin(async move {
+            client.query_raw(statement, params).await?.try_collect::<Vec<Row>>().await
+        });
+        let mut request = Box::pin(maybe_done(rows));
+        begin(&mut request);
+        self.requests.push(request);
+        Ticket(self.requests.len() - 1)
+    }
+
+    /// Waits for all answers; the first error, if there is one.
+    pub(super) async fn land(mut self) -> Result<Answers, Error> {
+        let mut answers = Vec::with_capacity(self.requests.len());
+        let mut first_error = None;
+        for request in &mut self.requests {
+            request.as_mut().await;
+            match request.as_mut().take_output().expect("it has been awaited") {
+                Ok(rows) => answers.push(rows),
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                    answers.push(Vec::new());
+                }
+            }
+        }
+        first_error.map_or(Ok(Answers(answers)), Err)
+    }
+}
+
+/// What a flight brought home.
+pub(super) struct Answers(Vec<Vec<Row>>);
+
+impl Answers {
+    /// The rows that a request was answered with.
+    pub(super) fn of(&self, ticket: Ticket) -> &[Row] {
+        &self.0[ticket.0]
+    }
+
+    /// The same, to keep.
+    pub(super) fn take(mut self, ticket: Ticket) -> Vec<Row> {
+        std::mem::take(&mut self.0[ticket.0])
+    }
+}
+
+/// Lets a future go as far as it can now: a request is sent when it is polled for the first time.
+/// Whoever waits for it polls it again and is woken then.
+fn begin<F: Future + ?Sized>(future: &mut Pin<Box<F>>) {
+    let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+}

@@ -1,0 +1,161 @@
+//! Every row as it was at one instant: one long transaction that only reads.
+
+use async_trait::async_trait;
+use eventbooker_core::BookingId;
+use eventbooker_core::accounts::{Account, Posting};
+use eventbooker_core::bookings::Booking;
+use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::events::{Event, JournalEntry, Slot};
+use tokio_postgres::Row;
+
+use super::config::Connector;
+use super::error::explain;
+use super::row::{all, get};
+use super::session::{Params, Session, params};
+use super::{accounts, bookings, events, sagas};
+use crate::{Snapshot, StoreError, TableCounts};
+
+const COUNTS: &str = "
+    SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM slots),
+           (SELECT count(*) FROM journal), (SELECT count(*) FROM accounts),
+           (SELECT count(*) FROM postings), (SELECT count(*) FROM bookings),
+           (SELECT count(*) FROM errands)";
+
+const STATEMENTS: [&str; 9] = [
+    COUNTS,
+    bookings::LAST_ID,
+    events::ALL,
+    events::ALL_SLOTS,
+    events::ALL_ENTRIES,
+    accounts::ALL,
+    accounts::ALL_POSTINGS,
+    bookings::ALL,
+    sagas::PAGE,
+];
+
+/// Before every key.
+const NOTHING: (i64, i64) = (i64::MIN, i64::MIN);
+
+pub(super) struct PostgresSnapshot {
+    session: Session,
+    // The key of the last row of each table that was read.
+    event: i64,
+    slot: (i64, i64),
+    entry: (i64, i64),
+    account: i64,
+    posting: (i64, i64),
+    booking: (i64, i64),
+    errand: i64,
+}
+
+impl PostgresSnapshot {
+    pub(super) async fn begin(connector: &Connector) -> Result<Self, StoreError> {
+        let session = Session::open(connector, STATEMENTS.into_iter()).await;
+        let session = session.map_err(|error| StoreError::Away(explain(&error)))?;
+        // Whoever recounts rests between pages, for longer than a writer may. The view is fixed by
+        // the first read, not by BEGIN.
+        let begin = "SET idle_in_transaction_session_timeout = 0;
+                     BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+                     SELECT last FROM ids";
+        session.client().batch_execute(begin).await?;
+        Ok(Self {
+            session,
+            event: i64::MIN,
+            slot: NOTHING,
+            entry: NOTHING,
+            account: i64::MIN,
+            posting: NOTHING,
+            booking: NOTHING,
+            errand: i64::MIN,
+        })
+    }
+
+    async fn rows(&self, sql: &'static str, params: Params) -> Result<Vec<Row>, StoreError> {
+        let mut flight = self.session.flight();
+        let ticket = flight.ask(sql, params);
+        Ok(flight.land().await?.take(ticket))
+    }
+}
+
+#[async_trait]
+impl Snapshot for PostgresSnapshot {
+    async fn counts(&mut self) -> Result<TableCounts, StoreError> {
+        let rows = self.rows(COUNTS, params![]).await?;
+        let count = |column| {
+            let count = rows.first().map_or(Ok(0), |row| get::<i64>(row, column))?;
+            Ok::<_, StoreError>(u64::try_from(count).unwrap_or(0))
+        };
+        Ok(TableCounts {
+            events: count(0)?,
+            slots: count(1)?,
+            journal: count(2)?,
+            accounts: count(3)?,
+            postings: count(4)?,
+            bookings: count(5)?,
+            errands: count(6)?,
+        })
+    }
+
+    /// The server looks after its own files.
+    async fn integrity(&mut self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn last_booking_id(&mut self) -> Result<BookingId, StoreError> {
+        let rows = self.rows(bookings::LAST_ID, params![]).await?;
+        rows.first().map_or(Ok(0), |row| get(row, 0)).map(BookingId::new)
+    }
+
+    async fn events(&mut self, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let rows = self.rows(events::ALL, params![self.event, i64::from(limit)]).await?;
+        let page = all(&rows, events::event)?;
+        self.event = page.last().map_or(self.event, |event| event.id.get());
+        Ok(page)
+    }
+
+    async fn slots(&mut self, limit: u32) -> Result<Vec<Slot>, StoreError> {
+        let after = params![self.slot.0, self.slot.1, i64::from(limit)];
+        let page = all(&self.rows(events::ALL_SLOTS, after).await?, events::slot)?;
+        let key = |slot: &Slot| (slot.event_id.get(), slot.booking_id.get());
+        self.slot = page.last().map_or(self.slot, key);
+        Ok(page)
+    }
+
+    async fn journal(&mut self, limit: u32) -> Result<Vec<JournalEntry>, StoreError> {
+        let after = params![self.entry.0, self.entry.1, i64::from(limit)];
+        let page = all(&self.rows(events::ALL_ENTRIES, after).await?, events::entry)?;
+        let key = |entry: &JournalEntry| (entry.event_id.get(), entry.version);
+        self.entry = page.last().map_or(self.entry, key);
+        Ok(page)
+    }
+
+    async fn accounts(&mut self, limit: u32) -> Result<Vec<Account>, StoreError> {
+        let rows = self.rows(accounts::ALL, params![self.account, i64::from(limit)]).await?;
+        let page = all(&rows, accounts::account)?;
+        self.account = page.last().map_or(self.account, |account| account.user_id.get());
+        Ok(page)
+    }
+
+    async fn postings(&mut self, limit: u32) -> Result<Vec<Posting>, StoreError> {
+        let after = params![self.posting.0, self.posting.1, i64::from(limit)];
+        let page = all(&self.rows(accounts::ALL_POSTINGS, after).await?, accounts::posting)?;
+        let key = |posting: &Posting| (posting.user_id.get(), posting.entry);
+        self.posting = page.last().map_or(self.posting, key);
+        Ok(page)
+    }
+
+    async fn bookings(&mut self, limit: u32) -> Result<Vec<Booking>, StoreError> {
+        let after = params![self.booking.0, self.booking.1, i64::from(limit)];
+        let page = all(&self.rows(bookings::ALL, after).await?, bookings::booking)?;
+        let key = |booking: &Booking| (booking.event_id.get(), booking.id.get());
+        self.booking = page.last().map_or(self.booking, key);
+        Ok(page)
+    }
+
+    async fn errands(&mut self, limit: u32) -> Result<Vec<Errand>, StoreError> {
+        let rows = self.rows(sagas::PAGE, params![self.errand, i64::from(limit)]).await?;
+        let page = all(&rows, sagas::errand)?;
+        self.errand = page.last().map_or(self.errand, |errand| errand.booking_id.get());
+        Ok(page)
+    }
+}

@@ -1,0 +1,374 @@
+//! A lane's connection: lock, load, save, commit, in two round trips.
+//!
+//! Bookings of other events' commands come first, then events, then accounts, each by ascending
+//! number, so that lanes and replicas can't wait for each other in a circle. What belongs to an event
+//! is read behind its lock, because each statement sees what was committed before it began.
+//!
+//! Numbers come from the store in blocks, taken in a transaction of their own: a batch that is given
+//! up leaves its numbers to the next one of this writer, and those of a writer that ends are lost.
+
+use async_trait::async_trait;
+use eventbooker_core::accounts::Account;
+use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use tokio_postgres::{Error, Row};
+
+use super::config::Connector;
+use super::error::{explain, is_lost};
+use super::row::{all, get, instant};
+use super::session::{Answers, Flight, Params, Session, Ticket, column, params};
+use super::{Clock, accounts, answers, bookings, events, identity, sagas};
+use crate::{Changes, IdRange, LastIds, Loaded, StoreError, Wants, Writer, codes};
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+const COMMIT: &str = "COMMIT";
+const ROLLBACK: &str = "ROLLBACK";
+pub(super) const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+/// Takes a block of numbers. It needs no sync of its own: a commit that uses them comes behind it in
+/// the log, and brings it to disk as well.
+const TAKE_IDS: &str = "
+    UPDATE ids SET last = last + $1
+    FROM (SELECT set_config('synchronous_commit', 'off', true)) unsynced
+    WHERE kind = $2 RETURNING last";
+/// For numbers that came from elsewhere.
+const RAISE_IDS: &str = "UPDATE ids SET last = greatest(last, $1) WHERE kind = $2";
+
+/// An instant that a clock of any server may be behind another's; holdings that ended before the last
+/// batch's instant by more than this are not even looked at.
+const CLOCK_SLACK_MICROS: i64 = 3_600_000_000;
+
+pub(super) struct PostgresWriter {
+    connector: Connector,
+    clock: Clock,
+    session: Option<Session>,
+    numbers: Numbers,
+    /// The instant of the last batch.
+    last_now: Option<Timestamp>,
+}
+
+impl PostgresWriter {
+    pub(super) fn new(connector: Connector, clock: Clock) -> Self {
+        Self { connector, clock, session: None, numbers: Numbers::default(), last_now: None }
+    }
+
+    /// Connects unless there is a connection; whether there was none.
+    async fn connect(&mut self) -> Result<bool, StoreError> {
+        if self.session.as_ref().is_some_and(|session| !session.is_closed()) {
+            return Ok(false);
+        }
+        self.session = None;
+        let own = [BEGIN, COMMIT, ROLLBACK, NOW, TAKE_IDS, RAISE_IDS].into_iter();
+        let statements = own
+            .chain(identity::WRITES)
+            .chain(events::WRITES)
+            .chain(bookings::WRITES)
+            .chain(accounts::WRITES)
+            .chain(answers::WRITES)
+            .chain(sagas::WRITES);
+        let opened = Session::open(&self.connector, statements).await;
+        self.session = Some(opened.map_err(|error| StoreError::Away(explain(&error)))?);
+        Ok(true)
+    }
+
+    async fn load_now(&mut self, wants: &Wants, clock: Timestamp) -> Result<Loaded, StoreError> {
+        let Self { session, numbers: own, clock: whose, last_now, .. } = self;
+        let mut flight = opened(session.as_ref()).flight();
+        let taken = own.take(&mut flight, wants);
+        let asked = Asked::send(&mut flight, wants, *whose, *last_now);
+        let answers = flight.land().await?;
+        own.add(&answers, &taken)?;
+        let now = match asked.now {
+            None => clock,
+            Some(ticket) => instant(one(answers.of(ticket))?, 0)?,
+        };
+        *last_now = Some(now);
+        asked.read(&answers, wants, now, own)
+    }
+
+    /// Ends a transaction that can't go on. Nobody waits for the answer; whatever is asked next comes
+    /// behind it.
+    fn roll_back(&self) {
+        if let Some(session) = &self.session {
+            session.flight().ask(ROLLBACK, params![]);
+        }
+    }
+
+    async fn save_now(&self, changes: &Changes) -> Result<(), Error> {
+        let mut flight = opened(self.session.as_ref()).flight();
+        identity::save(&mut flight, changes);
+        events::save(&mut flight, changes);
+        accounts::save(&mut flight, changes);
+        bookings::save(&mut flight, changes);
+        sagas::save(&mut flight, changes);
+        answers::save(&mut flight, changes);
+        if let Some(purge) = &changes.purge {
+            identity::purge_sessions(&mut flight, purge);
+            answers::purge(&mut flight, purge);
+        }
+        self.numbers.raise(&mut flight, changes.last_ids);
+        // If anything before it is refused, this ends the transaction without a change.
+        flight.ask(COMMIT, params![]);
+        flight.land().await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Writer for PostgresWriter {
+    async fn load(&mut self, wants: &Wants, clock: Timestamp) -> Result<Loaded, StoreError> {
+        let is_new = self.connect().await?;
+        let mut loaded = self.load_now(wants, clock).await;
+        if loaded.is_err() && opened(self.session.as_ref()).is_closed() && !is_new {
+            // The connection had died since it was last used. Nothing has happened yet.
+            self.connect().await?;
+            loaded = self.load_now(wants, clock).await;
+        }
+        loaded.inspect_err(|_| self.roll_back())
+    }
+
+    async fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        let Err(error) = self.save_now(changes).await else {
+            self.numbers.used(changes.last_ids);
+            return Ok(());
+        };
+        if is_lost(&error) {
+            // The commit was on its way with everything else. Its numbers may have been used.
+            self.session = None;
+            self.numbers = Numbers::default();
+            return Err(StoreError::OutcomeUnknown(explain(&error)));
+        }
+        Err(error.into())
+    }
+
+    async fn release(&mut self) -> Result<(), StoreError> {
+        self.roll_back();
+        Ok(())
+    }
+}
+
+/// A load opens the session, and a save comes behind a load.
+fn opened(session: Option<&Session>) -> &Session {
+    session.expect("it has been opened")
+}
+
+/// Numbers that this writer may give out.
+#[derive(Default)]
+struct Numbers {
+    bookings: IdRange,
+    events: IdRange,
+    users: IdRange,
+}
+
+impl Numbers {
+    fn kinds(&mut self) -> [(&'static str, &mut IdRange); 3] {
+        let Self { bookings, events, users } = self;
+        [("booking", bookings), ("event", events), ("user", users)]
+    }
+
+    /// Asks for what is missing. Returns how much of each kind was asked for.
+    fn take(&mut self, flight: &mut Flight<'_>, wants: &Wants) -> [Option<(Ticket, i64)>; 3] {
+        let wanted = [wants.new_bookings, wants.new_events, wants.new_users].map(i64::from);
+        let mut asked = [None; 3];
+        for (((kind, range), wanted), asked) in self.kinds().into_iter().zip(wanted).zip(&mut asked)
+        {
+            if range.end - range.next < wanted {
+                *asked = Some((flight.ask(TAKE_IDS, params![wanted, kind]), wanted));
+            }
+        }
+        asked
+    }
+
+    /// Takes what has come. What was left is used up first if the new block comes right behind it.
+    fn add(
+        &mut self,
+        answers: &Answers,
+        asked: &[Option<(Ticket, i64)>; 3],
+    ) -> Result<(), StoreError> {
+        for ((_, range), asked) in self.kinds().into_iter().zip(asked) {
+            let Some((ticket, wanted)) = *asked else { continue };
+            let last: i64 = get(one(answers.of(ticket))?, 0)?;
+            let block = IdRange { next: last - wanted + 1, end: last + 1 };
+            let next = if range.end == block.next { range.next } else { block.next };
+            *range = IdRange { next, end: block.end };
+        }
+        Ok(())
+    }
+
+    /// Notes which have been given out.
+    fn used(&mut self, last: LastIds) {
+        let LastIds { booking, event, user } = last;
+        for ((_, range), last) in self.kinds().into_iter().zip([booking, event, user]) {
+            range.next = last.map_or(range.next, |last| range.next.max(last + 1));
+        }
+    }
+
+    /// Sees to it that numbers which didn't come from here aren't given out again.
+    fn raise(&self, flight: &mut Flight<'_>, last: LastIds) {
+        let LastIds { booking, event, user } = last;
+        let Self { bookings, events, users } = self;
+        for (kind, range, last) in
+            [("booking", bookings, booking), ("event", events, event), ("user", users, user)]
+        {
+            if let Some(last) = last.filter(|last| *last >= range.end) {
+                flight.ask(RAISE_IDS, params![last, kind]);
+            }
+        }
+    }
+}
+
+/// What a load has asked for.
+struct Asked {
+    bookings: Vec<Ticket>,
+    accounts: Vec<Ticket>,
+    errands: Option<Ticket>,
+    users: Vec<Ticket>,
+    now: Option<Ticket>,
+    events: Option<Ticket>,
+    slots: Option<Ticket>,
+    holdings: Option<Ticket>,
+    memories: Option<Ticket>,
+    answers: Option<Ticket>,
+}
+
+impl Asked {
+    fn send(
+        flight: &mut Flight<'_>,
+        wants: &Wants,
+        clock: Clock,
+        last_now: Option<Timestamp>,
+    ) -> Self {
+        flight.ask(BEGIN, params![]);
+        let mut bookings = Vec::new();
+        let is_locked = |event_id: &EventId| wants.events.binary_search(event_id).is_ok();
+        let apart = wants.bookings.chunk_by(|(one, _), (other, _)| one == other);
+        for of_event in apart.filter(|of_event| !is_locked(&of_event[0].0)) {
+            let ids = column(of_event, |(_, id)| id.get());
+            bookings.push(flight.ask(bookings::LOCK, params![of_event[0].0.get(), ids]));
+        }
+        for event_id in &wants.events {
+            flight.ask(events::LOCK, params![event_id.get()]);
+        }
+        let lock_account = |user: &UserId| flight.ask(accounts::LOCK, params![user.get()]);
+        let accounts = wants.accounts.iter().map(lock_account).collect();
+        let errands = (!wants.errands.is_empty())
+            .then(|| flight.ask(sagas::LOCK, params![column(&wants.errands, |id| id.get())]));
+        let mut users = Vec::new();
+        if !wants.users.is_empty() {
+            let ids = column(&wants.users, |id| id.get());
+            users.push(flight.ask(identity::LOCK, params![ids]));
+        }
+        if !wants.logins.is_empty() {
+            users.push(flight.ask(identity::LOCK_LOGINS, params![wants.logins.clone()]));
+        }
+        let now = match clock {
+            Clock::Given => None,
+            // Behind the locks: whoever had to wait for one decides by the time at which it had it.
+            Clock::Database => Some(flight.ask(NOW, params![])),
+        };
+        let events = (!wants.events.is_empty())
+            .then(|| flight.ask(events::LOAD, params![column(&wants.events, |id| id.get())]));
+        let guarded: Vec<_> =
+            wants.bookings.iter().filter(|(event_id, _)| is_locked(event_id)).copied().collect();
+        if !guarded.is_empty() {
+            bookings.push(flight.ask(bookings::LOAD, pairs(&guarded)));
+        }
+        let slots =
+            (!wants.slots.is_empty()).then(|| flight.ask(events::LOAD_SLOTS, pairs(&wants.slots)));
+        Self {
+            bookings,
+            accounts,
+            errands,
+            users,
+            now,
+            events,
+            slots,
+            holdings: ask_holdings(flight, wants, last_now),
+            memories: ask_memories(flight, wants),
+            answers: ask_answers(flight, wants),
+        }
+    }
+
+    fn read(
+        &self,
+        answers: &Answers,
+        wants: &Wants,
+        now: Timestamp,
+        numbers: &Numbers,
+    ) -> Result<Loaded, StoreError> {
+        let rows = |ticket: Option<Ticket>| ticket.map_or(&[][..], |ticket| answers.of(ticket));
+        let mut accounts = Vec::with_capacity(wants.accounts.len());
+        for (user_id, ticket) in wants.accounts.iter().zip(&self.accounts) {
+            let row = answers.of(*ticket).first();
+            accounts.push(row.map_or(Ok(Account::open(*user_id)), accounts::account)?);
+        }
+        let mut bookings = Vec::with_capacity(wants.bookings.len());
+        for ticket in &self.bookings {
+            bookings.extend(all(answers.of(*ticket), bookings::booking)?);
+        }
+        bookings.sort_unstable_by_key(|booking| (booking.event_id, booking.id));
+        let mut users = Vec::new();
+        for ticket in &self.users {
+            users.extend(all(answers.of(*ticket), identity::user)?);
+        }
+        Ok(Loaded {
+            now,
+            answers: all(rows(self.answers), answers::answer)?,
+            bookings,
+            holdings: bookings::holdings(rows(self.holdings), &wants.holdings, now)?,
+            events: all(rows(self.events), events::event)?,
+            slots: all(rows(self.slots), events::slot)?,
+            accounts,
+            errands: all(rows(self.errands), sagas::errand)?,
+            memories: all(rows(self.memories), sagas::remembered)?,
+            users,
+            booking_ids: numbers.bookings,
+            event_ids: numbers.events,
+            user_ids: numbers.users,
+        })
+    }
+}
+
+fn pairs(keys: &[(EventId, BookingId)]) -> Params {
+    params![column(keys, |(event_id, _)| event_id.get()), column(keys, |(_, id)| id.get())]
+}
+
+fn ask_holdings(
+    flight: &mut Flight<'_>,
+    wants: &Wants,
+    last_now: Option<Timestamp>,
+) -> Option<Ticket> {
+    let of = &wants.holdings;
+    if of.is_empty() {
+        return None;
+    }
+    // This batch's instant isn't known yet; it lies behind the last one's, or hardly before.
+    let over = last_now.map_or(i64::MIN, |last| last.as_micros() - CLOCK_SLACK_MICROS);
+    let events = column(of, |of| of.event_id.get());
+    let users = column(of, |of| of.user_id.get());
+    Some(flight.ask(bookings::LOAD_HOLDINGS, params![events, users, over]))
+}
+
+fn ask_memories(flight: &mut Flight<'_>, wants: &Wants) -> Option<Ticket> {
+    let keys = &wants.memories;
+    (!keys.is_empty()).then(|| {
+        let params = params![
+            column(keys, |key| key.booking_id.get()),
+            column(keys, |key| codes::of_participant(key.participant)),
+            column(keys, |key| i64::from(key.attempt)),
+        ];
+        flight.ask(sagas::LOAD_MEMORIES, params)
+    })
+}
+
+fn ask_answers(flight: &mut Flight<'_>, wants: &Wants) -> Option<Ticket> {
+    let keys = &wants.answers;
+    (!keys.is_empty()).then(|| {
+        let params =
+            params![column(keys, |key| key.scope.get()), column(keys, |key| key.key.clone())];
+        flight.ask(answers::LOAD, params)
+    })
+}
+
+/// The row of a query that has one.
+fn one(rows: &[Row]) -> Result<&Row, StoreError> {
+    rows.first()
+        .ok_or_else(|| StoreError::Refused("a row is missing that is always there".to_owned()))
+}

@@ -1,0 +1,360 @@
+//! PostgreSQL for tests: servers of their own, and schemas of their own on a server that tests share.
+//!
+//! The shared server is the one that `EVENTBOOKER_TEST_POSTGRES_URL` names. `make test` starts one
+//! and removes it; any server that speaks PostgreSQL will do. A test has a schema on it that nobody
+//! else knows, and drops it when it is done.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use eventbooker_store::postgres::{Clock, PostgresStore, PostgresUrl};
+use eventbooker_store::{Access, OpenError};
+use rustix::process::{Pid, Signal, getuid, kill_process};
+use tempfile::TempDir;
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::clock::PATIENCE;
+
+/// Names the server that tests share.
+pub const SHARED: &str = "EVENTBOOKER_TEST_POSTGRES_URL";
+/// A script of SQL that an operator runs after the tables have been made, such as one that spreads
+/// them over machines.
+pub const AFTER_MIGRATION: &str = "EVENTBOOKER_TEST_POSTGRES_SCRIPT";
+/// The server refuses to run as root, so it runs as this user.
+const UNPRIVILEGED: &str = "postgres";
+/// How often a server is asked whether it is there yet.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Connections of a test's store for queries.
+const READERS: usize = 2;
+
+/// How a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Ends sessions, then itself.
+    Fast,
+    /// Ends at once, and recovers when it is started again.
+    Immediate,
+    /// Is killed, and can do nothing about it.
+    Kill,
+}
+
+/// A server of a test's own. It is gone when the value is.
+pub struct Server {
+    directory: TempDir,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl Server {
+    /// A new server on a free port of loopback. Settings are lines of `postgresql.conf`.
+    pub fn start(settings: &[&str]) -> Self {
+        let mut server = Self::prepare();
+        let data = server.data();
+        run(unprivileged("initdb")
+            .args(["--auth=trust", "--username=postgres", "--no-sync"])
+            .args(["--encoding=UTF8", "--no-locale", "-D"])
+            .arg(&data));
+        server.configure(settings);
+        server.launch();
+        server
+    }
+
+    /// A place for a server.
+    fn prepare() -> Self {
+        let directory = TempDir::with_prefix("eventbooker-postgres-");
+        let directory = directory.expect("there is a place for a test's files");
+        if getuid().is_root() {
+            run(Command::new("chown").arg(UNPRIVILEGED).arg(directory.path()));
+        }
+        Self { directory, port: free_port(), process: None }
+    }
+
+    /// A standby that follows this server. Settings are lines of its `postgresql.conf`.
+    pub fn standby(&self, name: &str, settings: &[&str]) -> Self {
+        let mut standby = Self::prepare();
+        let source =
+            format!("host=127.0.0.1 port={} user=postgres application_name={name}", self.port);
+        run(unprivileged("pg_basebackup")
+            .args(["--no-sync", "-R", "-X", "stream", "-d", &source, "-D"])
+            .arg(standby.data()));
+        standby.configure(settings);
+        standby.launch();
+        standby
+    }
+
+    /// Adds lines to `postgresql.conf`; the last word counts.
+    pub fn configure(&self, settings: &[&str]) {
+        let file = self.data().join("postgresql.conf");
+        let mut lines = fs::read_to_string(&file).expect("it was made");
+        for setting in settings {
+            lines.push_str(setting);
+            lines.push('\n');
+        }
+        fs::write(&file, lines).expect("it can be written");
+    }
+
+    /// Starts a server that was stopped.
+    pub fn launch(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.spawn();
+            if self.until_ready(deadline) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the server doesn't start: {}", self.log());
+            // Somebody else has taken the port.
+            self.port = free_port();
+        }
+    }
+
+    fn spawn(&mut self) {
+        let log = self.directory.path().join("log");
+        let log = fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
+        let port = self.port.to_string();
+        let mut command = unprivileged("postgres");
+        command.arg("-D").arg(self.data()).args(["-p", &port, "-h", "127.0.0.1"]);
+        command.arg("-k").arg(self.directory.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.process = Some(command.spawn().expect("PostgreSQL is installed"));
+    }
+
+    /// Waits until it answers; whether it does.
+    fn until_ready(&mut self, deadline: Instant) -> bool {
+        let port = self.port.to_string();
+        while Instant::now() < deadline {
+            let process = self.process.as_mut().expect("it was started");
+            if process.try_wait().expect("it is ours").is_some() {
+                return false;
+            }
+            let ready = Command::new(program("pg_isready"))
+                .args(["-q", "-h", "127.0.0.1", "-p", &port])
+                .status();
+            if ready.expect("PostgreSQL is installed").success() {
+                return true;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        false
+    }
+
+    /// Ends the server and waits until it is gone.
+    pub fn stop(&mut self, how: Stop) {
+        let Some(mut process) = self.process.take() else { return };
+        let signal = match how {
+            Stop::Fast => Signal::INT,
+            Stop::Immediate => Signal::QUIT,
+            Stop::Kill => Signal::KILL,
+        };
+        kill_process(Pid::from_child(&process), signal).expect("it is ours");
+        process.wait().expect("it ends");
+        if how == Stop::Kill {
+            // Its children notice, each at its next moment of leisure.
+            let pid_file = self.data().join("postmaster.pid");
+            let _ = fs::remove_file(pid_file);
+        }
+    }
+
+    /// Turns a standby into a server that takes writes.
+    pub fn promote(&self) {
+        run(unprivileged("pg_ctl").args(["promote", "-w", "-s", "-D"]).arg(self.data()));
+    }
+
+    /// Runs statements as the superuser.
+    pub fn sql(&self, statements: &str) -> String {
+        psql(&self.url("postgres"), statements)
+    }
+
+    /// Where a database on it is.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where its files are.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// What it has said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop(Stop::Immediate);
+    }
+}
+
+/// Runs statements on a server. Returns what they say, unaligned and without headings.
+pub fn psql(url: &str, statements: &str) -> String {
+    let mut command = Command::new(program("psql"));
+    command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statements]);
+    let output = command.output().expect("PostgreSQL is installed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{statements}: {said}");
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+/// A schema of a test's own on the shared server.
+pub struct Schema {
+    url: String,
+    name: String,
+}
+
+impl Schema {
+    /// A schema without tables.
+    pub fn new() -> Self {
+        let server = std::env::var(SHARED).unwrap_or_else(|_| {
+            panic!(
+                "{SHARED} names no server: run `make test`, or \
+                 `cargo run --package eventbooker-testkit --bin with-postgres -- cargo test …`"
+            )
+        });
+        let name = new_name();
+        let separator = if server.contains('?') { '&' } else { '?' };
+        let url = format!("{server}{separator}options=-c%20search_path%3D{name}");
+        execute(&server, &format!("CREATE SCHEMA {name}"));
+        Self { url, name }
+    }
+
+    /// A URL whose tables are those of the schema.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Opens it as a store.
+    pub async fn open(&self, access: Access, clock: Clock) -> Result<PostgresStore, OpenError> {
+        let url = PostgresUrl::parse(&self.url, None).expect("the URL is right");
+        if let Ok(script) = std::env::var(AFTER_MIGRATION)
+            && access != Access::Look
+            && PostgresStore::migrate(&url).await?.from == 0
+        {
+            self.execute(&fs::read_to_string(&script).expect(&script));
+        }
+        PostgresStore::open(url, access, clock, READERS).await
+    }
+
+    /// Runs statements in the schema.
+    pub fn execute(&self, statements: &str) {
+        execute(&self.url, statements);
+    }
+}
+
+impl Default for Schema {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        // A test that has failed may have left a transaction open, which must not fail it again.
+        let drop = format!("SET lock_timeout = '5s'; DROP SCHEMA {} CASCADE", self.name);
+        if let Err(error) = try_execute(&self.url, &drop) {
+            eprintln!("{} stays: {error}", self.name);
+        }
+    }
+}
+
+/// Runs statements on a server.
+pub fn execute(url: &str, statements: &str) {
+    if let Err(error) = try_execute(url, statements) {
+        panic!("{statements}: {error}");
+    }
+}
+
+fn try_execute(url: &str, statements: &str) -> Result<(), String> {
+    let statements = statements.to_owned();
+    on_a_connection(url, async move |client| {
+        client.batch_execute(&statements).await.map_err(|error| format!("{error:?}"))
+    })
+}
+
+/// The numbers in the first column of what a query says.
+pub fn numbers(url: &str, query: &str) -> Vec<i64> {
+    let query = query.to_owned();
+    on_a_connection(url, async move |client| {
+        let rows = client.query(&query, &[]).await.map_err(|error| format!("{error:?}"))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    })
+    .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Does something on a connection of its own, on a thread of its own: a test may be at home in a
+/// runtime, or in none.
+fn on_a_connection<T: Send + 'static>(
+    url: &str,
+    act: impl AsyncFnOnce(&Client) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let config: Config = url.parse().expect("the URL is right");
+    let acting = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let connected = config.connect(NoTls).await;
+            let (client, connection) = connected.map_err(|error| format!("{error:?}"))?;
+            let driver = tokio::spawn(connection);
+            let done = act(&client).await;
+            drop(client);
+            // The server has heard the farewell when this ends.
+            let _ = driver.await;
+            done
+        })
+    });
+    acting.join().expect("it tells of its errors")
+}
+
+/// A name that no other test has had on a server, whichever process it runs in.
+fn new_name() -> String {
+    static NAMES: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is right");
+    let number = NAMES.fetch_add(1, Ordering::Relaxed);
+    format!("test_{}_{}_{number}", now.as_micros(), std::process::id())
+}
+
+/// A program of the newest PostgreSQL on this machine.
+fn program(name: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions
+        .filter_map(|entry| {
+            let version: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let program = entry.path().join("bin").join(name);
+            program.exists().then_some((version, program))
+        })
+        .max();
+    newest.map_or_else(|| PathBuf::from(name), |(_, program)| program)
+}
+
+/// A program of PostgreSQL as a user that the server agrees to run as.
+fn unprivileged(name: &str) -> Command {
+    let program = program(name);
+    if !getuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", UNPRIVILEGED, "--regid", UNPRIVILEGED, "--init-groups", "--"]);
+    command.arg(program).current_dir("/");
+    command
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("PostgreSQL is installed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("it listens").port()
+}
