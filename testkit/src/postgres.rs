@@ -224,7 +224,8 @@ impl Schema {
         });
         let name = new_name();
         let separator = if server.contains('?') { '&' } else { '?' };
-        let url = format!("{server}{separator}options=-c%20search_path%3D{name}");
+        let url =
+            format!("{server}{separator}options=-c%20search_path%3D{name}&application_name={name}");
         execute(&server, &format!("CREATE SCHEMA {name}"));
         Self { url, name }
     }
@@ -260,10 +261,16 @@ impl Default for Schema {
 
 impl Drop for Schema {
     fn drop(&mut self) {
-        // A test that has failed may have left a transaction open, which must not fail it again.
-        let drop = format!("SET lock_timeout = '5s'; DROP SCHEMA {} CASCADE", self.name);
-        if let Err(error) = try_execute(&self.url, &drop) {
-            eprintln!("{} stays: {error}", self.name);
+        // A test's connections may be open for as long as its runtime has no time to close them.
+        let Self { url, name } = self;
+        let drop = format!(
+            "SET application_name = ''; SET lock_timeout = '5s';
+             SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+             WHERE application_name = '{name}';
+             DROP SCHEMA {name} CASCADE"
+        );
+        if let Err(error) = try_execute(url, &drop) {
+            eprintln!("{name} stays: {error}");
         }
     }
 }
