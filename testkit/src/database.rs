@@ -1,55 +1,153 @@
-//! A look at a service's database, past the service.
+//! A test's database: on the store that is under test, and for looks past the service.
+//!
+//! `EVENTBOOKER_TEST_STORE` says which store that is, `sqlite` or `postgres`; without it, the embedded
+//! one. The tests are the same.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, Params};
+use eventbooker_store::postgres::{Clock, PostgresStore};
+use eventbooker_store::sqlite::SqliteStore;
+use eventbooker_store::{Access, OpenError, Store};
+use rusqlite::Connection;
+use tempfile::TempDir;
 
 use crate::clock::PATIENCE;
+use crate::postgres::{self, Schema};
 
-/// A SQLite file that a service has, or had, open.
+/// Says which store is under test.
+pub const STORE_UNDER_TEST: &str = "EVENTBOOKER_TEST_STORE";
+/// The embedded store's file, in a directory of its own.
+const FILE: &str = "eventbooker.db";
+/// A damaged copy of it.
+const DAMAGED: &str = "damaged.db";
+
+/// A database of a test's own, that goes with the test.
 pub struct Database {
-    path: PathBuf,
+    place: Place,
+    directory: TempDir,
+}
+
+enum Place {
+    File(PathBuf),
+    Schema(Schema),
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Database {
-    /// The database in this file.
-    pub fn at(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+    /// One without tables, on the store that is under test.
+    pub fn new() -> Self {
+        let directory = TempDir::new().expect("there is a place for a test's files");
+        let store = std::env::var(STORE_UNDER_TEST).unwrap_or_else(|_| "sqlite".to_owned());
+        let place = match store.as_str() {
+            "sqlite" => Place::File(directory.path().join(FILE)),
+            "postgres" => Place::Schema(Schema::new()),
+            other => panic!("{STORE_UNDER_TEST} is {other}; it can be sqlite or postgres"),
+        };
+        Self { place, directory }
     }
 
-    /// Its file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// A directory for whatever else the test needs.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
-    /// Its URL.
+    /// Its URL, as the program takes it.
     pub fn url(&self) -> String {
-        format!("sqlite:{}", self.path.display())
+        match &self.place {
+            Place::File(path) => format!("sqlite:{}", path.display()),
+            Place::Schema(schema) => schema.url().to_owned(),
+        }
+    }
+
+    /// Whether it is the embedded store's.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.place, Place::File(_))
+    }
+
+    /// The embedded store's file.
+    pub fn file(&self) -> &Path {
+        match &self.place {
+            Place::File(path) => path,
+            Place::Schema(_) => panic!("only the embedded store has a file"),
+        }
+    }
+
+    /// Opens it as a store that goes by the clock that it is given.
+    pub async fn open(&self, access: Access) -> Result<Arc<dyn Store>, OpenError> {
+        Ok(match &self.place {
+            Place::File(path) => Arc::new(SqliteStore::open(path, access)?),
+            Place::Schema(schema) => Arc::new(schema.open(access, Clock::Given).await?),
+        })
     }
 
     /// The number that a query says.
-    pub fn number(&self, query: &str, params: impl Params) -> i64 {
-        self.open().query_row(query, params, |row| row.get(0)).expect("the query says a number")
+    pub fn number(&self, query: &str) -> i64 {
+        let numbers = self.numbers(query);
+        assert_eq!(numbers.len(), 1, "{query}");
+        numbers[0]
     }
 
     /// The numbers in the first column of what a query says.
-    pub fn numbers(&self, query: &str, params: impl Params) -> Vec<i64> {
-        let conn = self.open();
-        let mut statement = conn.prepare(query).expect("the query is right");
-        let rows = statement.query_map(params, |row| row.get(0)).expect("the query is right");
-        rows.collect::<Result<_, _>>().expect("the column holds numbers")
+    pub fn numbers(&self, query: &str) -> Vec<i64> {
+        match &self.place {
+            Place::File(path) => {
+                let conn = connect(path);
+                let mut statement = conn.prepare(query).expect("the query is right");
+                let rows = statement.query_map([], |row| row.get(0)).expect("the query is right");
+                rows.collect::<Result<_, _>>().expect("the column holds numbers")
+            }
+            Place::Schema(schema) => postgres::numbers(schema.url(), query),
+        }
     }
 
-    /// Changes rows behind the service's back. Returns how many.
-    pub fn change(&self, statement: &str, params: impl Params) -> usize {
-        self.open().execute(statement, params).expect("the statement is right")
+    /// Changes rows behind the service's back. Returns how many the last statement has changed.
+    pub fn change(&self, statements: &str) -> u64 {
+        match &self.place {
+            Place::File(path) => {
+                let conn = connect(path);
+                conn.execute_batch(statements).expect("the statements are right");
+                conn.changes()
+            }
+            Place::Schema(schema) => postgres::execute(schema.url(), statements),
+        }
     }
 
-    fn open(&self) -> Connection {
-        let conn = Connection::open(&self.path).expect("the file opens");
-        // A service at work may hold the write lock for a moment.
-        conn.busy_timeout(Duration::from_secs(PATIENCE.as_secs())).expect("a bounded wait");
-        conn
+    /// A copy that has been damaged, to be looked at. What keeps rows sound is missing from it, so
+    /// that anything can be done to it; the next copy replaces it.
+    pub async fn damaged(&self, damage: &str) -> Arc<dyn Store> {
+        match &self.place {
+            Place::File(path) => {
+                let copy = self.directory().join(DAMAGED);
+                // The log of the damaged copy before must not be taken for this one's.
+                for suffix in ["", "-wal", "-shm"] {
+                    let mut name = copy.clone().into_os_string();
+                    name.push(suffix);
+                    let _ = std::fs::remove_file(name);
+                }
+                let into = format!("VACUUM INTO '{}'", copy.display());
+                connect(path).execute_batch(&into).expect("there is room for a copy");
+                connect(&copy).execute_batch(damage).expect("the statements are right");
+                Arc::new(SqliteStore::open(&copy, Access::Look).expect("the copy opens"))
+            }
+            Place::Schema(schema) => {
+                let copy = schema.damaged(damage);
+                let store = PostgresStore::open(copy, Access::Look, Clock::Given, 1).await;
+                Arc::new(store.expect("the copy opens"))
+            }
+        }
     }
+}
+
+fn connect(path: &Path) -> Connection {
+    let conn = Connection::open(path).expect("the file opens");
+    // A service at work may hold the write lock for a moment.
+    conn.busy_timeout(Duration::from_secs(PATIENCE.as_secs())).expect("a bounded wait");
+    conn
 }

@@ -332,6 +332,10 @@ impl Queries for FaultyStore {
         self.inner.answer(key).await
     }
 
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.clock().await
+    }
+
     async fn saga_steps(&self, booking_id: BookingId) -> Result<Vec<SagaStep>, StoreError> {
         self.inner.saga_steps(booking_id).await
     }

@@ -16,7 +16,7 @@ use eventbooker_store::postgres::{Clock, PostgresStore, PostgresUrl};
 use eventbooker_store::{Access, OpenError};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use tempfile::TempDir;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::clock::PATIENCE;
 
@@ -247,9 +247,33 @@ impl Schema {
         PostgresStore::open(url, access, clock, READERS).await
     }
 
-    /// Runs statements in the schema.
-    pub fn execute(&self, statements: &str) {
-        execute(&self.url, statements);
+    /// Runs statements in the schema. Returns how many rows the last one has changed.
+    pub fn execute(&self, statements: &str) -> u64 {
+        execute(&self.url, statements)
+    }
+
+    /// Where a copy is that has been damaged. It has the rows, and no keys that could prevent it.
+    pub fn damaged(&self, damage: &str) -> PostgresUrl {
+        let (name, copy) = (&self.name, self.copy_name());
+        let copy_tables = format!(
+            "DROP SCHEMA IF EXISTS {copy} CASCADE;
+             CREATE SCHEMA {copy};
+             DO $$ DECLARE name text; BEGIN
+               FOR name IN SELECT table_name FROM information_schema.tables
+                           WHERE table_schema = '{name}' LOOP
+                 EXECUTE format('CREATE TABLE {copy}.%I AS SELECT * FROM {name}.%I', name, name);
+               END LOOP;
+             END $$;
+             SET search_path = {copy};
+             {damage}"
+        );
+        self.execute(&copy_tables);
+        let url = self.url.replace(name, &copy);
+        PostgresUrl::parse(&url, None).expect("the URL is right")
+    }
+
+    fn copy_name(&self) -> String {
+        format!("{}_damaged", self.name)
     }
 }
 
@@ -262,12 +286,12 @@ impl Default for Schema {
 impl Drop for Schema {
     fn drop(&mut self) {
         // A test's connections may be open for as long as its runtime has no time to close them.
-        let Self { url, name } = self;
+        let (Self { url, name }, copy) = (&*self, self.copy_name());
         let drop = format!(
             "SET application_name = ''; SET lock_timeout = '5s';
              SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-             WHERE application_name = '{name}';
-             DROP SCHEMA {name} CASCADE"
+             WHERE application_name LIKE '{name}%';
+             DROP SCHEMA IF EXISTS {name}, {copy} CASCADE"
         );
         if let Err(error) = try_execute(url, &drop) {
             eprintln!("{name} stays: {error}");
@@ -275,28 +299,34 @@ impl Drop for Schema {
     }
 }
 
-/// Runs statements on a server.
-pub fn execute(url: &str, statements: &str) {
-    if let Err(error) = try_execute(url, statements) {
-        panic!("{statements}: {error}");
-    }
+/// Runs statements on a server. Returns how many rows the last one has changed.
+pub fn execute(url: &str, statements: &str) -> u64 {
+    try_execute(url, statements).unwrap_or_else(|error| panic!("{statements}: {error}"))
 }
 
-fn try_execute(url: &str, statements: &str) -> Result<(), String> {
-    let statements = statements.to_owned();
-    on_a_connection(url, async move |client| {
-        client.batch_execute(&statements).await.map_err(|error| format!("{error:?}"))
+fn try_execute(url: &str, statements: &str) -> Result<u64, String> {
+    let last = said(url, statements)?.into_iter().next_back();
+    Ok(match last {
+        Some(SimpleQueryMessage::CommandComplete(rows)) => rows,
+        _ => 0,
     })
 }
 
 /// The numbers in the first column of what a query says.
 pub fn numbers(url: &str, query: &str) -> Vec<i64> {
-    let query = query.to_owned();
+    let said = said(url, query).unwrap_or_else(|error| panic!("{query}: {error}"));
+    let number = |message: SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => Some(row.get(0)?.parse().expect("it is a number")),
+        _ => None,
+    };
+    said.into_iter().filter_map(number).collect()
+}
+
+fn said(url: &str, statements: &str) -> Result<Vec<SimpleQueryMessage>, String> {
+    let statements = statements.to_owned();
     on_a_connection(url, async move |client| {
-        let rows = client.query(&query, &[]).await.map_err(|error| format!("{error:?}"))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        client.simple_query(&statements).await.map_err(|error| format!("{error:?}"))
     })
-    .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Does something on a connection of its own, on a thread of its own: a test may be at home in a

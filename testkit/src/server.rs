@@ -11,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
 use crate::client::{Client, PASSWORD};
 use crate::clock::PATIENCE;
@@ -28,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// The program with a directory of its own, in which its database lies.
 pub struct Installation {
     program: PathBuf,
-    directory: TempDir,
+    database: Database,
 }
 
 /// What a command came to.
@@ -45,8 +44,7 @@ pub struct Ran {
 impl Installation {
     /// The program at this path, freshly installed.
     pub fn new(program: &str) -> Self {
-        let directory = TempDir::new().expect("there is a place for a test's files");
-        Self { program: PathBuf::from(program), directory }
+        Self { program: PathBuf::from(program), database: Database::new() }
     }
 
     /// The same with the users `admin` (an admin), `alice` and `bob`.
@@ -61,12 +59,12 @@ impl Installation {
 
     /// Where its files are. Commands run here.
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        self.database.directory()
     }
 
     /// Its database.
-    pub fn database(&self) -> Database {
-        Database::at(&self.directory().join("eventbooker.db"))
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 
     /// The program, about to be run with these arguments, and no settings but those in them.
@@ -84,6 +82,10 @@ impl Installation {
             if key.to_string_lossy().starts_with("EVENTBOOKER_") {
                 command.env_remove(key);
             }
+        }
+        // The embedded one is where the program looks for it by itself.
+        if !self.database.is_embedded() {
+            command.env("EVENTBOOKER_DATABASE", self.database.url());
         }
     }
 

@@ -1,8 +1,7 @@
-//! A whole service without its HTTP: an engine, or several, on a real SQLite file in a directory
-//! of its own, by a clock that the test sets.
+//! A whole service without its HTTP: an engine, or several, on a real store of its
+//! own, by a clock that the test sets.
 
 use std::future::{Future, poll_fn};
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
@@ -16,11 +15,10 @@ use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use eventbooker_engine::check::{Report, recount};
 use eventbooker_engine::{Answer, BookingAt, Decided, Engine, Error, Parts, Refusal, Settings};
 use eventbooker_store::Access;
-use eventbooker_store::sqlite::SqliteStore;
 use eventbooker_store::{Changes, Store};
-use tempfile::TempDir;
 
 use crate::clock::PATIENCE;
+use crate::database::Database;
 use crate::faults::{Faults, FaultyStore, LostUpdates};
 use crate::rows;
 use crate::{ManualClock, SeededEntropy};
@@ -104,11 +102,11 @@ pub struct Service {
     /// What goes wrong with its store.
     pub faults: Faults,
     engines: Vec<Engine>,
-    /// The open files, so that a restart can wait until all are closed.
-    files: Vec<Weak<SqliteStore>>,
+    /// The open stores, so that a restart can wait until all are closed.
+    stores: Vec<Weak<dyn Store>>,
     entropy: Arc<SeededEntropy>,
     options: Options,
-    directory: TempDir,
+    database: Database,
     finished: bool,
 }
 
@@ -124,10 +122,10 @@ impl Service {
             clock: Arc::default(),
             faults: Faults::default(),
             engines: Vec::new(),
-            files: Vec::new(),
+            stores: Vec::new(),
             entropy: Arc::new(SeededEntropy::new(1)),
             options,
-            directory: TempDir::new().expect("there is a place for a test's files"),
+            database: Database::new(),
             finished: false,
         };
         service.open().await;
@@ -139,12 +137,11 @@ impl Service {
         // Only one server may have the file, but replicas are what some tests are about.
         let access = if engines == 1 { Access::Serve } else { Access::Tool };
         for _ in 0..engines {
-            let file = SqliteStore::open(&self.path(), access).expect("the file opens");
-            let file = Arc::new(file);
-            self.files.push(Arc::downgrade(&file));
+            let store = self.database.open(access).await.expect("the database opens");
+            self.stores.push(Arc::downgrade(&store));
             let faults = self.faults.clone();
             let parts = Parts {
-                store: Arc::new(FaultyStore::new(file, faults, lost_updates.clone())),
+                store: Arc::new(FaultyStore::new(store, faults, lost_updates.clone())),
                 clock: Arc::clone(&self.clock) as _,
                 entropy: Arc::clone(&self.entropy) as _,
             };
@@ -162,9 +159,9 @@ impl Service {
     /// Stops, lets time pass, and starts again on the same file.
     pub async fn restart(&mut self, away: Duration) {
         self.close().await;
-        let files = std::mem::take(&mut self.files);
+        let stores = std::mem::take(&mut self.stores);
         let closed = async {
-            while files.iter().any(|file| file.strong_count() > 0) {
+            while stores.iter().any(|store| store.strong_count() > 0) {
                 tokio::task::yield_now().await;
             }
         };
@@ -173,9 +170,9 @@ impl Service {
         self.open().await;
     }
 
-    /// The database's file.
-    pub fn path(&self) -> PathBuf {
-        self.directory.path().join("eventbooker.db")
+    /// Its database, for looks past it.
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 
     /// The engine.
@@ -290,29 +287,17 @@ impl Service {
 
     /// Changes rows behind the service's back.
     pub fn sql(&self, statements: &str) {
-        let conn = rusqlite::Connection::open(self.path()).expect("the file opens");
-        conn.execute_batch(statements).expect("the statements are right");
+        self.database.change(statements);
     }
 
-    /// Recounts every invariant in a copy of the file that has been damaged.
+    /// Recounts every invariant in a copy of the rows that has been damaged.
     pub async fn recount_damaged(&self, damage: &str) -> Report {
-        recount_of(&self.damaged(damage)).await
+        recount_of(&*self.damaged(damage).await).await
     }
 
-    /// A copy of the file that has been damaged. There is one at a time.
-    pub fn damaged(&self, damage: &str) -> SqliteStore {
-        let copy = self.directory.path().join("damaged.db");
-        // The log of the damaged copy before must not be taken for this one's.
-        for suffix in ["", "-wal", "-shm"] {
-            let mut name = copy.clone().into_os_string();
-            name.push(suffix);
-            let _ = std::fs::remove_file(name);
-        }
-        self.sql(&format!("VACUUM INTO '{}'", copy.display()));
-        let conn = rusqlite::Connection::open(&copy).expect("the copy opens");
-        conn.execute_batch(damage).expect("the statements are right");
-        drop(conn);
-        SqliteStore::open(&copy, Access::Look).expect("the copy opens")
+    /// A copy of the rows that has been damaged. There is one at a time.
+    pub async fn damaged(&self, damage: &str) -> Arc<dyn Store> {
+        self.database.damaged(damage).await
     }
 
     /// Recounts every invariant.

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::bookings::Expire;
+use crate::store_time::StoreTime;
 use crate::{Clock, Engine, Error};
 
 /// Holds in one slice. Large enough to end 100,000 within a second or two, small enough that a
@@ -51,9 +52,13 @@ impl Schedule {
     }
 }
 
-pub(crate) fn spawn(engine: Engine, schedule: Arc<Schedule>) -> JoinHandle<()> {
+pub(crate) fn spawn(
+    engine: Engine,
+    schedule: Arc<Schedule>,
+    time: Arc<StoreTime>,
+) -> JoinHandle<()> {
     let mut clock = DeadlineClock {
-        clock: Arc::clone(&engine.inner.parts.clock),
+        time,
         engine,
         schedule,
         parked: BTreeSet::new(),
@@ -63,7 +68,7 @@ pub(crate) fn spawn(engine: Engine, schedule: Arc<Schedule>) -> JoinHandle<()> {
         loop {
             if let Some(wake_at) = clock.look().await {
                 tokio::select! {
-                    () = clock.clock.sleep_until(wake_at) => {}
+                    () = clock.time.sleep_until(wake_at) => {}
                     () = clock.schedule.sooner.notified() => {}
                 }
             }
@@ -73,7 +78,7 @@ pub(crate) fn spawn(engine: Engine, schedule: Arc<Schedule>) -> JoinHandle<()> {
 
 struct DeadlineClock {
     engine: Engine,
-    clock: Arc<dyn Clock>,
+    time: Arc<StoreTime>,
     schedule: Arc<Schedule>,
     /// Holds that can't be ended because their rows are damaged. They are left to the operator, so
     /// that they don't keep sound ones from ending.
@@ -89,7 +94,11 @@ impl DeadlineClock {
         self.schedule.next_micros.store(i64::MAX, Ordering::Relaxed);
         let parked = u32::try_from(self.parked.len()).unwrap_or(u32::MAX);
         let limit = SLICE_HOLDS.saturating_add(parked);
-        let now = self.clock.now();
+        if let Err(error) = self.time.compare(self.engine.store()).await {
+            tracing::warn!(%error, "could not compare clocks with the store");
+            return Some(self.time.now().plus(AFTER_FAILURE));
+        }
+        let now = self.time.now();
         let mut due = match self.engine.store().due_holds(now, limit).await {
             Ok(due) => due,
             Err(error) => {

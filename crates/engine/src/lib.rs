@@ -28,6 +28,7 @@ mod participants;
 mod passwords;
 mod recount;
 mod saga;
+mod store_time;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +55,7 @@ use self::identity::Sessions;
 use self::lane::{Lanes, Listeners};
 use self::live::Live;
 use self::passwords::Passwords;
+use self::store_time::StoreTime;
 
 /// What the engine is made of.
 pub struct Parts {
@@ -144,6 +146,9 @@ impl Engine {
         settings: Settings,
     ) -> Result<Self, StoreError> {
         describe_metrics();
+        let time = Arc::new(StoreTime::new(parts.clock));
+        time.compare(&*parts.store).await?;
+        let parts = Parts { clock: Arc::clone(&time) as _, ..parts };
         let schedule = Arc::new(Schedule::default());
         let live = Arc::new(Live::new(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
         let sessions = Arc::new(Sessions::new());
@@ -171,8 +176,10 @@ impl Engine {
         });
         let engine = Self { inner };
         if engine.settings().background {
-            let mut background =
-                vec![deadlines::spawn(engine.clone(), schedule), janitor::spawn(engine.clone())];
+            let mut background = vec![
+                deadlines::spawn(engine.clone(), schedule, time),
+                janitor::spawn(engine.clone()),
+            ];
             background.extend(errands::spawn(&engine, inboxes));
             let every = engine.settings().recount_every;
             background.extend(every.map(|every| recount::spawn(engine.clone(), every)));

@@ -132,7 +132,7 @@ fn a_schema_is_brought_up_to_date_once() {
 #[test]
 fn a_newer_schema_is_refused_by_everything() {
     let installation = with_users();
-    installation.database().change("PRAGMA user_version = 999", []);
+    installation.database().change("PRAGMA user_version = 999");
     let commands = [
         ["serve", "--listen", "127.0.0.1:0"].as_slice(),
         &["migrate"],
@@ -158,13 +158,13 @@ fn a_check_tells_whole_from_broken_from_unreadable() {
     assert_says(&installation.run(&["check"]), &["every invariant holds"]);
 
     let database = installation.database();
-    database.change("UPDATE tallies SET occupied = occupied + 1", []);
+    database.change("UPDATE tallies SET occupied = occupied + 1");
     let broken = installation.run(&["check"]);
     assert_eq!(broken.code, Some(1), "{broken:?}");
     assert!(broken.stdout.contains("BROKEN") && !broken.stdout.contains("every invariant holds"));
-    database.change("UPDATE tallies SET occupied = occupied - 1", []);
+    database.change("UPDATE tallies SET occupied = occupied - 1");
     installation.check();
-    database.change("DELETE FROM slots", []);
+    database.change("DELETE FROM slots");
     assert_eq!(installation.run(&["check"]).code, Some(1));
 
     let missing = installation.run(&["check", "--database", "sqlite:missing.db"]);
@@ -199,7 +199,7 @@ fn a_reader_may_leave_before_the_end() {
     for command in commands {
         assert_eq!(unread(command), quiet(0), "{command:?}");
     }
-    installation.database().change("UPDATE tallies SET occupied = occupied + 1", []);
+    installation.database().change("UPDATE tallies SET occupied = occupied + 1");
     assert_eq!(unread(&["check"]), quiet(1), "the outcome is told all the same");
     assert_eq!(unread(&["check", "--database", "sqlite:missing.db"]).0, Some(2));
 }

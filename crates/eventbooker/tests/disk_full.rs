@@ -71,7 +71,7 @@ fn fill_the_disk(log: Log) {
     }
     server.client_of("bob");
     server.terminate();
-    let kept = installation.database().numbers("SELECT id FROM bookings", []);
+    let kept = installation.database().numbers("SELECT id FROM bookings");
     assert_eq!(kept.into_iter().collect::<BTreeSet<_>>(), answered);
     installation.check();
 }

@@ -141,7 +141,7 @@ fn a_parked_saga_is_listed_and_tried_again_when_told_to() {
     let [stuck, tried] = [1, 1].map(|seats| alice.purchase(event, seats).id());
     let database = installation.database();
     let refunding = "UPDATE bookings SET state = -3";
-    assert_eq!(database.change(refunding, []), 2);
+    assert_eq!(database.change(refunding), 2);
     let send = "INSERT INTO errands
                   (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
                 VALUES (?1, ?2, ?3, 12, ?4, ?5, ?6, ?7)";

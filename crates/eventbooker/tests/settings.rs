@@ -336,7 +336,7 @@ fn a_demo_of_somebody_elses_database_makes_nothing() {
     server.terminate();
     let written = "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM postings)
                      + (SELECT count(*) FROM users)";
-    assert_eq!(installation.database().number(written, []), 2);
+    assert_eq!(installation.database().number(written), 2);
 }
 
 /// However many look at once, and even if those who were first don't wait for an answer.

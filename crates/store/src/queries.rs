@@ -163,6 +163,8 @@ pub trait Queries: Send + Sync + 'static {
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError>;
     /// The answer that was given to a command with this key.
     async fn answer(&self, key: AnswerKey) -> Result<Option<Answer>, StoreError>;
+    /// What time it is by the store's own clock; `None` if it goes by the one that it is given.
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError>;
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 }

@@ -212,7 +212,7 @@ impl Pair {
     /// Makes the participants forget what they have answered.
     pub(crate) fn lose_memory(&self) {
         let file = Database::at(&self.directory.path().join("participants.db"));
-        assert!(file.change("DELETE FROM memories", []) > 0, "there was something to forget");
+        assert!(file.change("DELETE FROM memories") > 0, "there was something to forget");
     }
 
     /// Lets the errand look as if it had been tried so often in vain, and spares the test hours.

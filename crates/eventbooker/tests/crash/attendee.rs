@@ -317,18 +317,18 @@ impl Attendee {
     /// What the database holds for this client.
     pub(crate) fn rows(&self, database: &Database) -> Rows {
         let column = |column| {
-            let query = format!("SELECT {column} FROM bookings WHERE user_id = ?1 ORDER BY id");
-            database.numbers(&query, [self.user])
+            let of_user = format!("FROM bookings WHERE user_id = {} ORDER BY id", self.user);
+            database.numbers(&format!("SELECT {column} {of_user}"))
         };
         let rows = column("state").into_iter().zip(column("amount"));
         let rows = rows.map(|(state, amount)| Known {
             state: if state == ENDED_AT_ONCE { CANCELLED } else { state },
             amount,
         });
-        let balance = "SELECT coalesce(sum(balance), 0) FROM accounts WHERE user_id = ?1";
+        let account = format!("FROM accounts WHERE account_id = {}", self.user);
         Rows {
             bookings: column("id").into_iter().zip(rows).collect(),
-            balance: database.number(balance, [self.user]),
+            balance: database.number(&format!("SELECT coalesce(sum(balance), 0) {account}")),
         }
     }
 }

@@ -35,7 +35,7 @@ CREATE INDEX sessions_by_end ON sessions (expires_at);
 -- events
 
 CREATE TABLE events (
-    event_id               bigint NOT NULL PRIMARY KEY,
+    id                     bigint NOT NULL PRIMARY KEY,
     name                   text   NOT NULL,
     description            text   NOT NULL,
     starts_at              bigint,
@@ -47,7 +47,7 @@ CREATE TABLE events (
     place                  bigint NOT NULL
         GENERATED ALWAYS AS (coalesce(starts_at, 9223372036854775807)) STORED
 );
-CREATE INDEX events_by_place ON events (place, event_id);
+CREATE INDEX events_by_place ON events (place, id);
 
 -- Apart from the events, because every batch rewrites these rows. They are what an event's commands
 -- lock. A page keeps room for the next version of its rows, so that an update touches no index.

@@ -2,9 +2,9 @@
 
 -- accounts
 
--- Whoever has no row has nothing, and nothing has been posted.
+-- An account is its user's; whoever has no row has nothing, and nothing has been posted.
 CREATE TABLE accounts (
-    user_id INTEGER NOT NULL PRIMARY KEY,
+    account_id INTEGER NOT NULL PRIMARY KEY,
     balance INTEGER NOT NULL CHECK (balance >= 0),
     entries INTEGER NOT NULL,
     -- The number of the account's latest posting.
@@ -14,7 +14,7 @@ CREATE TABLE accounts (
 -- All accounts' postings in one, linked as the journal is and for the same reason.
 CREATE TABLE postings (
     number     INTEGER NOT NULL PRIMARY KEY,
-    user_id    INTEGER NOT NULL,
+    account_id INTEGER NOT NULL,
     entry      INTEGER NOT NULL,
     previous   INTEGER,
     kind       INTEGER NOT NULL,
@@ -24,7 +24,7 @@ CREATE TABLE postings (
     booking_id INTEGER,
     at         INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX posting_milestones ON postings (user_id, entry) WHERE entry % 64 = 0;
+CREATE INDEX posting_milestones ON postings (account_id, entry) WHERE entry % 64 = 0;
 -- A booking is charged once and refunded once, whoever asks however often.
 CREATE UNIQUE INDEX postings_by_booking ON postings (booking_id, kind) WHERE booking_id IS NOT NULL;
 

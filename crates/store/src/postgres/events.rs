@@ -13,17 +13,17 @@ use crate::{Changes, StoreError, codes};
 pub(super) const LOCK: &str = "SELECT version FROM tallies WHERE event_id = $1 FOR UPDATE";
 /// Reads events, after they have been locked.
 pub(super) const LOAD: &str = "
-    SELECT e.event_id, e.name, e.description, e.starts_at, e.capacity, e.price_minor,
+    SELECT e.id, e.name, e.description, e.starts_at, e.capacity, e.price_minor,
            e.payment_window_minutes, e.created_at,
            t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
-    FROM events e JOIN tallies t ON t.event_id = e.event_id
-    WHERE e.event_id = ANY($1::bigint[]) ORDER BY e.event_id";
+    FROM events e JOIN tallies t ON t.event_id = e.id
+    WHERE e.id = ANY($1::bigint[]) ORDER BY e.id";
 pub(super) const LOAD_SLOTS: &str = "
     SELECT s.event_id, s.booking_id, s.seats, s.state
     FROM unnest($1::bigint[], $2::bigint[]) k (event_id, booking_id)
     JOIN slots s ON s.event_id = k.event_id AND s.booking_id = k.booking_id";
 const ADD: &str = "
-    INSERT INTO events (event_id, name, description, starts_at, capacity, price_minor,
+    INSERT INTO events (id, name, description, starts_at, capacity, price_minor,
                         payment_window_minutes, created_at)
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[],
                          $6::bigint[], $7::bigint[], $8::bigint[])";
@@ -67,27 +67,27 @@ pub(super) const WRITES: [&str; 10] = [
 ];
 
 pub(super) const ONE: &str = "
-    SELECT e.event_id, e.name, e.description, e.starts_at, e.capacity, e.price_minor,
+    SELECT e.id, e.name, e.description, e.starts_at, e.capacity, e.price_minor,
            e.payment_window_minutes, e.created_at,
            t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
-    FROM events e JOIN tallies t ON t.event_id = e.event_id WHERE e.event_id = $1";
+    FROM events e JOIN tallies t ON t.event_id = e.id WHERE e.id = $1";
 /// The first page of a list; nobody reads a list's descriptions.
 pub(super) const FIRST_PAGE: &str = "
-    SELECT e.event_id, e.name, '', e.starts_at, e.capacity, e.price_minor,
+    SELECT e.id, e.name, '', e.starts_at, e.capacity, e.price_minor,
            e.payment_window_minutes, e.created_at,
            t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
-    FROM events e JOIN tallies t ON t.event_id = e.event_id
+    FROM events e JOIN tallies t ON t.event_id = e.id
     WHERE $1::text IS NULL OR e.name ILIKE $1
-    ORDER BY e.place, e.event_id LIMIT $2";
+    ORDER BY e.place, e.id LIMIT $2";
 /// The page behind an event, whose place is looked up, so that a page can follow one that has moved.
 pub(super) const NEXT_PAGE: &str = "
-    SELECT e.event_id, e.name, '', e.starts_at, e.capacity, e.price_minor,
+    SELECT e.id, e.name, '', e.starts_at, e.capacity, e.price_minor,
            e.payment_window_minutes, e.created_at,
            t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
-    FROM events e JOIN tallies t ON t.event_id = e.event_id
-    WHERE (e.place, e.event_id) > ((SELECT place FROM events WHERE event_id = $3), $3)
+    FROM events e JOIN tallies t ON t.event_id = e.id
+    WHERE (e.place, e.id) > ((SELECT place FROM events WHERE id = $3), $3)
       AND ($1::text IS NULL OR e.name ILIKE $1)
-    ORDER BY e.place, e.event_id LIMIT $2";
+    ORDER BY e.place, e.id LIMIT $2";
 pub(super) const JOURNAL_OF_EVENT: &str = "
     SELECT event_id, version, kind, booking_id, seats, at FROM journal
     WHERE event_id = $1 AND version > $2 ORDER BY version LIMIT $3";
@@ -105,11 +105,11 @@ pub(super) const READS: [&str; 6] =
 
 /// All events behind one, for a snapshot.
 pub(super) const ALL: &str = "
-    SELECT e.event_id, e.name, e.description, e.starts_at, e.capacity, e.price_minor,
+    SELECT e.id, e.name, e.description, e.starts_at, e.capacity, e.price_minor,
            e.payment_window_minutes, e.created_at,
            t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
-    FROM events e JOIN tallies t ON t.event_id = e.event_id
-    WHERE e.event_id > $1 ORDER BY e.event_id LIMIT $2";
+    FROM events e JOIN tallies t ON t.event_id = e.id
+    WHERE e.id > $1 ORDER BY e.id LIMIT $2";
 pub(super) const ALL_SLOTS: &str = "
     SELECT event_id, booking_id, seats, state FROM slots
     WHERE (event_id, booking_id) > ($1, $2) ORDER BY event_id, booking_id LIMIT $3";

@@ -115,17 +115,6 @@ impl Readers {
     ) -> Result<Option<T>, StoreError> {
         Ok(self.rows(sql, params, read).await?.pop())
     }
-
-    /// The time by the clock that counts.
-    pub(super) async fn now(&self, ours: Clock, given: Timestamp) -> Result<Timestamp, StoreError> {
-        match ours {
-            Clock::Given => Ok(given),
-            Clock::Database => {
-                let now = self.row(NOW, || params![], |row| instant(row, 0)).await?;
-                Ok(now.unwrap_or(given))
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -223,7 +212,7 @@ impl Queries for PostgresStore {
     }
 
     async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError> {
-        let now = self.readers.now(self.clock, clock).await?.as_micros();
+        let now = self.clock().await?.unwrap_or(clock).as_micros();
         let ask = |flight: &mut Flight<'_>| {
             let due = flight.ask(bookings::DUE, params![now, i64::from(limit)]);
             (due, flight.ask(bookings::NEXT_DUE, params![now]))
@@ -234,7 +223,7 @@ impl Queries for PostgresStore {
     }
 
     async fn due_errands(&self, clock: Timestamp, limit: u32) -> Result<DueErrands, StoreError> {
-        let now = self.readers.now(self.clock, clock).await?.as_micros();
+        let now = self.clock().await?.unwrap_or(clock).as_micros();
         let ask = |flight: &mut Flight<'_>| {
             let due = flight.ask(sagas::DUE, params![now, i64::from(limit)]);
             let next = flight.ask(sagas::NEXT_DUE, params![now]);
@@ -302,6 +291,13 @@ impl Queries for PostgresStore {
     async fn answer(&self, key: AnswerKey) -> Result<Option<Answer>, StoreError> {
         let params = || params![vec![key.scope.get()], vec![key.key.clone()]];
         self.readers.row(answers::LOAD, params, answers::answer).await
+    }
+
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        match self.clock {
+            Clock::Given => Ok(None),
+            Clock::Database => self.readers.row(NOW, || params![], |row| instant(row, 0)).await,
+        }
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -11,13 +11,13 @@ use crate::{Changes, codes};
 
 const POSTINGS: Chain<Posting> = Chain {
     owner: |posting| posting.user_id.get(),
-    latest: "SELECT latest, entries FROM accounts WHERE user_id = ?1",
+    latest: "SELECT latest, entries FROM accounts WHERE account_id = ?1",
     // An index on some rows serves only queries that say so word for word.
-    milestone: "SELECT number FROM postings WHERE user_id = ?1 AND entry >= ?2
+    milestone: "SELECT number FROM postings WHERE account_id = ?1 AND entry >= ?2
                   AND entry % 64 = 0 ORDER BY entry LIMIT 1",
-    row: "SELECT user_id, entry, kind, amount, balance, event_id, booking_id, at, previous
+    row: "SELECT account_id, entry, kind, amount, balance, event_id, booking_id, at, previous
           FROM postings WHERE number = ?1",
-    page: "SELECT user_id, entry, kind, amount, balance, event_id, booking_id, at, number
+    page: "SELECT account_id, entry, kind, amount, balance, event_id, booking_id, at, number
            FROM postings WHERE number > ?1 ORDER BY number LIMIT ?2",
     read: posting,
 };
@@ -55,7 +55,7 @@ pub(super) fn load(conn: &Connection, users: &[UserId]) -> rusqlite::Result<Vec<
 
 pub(super) fn one(conn: &Connection, user_id: UserId) -> rusqlite::Result<Account> {
     let found = conn
-        .prepare_cached("SELECT user_id, balance, entries FROM accounts WHERE user_id = ?1")?
+        .prepare_cached("SELECT account_id, balance, entries FROM accounts WHERE account_id = ?1")?
         .query_row([user_id.get()], account)
         .optional()?;
     Ok(found.unwrap_or(Account::open(user_id)))
@@ -67,7 +67,7 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
     }
     let mut insert = conn.prepare_cached(
         "INSERT INTO postings
-           (user_id, entry, kind, amount, balance, event_id, booking_id, at, previous)
+           (account_id, entry, kind, amount, balance, event_id, booking_id, at, previous)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let mut ends = Ends::of(&POSTINGS);
@@ -88,8 +88,8 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
     }
     let latest: HashMap<i64, i64> = ends.latest().collect();
     let mut update = conn.prepare_cached(
-        "INSERT INTO accounts (user_id, balance, entries, latest) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (user_id) DO UPDATE SET balance = ?2, entries = ?3, latest = ?4",
+        "INSERT INTO accounts (account_id, balance, entries, latest) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (account_id) DO UPDATE SET balance = ?2, entries = ?3, latest = ?4",
     )?;
     for account in &changes.accounts_changed {
         let Account { user_id, balance, entries } = *account;
@@ -128,7 +128,7 @@ pub(super) fn postings_for(
     booking_id: BookingId,
 ) -> rusqlite::Result<Vec<Posting>> {
     conn.prepare_cached(
-        "SELECT user_id, entry, kind, amount, balance, event_id, booking_id, at
+        "SELECT account_id, entry, kind, amount, balance, event_id, booking_id, at
          FROM postings WHERE booking_id = ?1 ORDER BY number",
     )?
     .query_map([booking_id.get()], posting)?
@@ -137,8 +137,8 @@ pub(super) fn postings_for(
 
 pub(super) fn all(conn: &Connection, after: UserId, limit: u32) -> rusqlite::Result<Vec<Account>> {
     conn.prepare_cached(
-        "SELECT user_id, balance, entries FROM accounts WHERE user_id > ?1
-         ORDER BY user_id LIMIT ?2",
+        "SELECT account_id, balance, entries FROM accounts WHERE account_id > ?1
+         ORDER BY account_id LIMIT ?2",
     )?
     .query_map((after.get(), limit), account)?
     .collect()
@@ -155,15 +155,15 @@ pub(super) fn all_postings(
 
 const BROKEN_LINKS: [&str; 3] = [
     "SELECT format('posting %d (user %d, entry %d) doesn''t follow the one before it',
-                   c.number, c.user_id, c.entry)
+                   c.number, c.account_id, c.entry)
      FROM postings c LEFT JOIN postings p ON p.number = c.previous AND p.number < c.number
      WHERE CASE c.entry WHEN 1 THEN c.previous IS NOT NULL
-                ELSE p.user_id IS NOT c.user_id OR p.entry IS NOT c.entry - 1 END
+                ELSE p.account_id IS NOT c.account_id OR p.entry IS NOT c.entry - 1 END
      LIMIT 100",
     "SELECT format('the account of user %d has %d entries, but its latest posting has another number',
-                   a.user_id, a.entries)
+                   a.account_id, a.entries)
      FROM accounts a LEFT JOIN postings p ON p.number = a.latest
-     WHERE p.user_id IS NOT a.user_id OR p.entry IS NOT a.entries
+     WHERE p.account_id IS NOT a.account_id OR p.entry IS NOT a.entries
      LIMIT 100",
     "SELECT format('posting %d is for an event or for a booking, but not for both', number)
      FROM postings WHERE (event_id IS NULL) <> (booking_id IS NULL)

@@ -285,6 +285,10 @@ impl Queries for SqliteStore {
         self.readers.rows.run(move |conn| Ok(answers::load(conn, &[key])?.pop())).await
     }
 
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         self.readers.rows.run(|conn| bookings::last_id(conn).map(drop)).await
     }

@@ -44,8 +44,8 @@ fn an_unpaid_hold_ends_at_its_deadline_and_its_seat_is_free() {
     assert_eq!(bob.get("/bookings").ids(), [0_i64; 0]);
     assert_eq!(admin.get(&format!("/events/{event}/bookings")).ids(), [paid]);
     let database = site.database();
-    assert_eq!(database.numbers("SELECT id FROM bookings", []), [paid]);
-    assert_eq!(database.numbers("SELECT booking_id FROM slots", []), [paid]);
+    assert_eq!(database.numbers("SELECT id FROM bookings"), [paid]);
+    assert_eq!(database.numbers("SELECT booking_id FROM slots"), [paid]);
     bob.confirm(event, unpaid).problem(410, "hold-expired");
     confirm_by_path(&bob, unpaid).problem(410, "hold-expired");
     bob.cancel(unpaid).problem(410, "hold-expired");

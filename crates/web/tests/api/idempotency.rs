@@ -187,7 +187,7 @@ fn remembered_refusals_of_one_user_are_limited() {
     let [admin, alice, bob] = site.clients();
     let event = admin.create_event(5, 0, 30);
     let keyed = |client, key: &str| book(client, event, 1).key(key).answer();
-    let kept = || site.database().number("SELECT count(*) FROM answers", []);
+    let kept = || site.database().number("SELECT count(*) FROM answers");
     // What is granted, what is answered again and what isn't remembered doesn't count.
     for number in 0..5 {
         assert_eq!(keyed(&alice, &format!("granted-{number}")).status, 201);
@@ -264,7 +264,7 @@ fn registering_takes_a_key() {
     assert_ne!(other.id(), first.id());
     assert_replay(&register(&profile("dave")), &other);
     assert_replay(&register(&profile("carol")), &first);
-    let kept = site.database().number("SELECT count(*) FROM answers WHERE scope = 0", []);
+    let kept = site.database().number("SELECT count(*) FROM answers WHERE scope = 0");
     assert_eq!(kept, 2);
 
     // The answer to a sign-in is a secret and is never kept.

@@ -49,13 +49,13 @@ fn ready_tells_when_the_rows_were_recounted_and_how_much_does_not_add_up() {
     );
 
     let database = site.database();
-    assert_eq!(database.change("UPDATE tallies SET occupied = occupied + 1", ()), 1);
+    assert_eq!(database.change("UPDATE tallies SET occupied = occupied + 1"), 1);
     let damaged = ready_after_recount(&site, NEXT_RECOUNT);
     assert_eq!(damaged["status"], "ready", "sound rows can still be used");
     assert_eq!(damaged["recount"]["findings"], 1);
     assert_eq!(alice.book(event, 1).status, 201);
 
-    assert_eq!(database.change("UPDATE tallies SET occupied = occupied - 1", ()), 1);
+    assert_eq!(database.change("UPDATE tallies SET occupied = occupied - 1"), 1);
     assert_eq!(ready_after_recount(&site, NEXT_RECOUNT)["recount"]["findings"], 0);
     site.finish();
 }

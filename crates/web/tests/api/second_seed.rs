@@ -161,7 +161,7 @@ fn strangers_see_and_change_nothing() {
         nobody.ask(method, path).json(&body).answer().problem(401, "unauthenticated");
     }
     let rows = "SELECT (SELECT count(*) FROM bookings) + (SELECT count(*) FROM postings)";
-    assert_eq!(site.database().number(rows, []), 0);
+    assert_eq!(site.database().number(rows), 0);
     site.finish();
 }
 

@@ -84,8 +84,8 @@ impl Site {
     }
 
     /// A look past it.
-    pub fn database(&self) -> Database {
-        Database::at(&self.service.path())
+    pub fn database(&self) -> &Database {
+        self.service.database()
     }
 
     /// Stops the next save just before it happens, and what asks for it with it.
