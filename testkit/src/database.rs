@@ -119,6 +119,17 @@ impl Database {
         }
     }
 
+    /// Whether a text is written anywhere in it. Nobody may have it open.
+    pub fn holds(&self, text: &str) -> bool {
+        match &self.place {
+            Place::File(path) => {
+                let bytes = std::fs::read(path).expect("the file is there");
+                bytes.windows(text.len()).any(|window| window == text.as_bytes())
+            }
+            Place::Schema(schema) => schema.holds(text),
+        }
+    }
+
     /// A copy that has been damaged, to be looked at. What keeps rows sound is missing from it, so
     /// that anything can be done to it; the next copy replaces it.
     pub async fn damaged(&self, damage: &str) -> Arc<dyn Store> {

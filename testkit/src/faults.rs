@@ -240,6 +240,10 @@ impl Writer for FaultyWriter {
     async fn release(&mut self) -> Result<(), StoreError> {
         self.inner.release().await
     }
+
+    async fn close(&mut self) {
+        self.inner.close().await;
+    }
 }
 
 #[async_trait]

@@ -272,6 +272,24 @@ impl Schema {
         PostgresUrl::parse(&url, None).expect("the URL is right")
     }
 
+    /// Whether a text is written in any row.
+    pub fn holds(&self, text: &str) -> bool {
+        let pattern = format!("%{}%", text.replace('\'', "''"));
+        let count = format!(
+            "CREATE TEMPORARY TABLE found (number bigint);
+             DO $$ DECLARE name text; BEGIN
+               FOR name IN SELECT table_name FROM information_schema.tables
+                           WHERE table_schema = '{}' LOOP
+                 EXECUTE format('INSERT INTO found SELECT count(*) FROM %I one
+                                 WHERE one::text LIKE %L', name, '{pattern}');
+               END LOOP;
+             END $$;
+             SELECT sum(number) FROM found",
+            self.name
+        );
+        numbers(&self.url, &count) != [0]
+    }
+
     fn copy_name(&self) -> String {
         format!("{}_damaged", self.name)
     }

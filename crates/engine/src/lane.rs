@@ -205,6 +205,7 @@ impl LaneTask {
                 self.meters.batch_seconds.record(started.elapsed());
             }
         }
+        self.writer.close().await;
     }
 
     async fn run_batch(&mut self, mut tasks: Tasks) {

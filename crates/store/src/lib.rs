@@ -77,4 +77,8 @@ pub trait Writer: Send {
 
     /// Ends the transaction without a change.
     async fn release(&mut self) -> Result<(), StoreError>;
+
+    /// Gives back what it had taken ahead and not used, such as numbers. What it can't give back is
+    /// lost, and nothing depends on it.
+    async fn close(&mut self) {}
 }

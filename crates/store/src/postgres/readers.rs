@@ -62,10 +62,6 @@ impl Readers {
         Self { pool: pool.expect("without time-outs it needs no runtime") }
     }
 
-    pub(super) fn close(&self) {
-        self.pool.close();
-    }
-
     async fn session(&self) -> Result<Object<Opener>, StoreError> {
         if self.pool.status().waiting >= WAITING_MAX {
             return Err(StoreError::Overloaded);

@@ -5,7 +5,7 @@
 //! is read behind its lock, because each statement sees what was committed before it began.
 //!
 //! Numbers come from the store in blocks, taken in a transaction of their own: a batch that is given
-//! up leaves its numbers to the next one of this writer, and those of a writer that ends are lost.
+//! up leaves its numbers to the next one of this writer, and those of a writer that isn't closed are lost.
 
 use async_trait::async_trait;
 use eventbooker_core::accounts::Account;
@@ -29,6 +29,8 @@ const TAKE_IDS: &str = "
     UPDATE ids SET last = last + $1
     FROM (SELECT set_config('synchronous_commit', 'off', true)) unsynced
     WHERE kind = $2 RETURNING last";
+/// Gives back what is left of a block, unless somebody has taken another behind it.
+const GIVE_BACK_IDS: &str = "UPDATE ids SET last = $1 WHERE kind = $2 AND last = $3";
 /// For numbers that came from elsewhere.
 const RAISE_IDS: &str = "UPDATE ids SET last = greatest(last, $1) WHERE kind = $2";
 
@@ -56,7 +58,7 @@ impl PostgresWriter {
             return Ok(false);
         }
         self.session = None;
-        let own = [BEGIN, COMMIT, ROLLBACK, NOW, TAKE_IDS, RAISE_IDS].into_iter();
+        let own = [BEGIN, COMMIT, ROLLBACK, NOW, TAKE_IDS, GIVE_BACK_IDS, RAISE_IDS].into_iter();
         let statements = own
             .chain(identity::WRITES)
             .chain(events::WRITES)
@@ -141,6 +143,20 @@ impl Writer for PostgresWriter {
     async fn release(&mut self) -> Result<(), StoreError> {
         self.roll_back();
         Ok(())
+    }
+
+    async fn close(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        let mut flight = session.flight();
+        for (kind, range) in self.numbers.kinds() {
+            if range.next < range.end {
+                flight.ask(GIVE_BACK_IDS, params![range.next - 1, kind, range.end - 1]);
+                *range = IdRange::default();
+            }
+        }
+        if let Err(error) = flight.land().await {
+            tracing::debug!(reason = explain(&error), "a few numbers are left out");
+        }
     }
 }
 
