@@ -7,7 +7,6 @@ use eventbooker_engine::check::{Report, recount};
 use eventbooker_store::Access;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::open;
 use crate::say::say;
 use crate::settings::DatabaseFlags;
 
@@ -31,8 +30,8 @@ pub(crate) async fn run(flags: DatabaseFlags) -> ExitCode {
 }
 
 async fn look(flags: DatabaseFlags) -> Result<(String, Report), String> {
-    let url = flags.resolve()?;
-    let store = open::store(&url, Access::Look)?;
+    let database = flags.resolve()?;
+    let store = database.open(Access::Look, 1).await?;
     let words = |error: eventbooker_store::StoreError| error.to_string();
     let mut snapshot = store.snapshot().await.map_err(words)?;
     let bar = ProgressBar::new(0).with_style(
@@ -50,7 +49,7 @@ async fn look(flags: DatabaseFlags) -> Result<(String, Report), String> {
     .await
     .map_err(words);
     bar.finish_and_clear();
-    Ok((url, report?))
+    Ok((database.name().to_owned(), report?))
 }
 
 fn print(url: &str, report: &Report) -> Result<(), String> {

@@ -79,7 +79,7 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
             say(format_args!("added event {} with {} seats", event.id, event.plan.capacity))
         }
         Command::List(database) => {
-            let store = open::store(&database.resolve()?, Access::Look)?;
+            let store = open::store(database, Access::Look).await?;
             say(table(&*store).await?)
         }
     }

@@ -1,6 +1,7 @@
 //! The program: settings, commands, signals. Everything it does is done by the crates below it.
 
 mod check;
+mod database;
 mod demo;
 mod event;
 mod open;
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
             Command::User(command) => user::run(command).await,
             Command::Event(command) => event::run(command).await,
             Command::Saga(command) => saga::run(command).await,
-            Command::Migrate(flags) => open::migrate(flags),
+            Command::Migrate(flags) => open::migrate(flags).await,
         }
         .map_or_else(|reason| fail(&reason), |()| ExitCode::SUCCESS)
     });

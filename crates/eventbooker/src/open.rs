@@ -1,31 +1,23 @@
-//! Opens the database that a URL names.
+//! Opens databases for commands, and engines on them.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use eventbooker_engine::{
     Answer, Engine, Error, Parts, Refusal, Settings, SystemClock, SystemEntropy,
 };
-use eventbooker_store::Access;
-use eventbooker_store::Store;
-use eventbooker_store::sqlite::SqliteStore;
+use eventbooker_store::{Access, Store};
 use indicatif::ProgressBar;
 
 use crate::say::say;
 use crate::settings::DatabaseFlags;
 use crate::{event, user};
 
-/// The store that a URL names.
-pub(crate) fn store(url: &str, access: Access) -> Result<Arc<dyn Store>, String> {
-    let path = sqlite_path(url)?;
-    Ok(Arc::new(SqliteStore::open(&path, access).map_err(|error| error.to_string())?))
-}
+/// Connections that a command has for its queries.
+const CONNECTIONS: usize = 2;
 
-fn sqlite_path(url: &str) -> Result<PathBuf, String> {
-    match url.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => Err(format!("database: must be like sqlite:eventbooker.db, not {url}")),
-    }
+/// The store that the flags name.
+pub(crate) async fn store(flags: DatabaseFlags, access: Access) -> Result<Arc<dyn Store>, String> {
+    flags.resolve()?.open(access, CONNECTIONS).await
 }
 
 /// An engine on the real clock.
@@ -38,7 +30,7 @@ pub(crate) async fn engine(store: Arc<dyn Store>, settings: Settings) -> Result<
 /// An engine for a command that changes something and ends.
 pub(crate) async fn tool_engine(flags: DatabaseFlags) -> Result<Engine, String> {
     let settings = Settings { background: false, ..Settings::default() };
-    engine(store(&flags.resolve()?, Access::Tool)?, settings).await
+    engine(store(flags, Access::Tool).await?, settings).await
 }
 
 /// The outcome of a command without a key, in words if it is none.
@@ -64,18 +56,21 @@ fn list(faults: impl Iterator<Item = String>) -> String {
 }
 
 /// `eventbooker migrate`.
-pub(crate) fn migrate(flags: DatabaseFlags) -> Result<(), String> {
-    let url = flags.resolve()?;
-    let path = sqlite_path(&url)?;
+pub(crate) async fn migrate(flags: DatabaseFlags) -> Result<(), String> {
+    let database = flags.resolve()?;
+    let name = database.name();
     // A migration doesn't say how far it is; that it is at work can be seen all the same.
-    let spinner = ProgressBar::new_spinner().with_message(format!("migrating {url}"));
+    let spinner = ProgressBar::new_spinner().with_message(format!("migrating {name}"));
     spinner.enable_steady_tick(std::time::Duration::from_millis(100));
-    let report = SqliteStore::migrate(&path).map_err(|error| error.to_string());
+    let report = database.migrate().await;
     spinner.finish_and_clear();
     let report = report?;
     if report.from == report.to {
-        say(format_args!("{url} is up to date (schema version {})", report.to))
+        say(format_args!("{name} is up to date (schema version {})", report.to))
     } else {
-        say(format_args!("{url} was migrated from schema version {} to {}", report.from, report.to))
+        say(format_args!(
+            "{name} was migrated from schema version {} to {}",
+            report.from, report.to
+        ))
     }
 }

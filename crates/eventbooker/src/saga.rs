@@ -66,7 +66,7 @@ const PAGE_ERRANDS: u32 = 1000;
 pub(crate) async fn run(command: Command) -> Result<(), String> {
     match command {
         Command::List(List { parked, database }) => {
-            let store = open::store(&database.resolve()?, Access::Look)?;
+            let store = open::store(database, Access::Look).await?;
             let table = errands(&*store, parked).await?;
             match (table.is_empty(), parked) {
                 (false, _) => say(table),
@@ -75,7 +75,7 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
             }
         }
         Command::Show(OfBooking { number, database }) => {
-            let store = open::store(&database.resolve()?, Access::Look)?;
+            let store = open::store(database, Access::Look).await?;
             show(&*store, BookingId::new(number)).await
         }
         Command::Retry(Retry { number, database, .. }) => {

@@ -61,12 +61,9 @@ impl Service {
             .await
             .map_err(|error| format!("listen: can't listen on {}: {error}", settings.listen))?;
         let address = listener.local_addr().map_err(|error| format!("listen: {error}"))?;
-        let database = settings.database.clone();
-        tracing::info!("opening {database}");
-        // A migration can take long. On a thread of its own it keeps nobody from stopping it.
-        let store = tokio::task::spawn_blocking(move || open::store(&database, Access::Serve))
-            .await
-            .map_err(|error| format!("the database could not be opened: {error}"))??;
+        let database = settings.database;
+        tracing::info!("opening {}", database.name());
+        let store = database.open(Access::Serve, settings.database_connections).await?;
         let engine = open::engine(store, settings.engine).await?;
         let is_demo = settings.demo && demo::fill(&engine).await?;
         if settings.demo && !is_demo {
@@ -75,7 +72,7 @@ impl Service {
                  everybody may pay in"
             );
         }
-        welcome(&engine, &settings.database, is_demo).await?;
+        welcome(&engine, database.name(), is_demo).await?;
 
         let web = if is_demo {
             Web::with_examples(engine.clone(), settings.web, metrics, demo::make_events)

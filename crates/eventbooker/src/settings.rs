@@ -17,6 +17,8 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::database::Database;
+
 /// Where the database is. Every command takes these.
 #[derive(Args, Serialize, Deserialize, Default, Debug, Clone)]
 pub(crate) struct DatabaseFlags {
@@ -24,10 +26,14 @@ pub(crate) struct DatabaseFlags {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
-    /// The database: sqlite:PATH. [default: sqlite:eventbooker.db]
+    /// The database: sqlite:PATH or postgres://USER@HOST/DATABASE. [default: sqlite:eventbooker.db]
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) database: Option<String>,
+    /// A file with the password for the database's server. Otherwise PGPASSWORD is looked at.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) database_password_file: Option<PathBuf>,
 }
 
 macro_rules! serve_flags {
@@ -57,9 +63,20 @@ serve_flags! {
     /// Where to listen. [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: SocketAddr;
-    /// The database: sqlite:PATH. [default: sqlite:eventbooker.db]
+    /// The database: sqlite:PATH or postgres://USER@HOST/DATABASE; for the latter libpq's parameters
+    /// may follow, such as sslmode=verify-full. [default: sqlite:eventbooker.db]
     #[arg(long, value_name = "URL")]
     database: String;
+    /// A file with the password for the database's server. Otherwise PGPASSWORD is looked at.
+    #[arg(long, value_name = "FILE")]
+    database_password_file: PathBuf;
+    /// Connections to the database's server for queries, beside one for each lane. [default: 8]
+    #[arg(long, value_name = "COUNT")]
+    database_connections: u32;
+    /// Lanes that decide commands at the same time, each with a connection of its own; an embedded
+    /// database has one. [default: 2]
+    #[arg(long, value_name = "COUNT")]
+    lanes: u32;
     /// Give an empty database the users admin and user, both with the password `password`, and a few
     /// events as soon as somebody looks for some. Listens on loopback only.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -185,7 +202,8 @@ impl From<Addresses> for String {
 #[derive(Debug)]
 pub(crate) struct ServeSettings {
     pub(crate) listen: SocketAddr,
-    pub(crate) database: String,
+    pub(crate) database: Database,
+    pub(crate) database_connections: usize,
     pub(crate) demo: bool,
     pub(crate) log: String,
     pub(crate) log_json: bool,
@@ -209,11 +227,10 @@ const ENV_PREFIX: &str = "EVENTBOOKER_";
 const TEST_PREFIX: &str = "EVENTBOOKER_TEST_";
 
 impl DatabaseFlags {
-    /// The database's URL.
-    pub(crate) fn resolve(self) -> Result<String, String> {
+    /// The database.
+    pub(crate) fn resolve(self) -> Result<Database, String> {
         let config = self.config.clone();
-        let merged = layered(config, Serialized::defaults(self))?;
-        Ok(merged.database.unwrap_or_else(|| DATABASE_DEFAULT.to_owned()))
+        layered(config, Serialized::defaults(self))?.database()
     }
 }
 
@@ -222,6 +239,24 @@ impl ServeFlags {
     pub(crate) fn resolve(self) -> Result<ServeSettings, String> {
         let config = self.config.clone();
         layered(config, Serialized::defaults(self))?.into_settings()
+    }
+
+    fn database(&self) -> Result<Database, String> {
+        let url = self.database.as_deref().unwrap_or(DATABASE_DEFAULT);
+        Database::parse(url, self.database_password_file.as_deref())
+    }
+
+    /// How many lanes there are, which depends on how many writers the database can have.
+    fn lanes(&self, database: &Database) -> Result<usize, String> {
+        if database.is_shared() {
+            return within("lanes", self.lanes, 1..=64, 2).map(|lanes| lanes as usize);
+        }
+        match self.lanes {
+            None | Some(1) => Ok(1),
+            Some(_) => {
+                Err("lanes: must be 1, because an embedded database has one writer".to_owned())
+            }
+        }
     }
 
     fn into_settings(self) -> Result<ServeSettings, String> {
@@ -237,17 +272,21 @@ impl ServeFlags {
         if let Some(origin) = &public_origin {
             check_origin(origin)?;
         }
+        let database = self.database()?;
+        let connections = within("database_connections", self.database_connections, 1..=1000, 8)?;
+        let lanes = self.lanes(&database)?;
         let web = self.web(public_origin)?;
         let edge = self.edge(web.is_tls_only())?;
         let mut settings = ServeSettings {
             listen,
             demo,
-            engine: engine::Settings { users_may_deposit: demo, ..self.engine()? },
+            engine: engine::Settings { users_may_deposit: demo, lanes, ..self.engine()? },
             web,
             edge,
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json: self.log_json.unwrap_or(false),
-            database: self.database.unwrap_or_else(|| DATABASE_DEFAULT.to_owned()),
+            database,
+            database_connections: connections as usize,
         };
         settings.limit_connections(settings.edge.connections_max);
         Ok(settings)

@@ -139,7 +139,7 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
             say(format_args!("{login} is now {}", role_name(changed?.role)))
         }
         Command::List(database) => {
-            let store = open::store(&database.resolve()?, Access::Look)?;
+            let store = open::store(database, Access::Look).await?;
             say(table(&*store).await?)
         }
     }

@@ -1,0 +1,105 @@
+//! The database that a URL names.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use eventbooker_store::postgres::{Clock, PostgresStore, PostgresUrl};
+use eventbooker_store::sqlite::SqliteStore;
+use eventbooker_store::{Access, MigrationReport, Store};
+
+/// Where libpq's programs look for the password.
+const PASSWORD_VARIABLE: &str = "PGPASSWORD";
+/// A longer file is something else.
+const PASSWORD_BYTES_MAX: usize = 4096;
+
+/// A database, that has not been opened.
+#[derive(Clone)]
+pub(crate) enum Database {
+    /// An embedded one, in a file.
+    Sqlite { path: PathBuf, name: String },
+    /// One on a server.
+    Postgres(PostgresUrl),
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Database {
+    /// Reads a URL. A password comes from it, from a file, or from `PGPASSWORD`.
+    pub(crate) fn parse(url: &str, password_file: Option<&Path>) -> Result<Self, String> {
+        if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Sqlite { path: PathBuf::from(path), name: url.to_owned() });
+        }
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            let password = match password_file {
+                Some(file) => Some(read_password(file)?),
+                None => std::env::var(PASSWORD_VARIABLE).ok(),
+            };
+            let parsed = PostgresUrl::parse(url, password.as_deref());
+            return parsed.map(Self::Postgres).map_err(|why| format!("database: {why}"));
+        }
+        // It may be a URL with a password in it, so it isn't repeated.
+        Err("database: must be like sqlite:eventbooker.db or postgres://user@host/database"
+            .to_owned())
+    }
+
+    /// Its URL, without secrets.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Sqlite { name, .. } => name,
+            Self::Postgres(url) => url.name(),
+        }
+    }
+
+    /// Whether several processes may serve it.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// Opens it, with so many connections for queries if it is on a server.
+    pub(crate) async fn open(
+        &self,
+        access: Access,
+        connections: usize,
+    ) -> Result<Arc<dyn Store>, String> {
+        match self {
+            Self::Sqlite { path, .. } => {
+                let path = path.clone();
+                // A migration can take long. On a thread of its own it keeps nobody from stopping it.
+                let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&path, access));
+                let store = opened.await.map_err(|error| error.to_string())?;
+                Ok(Arc::new(store.map_err(|error| error.to_string())?))
+            }
+            Self::Postgres(url) => {
+                let opened =
+                    PostgresStore::open(url.clone(), access, Clock::Database, connections).await;
+                Ok(Arc::new(opened.map_err(|error| error.to_string())?))
+            }
+        }
+    }
+
+    /// Brings its schema up to date.
+    pub(crate) async fn migrate(&self) -> Result<MigrationReport, String> {
+        match self {
+            Self::Sqlite { path, .. } => SqliteStore::migrate(path),
+            Self::Postgres(url) => PostgresStore::migrate(url).await,
+        }
+        .map_err(|error| error.to_string())
+    }
+}
+
+fn read_password(file: &Path) -> Result<String, String> {
+    let why = |reason: &dyn std::fmt::Display| {
+        format!("database_password_file: can't read {}: {reason}", file.display())
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| why(&error))?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    if password.is_empty() || password.len() > PASSWORD_BYTES_MAX || password.contains('\n') {
+        return Err(why(&"it should hold one line, the password"));
+    }
+    Ok(password.to_owned())
+}
