@@ -7,7 +7,7 @@
 //! server has a synchronous one.
 //!
 //! Absent on purpose: advisory locks, `LISTEN`, `SKIP LOCKED`. The schema also suits servers that
-//! spread rows over machines; see `docs/decisions/0013-postgresql.md`.
+//! spread rows over machines; see `docs/decisions/0014-postgresql.md`.
 
 mod accounts;
 mod answers;
