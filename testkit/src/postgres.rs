@@ -76,6 +76,7 @@ impl Server {
     }
 
     /// A standby that follows this server. Settings are lines of its `postgresql.conf`.
+    #[must_use]
     pub fn standby(&self, name: &str, settings: &[&str]) -> Self {
         let mut standby = Self::prepare();
         let source =
@@ -335,7 +336,7 @@ pub fn numbers(url: &str, query: &str) -> Vec<i64> {
     let said = said(url, query).unwrap_or_else(|error| panic!("{query}: {error}"));
     let number = |message: SimpleQueryMessage| match message {
         SimpleQueryMessage::Row(row) => Some(row.get(0)?.parse().expect("it is a number")),
-        _ => None,
+        SimpleQueryMessage::CommandComplete(_) | SimpleQueryMessage::RowDescription(_) | _ => None,
     };
     said.into_iter().filter_map(number).collect()
 }

@@ -37,7 +37,7 @@ fn add_errand(service: &Service, id: BookingId) {
     service.sql(&format!(
         "INSERT INTO errands
            (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
-           VALUES ({id}, 1, 1, 1, {due}, 1, NULL, 0)"
+           VALUES ({id}, 1, 1, 1, {due}, 1, NULL, false)"
     ));
 }
 
@@ -92,13 +92,13 @@ async fn what_a_rule_refuses_here_is_tried_again() {
     let (service, _, bought) = with_purchase().await;
     leave_refunding(&service, bought.id);
     let much = i64::MAX - 10;
-    service.sql(&format!("UPDATE accounts SET balance = {much} WHERE user_id = 1"));
+    service.sql(&format!("UPDATE accounts SET balance = {much} WHERE account_id = 1"));
     service.pass(A_LOOK).await;
     let [errand] = &*errands(&service).await else { panic!("one errand") };
     assert_eq!((errand.token, errand.tries), (2, 2));
     let trouble = errand.trouble.as_deref().expect("it says why");
     assert!(trouble.contains("the balance would exceed"), "{trouble}");
-    service.sql("UPDATE accounts SET balance = 20 WHERE user_id = 1");
+    service.sql("UPDATE accounts SET balance = 20 WHERE account_id = 1");
     service.pass(A_LOOK).await;
     assert_taken_back(&service, &bought).await;
     service.finish().await;
@@ -127,13 +127,14 @@ async fn a_damaged_row_stops_nobody_else() {
 async fn many_damaged_rows_hide_no_sound_one() {
     let (service, _, bought) = with_purchase().await;
     service.sql(
-        "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1450)
-         INSERT INTO bookings
+        "INSERT INTO bookings
            (id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at)
-           SELECT i, 1, 1, 1, 1, 40, 1, 77, 0, 0 FROM n;
+           SELECT i, 1, 1, 1, 1, 40, 1, 77, 0, 0 FROM
+             (WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1450)
+              SELECT i FROM n) numbers;
          INSERT INTO errands
            (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
-           SELECT id, 1, 1, 1, 0, 1, NULL, 0 FROM bookings WHERE state = 77;",
+           SELECT id, 1, 1, 1, 0, 1, NULL, false FROM bookings WHERE state = 77;",
     );
     leave_refunding(&service, bought.id);
     service.pass(A_LOOK).await;
@@ -147,10 +148,11 @@ async fn many_damaged_rows_hide_no_sound_one() {
 async fn errands_that_no_saga_waits_for_are_ended() {
     let (service, _, bought) = with_purchase().await;
     service.sql(
-        "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1450)
-         INSERT INTO errands
+        "INSERT INTO errands
            (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
-           SELECT i, 1, 1, 1, 0, 1, NULL, 0 FROM n;",
+           SELECT i, 1, 1, 1, 0, 1, NULL, false FROM
+             (WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1450)
+              SELECT i FROM n) numbers;",
     );
     add_errand(&service, bought.id);
     service.pass(A_LOOK).await;

@@ -102,8 +102,8 @@ fn a_hold_that_nobody_paid_is_gone_but_not_forgotten() {
     let event = server.client_of("admin").create_event(9, 0, 30);
     let booking = server.client_of("alice").book(event, 3).id();
     server.terminate();
-    let past = "UPDATE bookings SET expires_at = created_at + 1 WHERE id = ?1";
-    assert_eq!(installation.database().change(past, [booking]), 1);
+    let past = format!("UPDATE bookings SET expires_at = created_at + 1 WHERE id = {booking}");
+    assert_eq!(installation.database().change(&past), 1);
     let server = installation.serve(&[]);
     let mut live = server.client().live(event, None);
     while live.next_message().expect("the stream goes on").data["freeSeats"] != 9 {}
@@ -142,15 +142,19 @@ fn a_parked_saga_is_listed_and_tried_again_when_told_to() {
     let database = installation.database();
     let refunding = "UPDATE bookings SET state = -3";
     assert_eq!(database.change(refunding), 2);
-    let send = "INSERT INTO errands
-                  (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
-                VALUES (?1, ?2, ?3, 12, ?4, ?5, ?6, ?7)";
     let due = 4_000_000_000_000_000_i64;
-    database.change(send, (stuck, event, ALICE, due, 12, "the bank is closed", true));
-    database.change(send, (tried, event, ALICE, due, 3, None::<&str>, false));
-    let heard = "INSERT INTO saga_steps (booking_id, asked, answered, at)
-                 SELECT id, 'occupy', 'Occupied from afar', created_at FROM bookings WHERE id = ?1";
-    database.change(heard, [stuck]);
+    let errands = format!(
+        "INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           VALUES ({stuck}, {event}, {ALICE}, 12, {due}, 12, 'the bank is closed', true),
+                  ({tried}, {event}, {ALICE}, 12, {due}, 3, NULL, false)"
+    );
+    assert_eq!(database.change(&errands), 2);
+    let heard = format!(
+        "INSERT INTO saga_steps (booking_id, asked, answered, at)
+         SELECT id, 'occupy', 'Occupied from afar', created_at FROM bookings WHERE id = {stuck}"
+    );
+    database.change(&heard);
 
     let row = ["refunding", "12", "2096-10-02T07:06:40Z", "parked", "the bank is closed"];
     let list = installation.run(&["saga", "list"]);
@@ -178,7 +182,7 @@ fn a_parked_saga_is_listed_and_tried_again_when_told_to() {
     let retry = |booking: i64| installation.run(&["saga", "retry", &booking.to_string()]);
     assert_refuses(&retry(tried), "the saga of booking 2 isn't parked");
     assert_tells(&retry(stuck), &["booking 1", "was parked after 12 tries and is due now"]);
-    until_taken_back(&database, stuck);
+    until_taken_back(database, stuck);
     assert_refuses(&retry(stuck), "booking 1 has no errand");
     assert_eq!(alice.balance(), 60, "40 of 100 are still spent");
     let told = ["cancelled", "refund", "refunded, 40; the balance is 60", "release", "released"];
@@ -192,14 +196,14 @@ fn a_parked_saga_is_listed_and_tried_again_when_told_to() {
 
 /// Waits until a server has taken a booking back, with its money and its seats.
 fn until_taken_back(database: &Database, booking: i64) {
-    let errands = "SELECT count(*) FROM errands WHERE booking_id = ?1";
+    let errands = format!("SELECT count(*) FROM errands WHERE booking_id = {booking}");
     let give_up = Instant::now() + PATIENCE;
-    while database.number(errands, [booking]) > 0 {
+    while database.number(&errands) > 0 {
         assert!(Instant::now() < give_up, "nobody takes up the saga of booking {booking}");
         sleep(Duration::from_millis(20));
     }
-    let cancelled = "SELECT count(*) FROM bookings WHERE id = ?1 AND state = -1";
-    assert_eq!(database.number(cancelled, [booking]), 1);
+    let cancelled = format!("SELECT count(*) FROM bookings WHERE id = {booking} AND state = -1");
+    assert_eq!(database.number(&cancelled), 1);
 }
 
 #[test]
@@ -212,14 +216,14 @@ fn after_an_outage_all_parked_sagas_are_tried_again() {
     let retry_all = || installation.run(&["saga", "retry", "--all"]);
     assert_tells(&retry_all(), &["no saga is parked"]);
     let database = installation.database();
-    database.change("UPDATE bookings SET state = -3", []);
+    database.change("UPDATE bookings SET state = -3");
     let park = "INSERT INTO errands
                   (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
-                SELECT id, event_id, user_id, 9, 0, 99, 'the bank is closed', 1 FROM bookings";
-    assert_eq!(database.change(park, []), 2);
+                SELECT id, event_id, user_id, 9, 0, 99, 'the bank is closed', true FROM bookings";
+    assert_eq!(database.change(park), 2);
     assert_tells(&retry_all(), &["2 parked sagas are due now"]);
     for booking in bought {
-        until_taken_back(&database, booking);
+        until_taken_back(database, booking);
     }
     assert_eq!(alice.balance(), 100);
     for wrong in [["saga", "retry", "--all", "1"].as_slice(), &["saga", "retry"]] {

@@ -83,7 +83,7 @@ fn assert_refused(installation: &Installation, ran: &Ran, key: &str, what: &str)
     assert!(named.iter().any(|name| ran.stderr.contains(name)), "{what}: {ran:?}");
     assert!(!ran.stderr.contains("listening on"), "{what}: {ran:?}");
     assert!(!ran.stderr.contains("panicked"), "{what}: {ran:?}");
-    assert!(!installation.database().path().exists(), "{what}: {ran:?}");
+    assert!(!installation.database().file().exists(), "{what}: {ran:?}");
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn other_commands_take_the_servers_settings() {
         .expect("a file");
     let other = installation.directory().join("other.db");
     assert_eq!(installation.run(&["migrate", "--config", "all.toml"]).code, Some(0));
-    assert!(other.exists() && !installation.database().path().exists());
+    assert!(other.exists() && !installation.database().file().exists());
     let environment = [("EVENTBOOKER_DATABASE", "sqlite:third.db")];
     let ran = installation.run_with(&["migrate", "--config", "all.toml"], "", &environment);
     assert!(ran.stdout.contains("sqlite:third.db"), "{ran:?}");

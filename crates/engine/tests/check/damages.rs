@@ -132,14 +132,14 @@ pub(crate) const DAMAGES: &[(&str, &str, Rule)] = &[
     ),
     (
         "first posting behind another",
-        "INSERT INTO postings (number, user_id, entry, kind, amount, balance, at, previous)
+        "INSERT INTO postings (number, account_id, entry, kind, amount, balance, at, previous)
            VALUES (2, 1, 1, 0, 5, 5, 0, NULL), (3, 2, 1, 0, 5, 5, 0, 2);
-         INSERT INTO accounts (user_id, balance, entries, latest) VALUES (1, 5, 1, 2), (2, 5, 1, 3)",
+         INSERT INTO accounts (account_id, balance, entries, latest) VALUES (1, 5, 1, 2), (2, 5, 1, 3)",
         Rule::Storage,
     ),
     (
         "posting for an event, but for no booking",
-        "INSERT INTO postings (user_id, entry, kind, amount, balance, event_id, at)
+        "INSERT INTO postings (account_id, entry, kind, amount, balance, event_id, at)
            VALUES (1, 1, 0, 5, 5, 1, 0);
          INSERT INTO accounts VALUES (1, 5, 1, 1)",
         Rule::Storage,
@@ -178,28 +178,28 @@ pub(crate) const DAMAGES: &[(&str, &str, Rule)] = &[
          UPDATE tallies SET pending_bookings = 1, confirmed_bookings = 2 WHERE event_id = 1",
         Rule::Holds,
     ),
-    ("an errand for a hold", "INSERT INTO errands VALUES (1, 1, 1, 1, 0, 0, NULL, 0)", Rule::Sagas),
+    ("an errand for a hold", "INSERT INTO errands VALUES (1, 1, 1, 1, 0, 0, NULL, false)", Rule::Sagas),
     (
         "an errand for nothing",
-        "INSERT INTO errands VALUES (7, 1, 1, 1, 0, 0, NULL, 0)",
+        "INSERT INTO errands VALUES (7, 1, 1, 1, 0, 0, NULL, false)",
         Rule::Sagas,
     ),
     (
         "a parked saga",
         "UPDATE bookings SET state = -2 WHERE id = 1;
-         INSERT INTO errands VALUES (1, 1, 1, 1, 0, 20, 'nobody answers', 1)",
+         INSERT INTO errands VALUES (1, 1, 1, 1, 0, 20, 'nobody answers', true)",
         Rule::Sagas,
     ),
     (
         "on its way with other seats",
         "UPDATE bookings SET state = 3, seats = 1 WHERE id = 1;
-         INSERT INTO errands VALUES (1, 1, 1, 1, 0, 0, NULL, 0)",
+         INSERT INTO errands VALUES (1, 1, 1, 1, 0, 0, NULL, false)",
         Rule::Holds,
     ),
     (
         "on its way without the slot that the journal speaks of",
         "UPDATE bookings SET state = 3 WHERE id = 1;
-         INSERT INTO errands VALUES (1, 1, 1, 1, 0, 0, NULL, 0);
+         INSERT INTO errands VALUES (1, 1, 1, 1, 0, 0, NULL, false);
          DELETE FROM slots WHERE booking_id = 1;
          UPDATE tallies SET occupied = 5, pending_bookings = 1 WHERE event_id = 1",
         Rule::Journal,
@@ -209,10 +209,10 @@ pub(crate) const DAMAGES: &[(&str, &str, Rule)] = &[
 /// What is damaged, and how. Where it can be done, accounts and postings go on to agree with each
 /// other, so that nothing but the damage is there to be found.
 pub(crate) const DAMAGED_MONEY: &[(&str, &str)] = &[
-    ("balance too high", "UPDATE accounts SET balance = 201 WHERE user_id = 1"),
-    ("balance too low", "UPDATE accounts SET balance = 199 WHERE user_id = 1"),
-    ("postings miscounted", "UPDATE accounts SET entries = 8 WHERE user_id = 1"),
-    ("account missing", "DELETE FROM accounts WHERE user_id = 2"),
+    ("balance too high", "UPDATE accounts SET balance = 201 WHERE account_id = 1"),
+    ("balance too low", "UPDATE accounts SET balance = 199 WHERE account_id = 1"),
+    ("postings miscounted", "UPDATE accounts SET entries = 8 WHERE account_id = 1"),
+    ("account missing", "DELETE FROM accounts WHERE account_id = 2"),
     ("account out of nothing", "INSERT INTO accounts VALUES (77, 5, 0, 0)"),
     ("first posting missing", "DELETE FROM postings WHERE number = 1"),
     ("posting missing", "DELETE FROM postings WHERE number = 3"),
@@ -221,23 +221,23 @@ pub(crate) const DAMAGED_MONEY: &[(&str, &str)] = &[
         "charge missing, and the money back",
         "DELETE FROM postings WHERE number = 2;
          UPDATE postings SET entry = entry - 1, balance = balance + 80
-           WHERE user_id = 1 AND number > 2;
-         UPDATE accounts SET entries = 6, balance = 280 WHERE user_id = 1",
+           WHERE account_id = 1 AND number > 2;
+         UPDATE accounts SET entries = 6, balance = 280 WHERE account_id = 1",
     ),
     (
         "posting doubled",
-        "INSERT INTO postings (user_id, entry, kind, amount, balance, at)
-           SELECT user_id, entry, kind, amount, balance, at FROM postings WHERE number = 7",
+        "INSERT INTO postings (account_id, entry, kind, amount, balance, at)
+           SELECT account_id, entry, kind, amount, balance, at FROM postings WHERE number = 7",
     ),
     (
         "posting doubled under the next number",
-        "INSERT INTO postings (user_id, entry, kind, amount, balance, at)
-           SELECT user_id, entry + 1, kind, amount, balance, at FROM postings WHERE number = 7;
-         UPDATE accounts SET entries = 8 WHERE user_id = 1",
+        "INSERT INTO postings (account_id, entry, kind, amount, balance, at)
+           SELECT account_id, entry + 1, kind, amount, balance, at FROM postings WHERE number = 7;
+         UPDATE accounts SET entries = 8 WHERE account_id = 1",
     ),
     (
         "numbers of postings exchanged",
-        "UPDATE postings SET entry = 7 - entry WHERE user_id = 1 AND entry IN (3, 4)",
+        "UPDATE postings SET entry = 7 - entry WHERE account_id = 1 AND entry IN (3, 4)",
     ),
     (
         "posting with the highest number there is",
@@ -252,18 +252,18 @@ pub(crate) const DAMAGED_MONEY: &[(&str, &str)] = &[
     (
         "amount of nothing",
         "UPDATE postings SET amount = 0, balance = 180 WHERE number = 7;
-         UPDATE accounts SET balance = 180 WHERE user_id = 1",
+         UPDATE accounts SET balance = 180 WHERE account_id = 1",
     ),
     (
         "amount below nothing",
         "UPDATE postings SET amount = -20, balance = 160 WHERE number = 7;
-         UPDATE accounts SET balance = 160 WHERE user_id = 1",
+         UPDATE accounts SET balance = 160 WHERE account_id = 1",
     ),
     (
         "spent before it was there",
         "UPDATE postings SET amount = amount - 150 WHERE number = 1;
-         UPDATE postings SET balance = balance - 150 WHERE user_id = 1;
-         UPDATE accounts SET balance = balance - 150 WHERE user_id = 1",
+         UPDATE postings SET balance = balance - 150 WHERE account_id = 1;
+         UPDATE accounts SET balance = balance - 150 WHERE account_id = 1",
     ),
     ("deposit turned into a refund", "UPDATE postings SET kind = 2 WHERE number = 7"),
     ("charge turned into a deposit", "UPDATE postings SET kind = 0 WHERE number = 2"),
@@ -287,25 +287,25 @@ pub(crate) const DAMAGED_MONEY: &[(&str, &str)] = &[
     (
         "charge of another amount",
         "UPDATE postings SET amount = 79 WHERE number = 2;
-         UPDATE postings SET balance = balance + 1 WHERE user_id = 1 AND number >= 2;
-         UPDATE accounts SET balance = 201 WHERE user_id = 1",
+         UPDATE postings SET balance = balance + 1 WHERE account_id = 1 AND number >= 2;
+         UPDATE accounts SET balance = 201 WHERE account_id = 1",
     ),
     ("booking of another amount", "UPDATE bookings SET amount = 41 WHERE id = 2"),
     (
         "charge doubled",
         "DROP INDEX postings_by_booking;
-         INSERT INTO postings (user_id, entry, kind, amount, balance, event_id, booking_id, at)
+         INSERT INTO postings (account_id, entry, kind, amount, balance, event_id, booking_id, at)
            VALUES (1, 8, 1, 80, 120, 1, 1, 0);
-         UPDATE accounts SET entries = 8, balance = 120 WHERE user_id = 1",
+         UPDATE accounts SET entries = 8, balance = 120 WHERE account_id = 1",
     ),
     ("charge for a cancelled booking", "UPDATE bookings SET state = -1 WHERE id = 1"),
     ("complete without a charge", "UPDATE bookings SET state = 4 WHERE id = 5"),
     ("complete again after its refund", "UPDATE bookings SET state = 4 WHERE id = 3"),
     (
         "refund without a charge",
-        "INSERT INTO postings (user_id, entry, kind, amount, balance, event_id, booking_id, at)
+        "INSERT INTO postings (account_id, entry, kind, amount, balance, event_id, booking_id, at)
            VALUES (2, 2, 2, 40, 70, 1, 4, 0);
-         UPDATE accounts SET entries = 2, balance = 70 WHERE user_id = 2",
+         UPDATE accounts SET entries = 2, balance = 70 WHERE account_id = 2",
     ),
     (
         "refund before its charge",
@@ -316,15 +316,15 @@ pub(crate) const DAMAGED_MONEY: &[(&str, &str)] = &[
     (
         "refund doubled",
         "DROP INDEX postings_by_booking;
-         INSERT INTO postings (user_id, entry, kind, amount, balance, event_id, booking_id, at)
+         INSERT INTO postings (account_id, entry, kind, amount, balance, event_id, booking_id, at)
            VALUES (1, 8, 2, 120, 320, 1, 3, 0);
-         UPDATE accounts SET entries = 8, balance = 320 WHERE user_id = 1",
+         UPDATE accounts SET entries = 8, balance = 320 WHERE account_id = 1",
     ),
     (
         "refund of another amount",
         "UPDATE postings SET amount = 119 WHERE number = 6;
-         UPDATE postings SET balance = balance - 1 WHERE user_id = 1 AND number >= 6;
-         UPDATE accounts SET balance = 199 WHERE user_id = 1",
+         UPDATE postings SET balance = balance - 1 WHERE account_id = 1 AND number >= 6;
+         UPDATE accounts SET balance = 199 WHERE account_id = 1",
     ),
     ("refund by another event", "UPDATE postings SET event_id = 2 WHERE number = 6"),
     ("refund for another booking", "UPDATE postings SET booking_id = 1 WHERE number = 6"),
@@ -332,32 +332,32 @@ pub(crate) const DAMAGED_MONEY: &[(&str, &str)] = &[
         "refund to another user",
         "DELETE FROM postings WHERE number = 6;
          UPDATE postings SET entry = 6, balance = 80 WHERE number = 7;
-         UPDATE accounts SET entries = 6, balance = 80 WHERE user_id = 1;
-         INSERT INTO postings (user_id, entry, kind, amount, balance, event_id, booking_id, at)
+         UPDATE accounts SET entries = 6, balance = 80 WHERE account_id = 1;
+         INSERT INTO postings (account_id, entry, kind, amount, balance, event_id, booking_id, at)
            VALUES (2, 2, 2, 120, 150, 1, 3, 0);
-         UPDATE accounts SET entries = 2, balance = 150 WHERE user_id = 2",
+         UPDATE accounts SET entries = 2, balance = 150 WHERE account_id = 2",
     ),
     (
         "refund missing",
         "DELETE FROM postings WHERE number = 6;
          UPDATE postings SET entry = 6, balance = 80 WHERE number = 7;
-         UPDATE accounts SET entries = 6, balance = 80 WHERE user_id = 1",
+         UPDATE accounts SET entries = 6, balance = 80 WHERE account_id = 1",
     ),
     (
         "charged and refunded once more",
         "DROP INDEX postings_by_booking;
-         INSERT INTO postings (user_id, entry, kind, amount, balance, event_id, booking_id, at)
+         INSERT INTO postings (account_id, entry, kind, amount, balance, event_id, booking_id, at)
            VALUES (1, 8, 1, 120, 80, 1, 3, 0), (1, 9, 2, 120, 200, 1, 3, 0);
-         UPDATE accounts SET entries = 9 WHERE user_id = 1",
+         UPDATE accounts SET entries = 9 WHERE account_id = 1",
     ),
     (
         "on its way and charged another amount",
         "UPDATE bookings SET state = 5, amount = 79 WHERE id = 1;
-         INSERT INTO errands VALUES (1, 1, 1, 1, 0, 0, NULL, 0)",
+         INSERT INTO errands VALUES (1, 1, 1, 1, 0, 0, NULL, false)",
     ),
     (
         "on its way and charged to somebody else",
         "UPDATE bookings SET state = -3, user_id = 2 WHERE id = 1;
-         INSERT INTO errands VALUES (1, 1, 2, 1, 0, 0, NULL, 0)",
+         INSERT INTO errands VALUES (1, 1, 2, 1, 0, 0, NULL, false)",
     ),
 ];

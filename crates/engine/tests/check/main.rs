@@ -88,7 +88,7 @@ async fn recount_and_count(room: Room, snapshot: &mut dyn Snapshot) -> (Report, 
 
 /// Fails if something is found, or if there was a doubt: that has every row read once more.
 async fn check_clean_at_once(service: &Service, damage: &str) -> TableCounts {
-    let mut snapshot = service.damaged(damage).snapshot().await.expect("a snapshot");
+    let mut snapshot = service.damaged(damage).await.snapshot().await.expect("a snapshot");
     let (report, read) = recount_and_count(Room::default(), &mut *snapshot).await;
     assert!(report.is_clean(), "{damage}: {:#?}", report.findings);
     let TableCounts { events, slots, journal, accounts, postings, bookings, errands } =
@@ -101,7 +101,7 @@ async fn check_clean_at_once(service: &Service, damage: &str) -> TableCounts {
 /// Recounts a damaged copy again and again: with much room and with little, and with its rows in
 /// other orders. All that has to come to the same. Returns what it came to.
 async fn recounted(service: &Service, damage: &str) -> Report {
-    let store = service.damaged(damage);
+    let store = service.damaged(damage).await;
     let mut snapshot = store.snapshot().await.expect("a snapshot");
     let report = recount_in(Room::default(), &mut *snapshot).await;
     for room in SMALL_ROOMS {
@@ -214,7 +214,7 @@ async fn a_finding_names_the_booking_and_what_is_wrong_with_it() {
     assert_eq!(
         findings(
             "UPDATE bookings SET state = -2 WHERE id = 1;
-             INSERT INTO errands VALUES (1, 1, 1, 1, 0, 20, 'nobody answers', 1)"
+             INSERT INTO errands VALUES (1, 1, 1, 1, 0, 20, 'nobody answers', true)"
         )
         .await,
         ["sagas: booking 1 is parked while releasing after 20 tries: nobody answers"]
@@ -250,7 +250,7 @@ async fn what_is_on_its_way_is_no_finding() {
         let service = some_money().await;
         let on_its_way = format!(
             "UPDATE bookings SET state = {state} WHERE id = {booking};
-             INSERT INTO errands VALUES ({booking}, 1, 1, 1, 0, 0, NULL, 0)"
+             INSERT INTO errands VALUES ({booking}, 1, 1, 1, 0, 0, NULL, false)"
         );
         assert_eq!(check_clean_at_once(&service, &on_its_way).await.errands, 1);
         assert!(recounted(&service, &on_its_way).await.is_clean());
@@ -266,7 +266,7 @@ async fn numbers_may_lie_far_apart() {
         UPDATE slots SET booking_id = 9000000000000000000 WHERE booking_id = 5;
         UPDATE journal SET booking_id = 9000000000000000000 WHERE booking_id = 5;";
     let service = some_bookings().await;
-    let mut snapshot = service.damaged(FAR).snapshot().await.expect("a snapshot");
+    let mut snapshot = service.damaged(FAR).await.snapshot().await.expect("a snapshot");
     let (report, read) = recount_and_count(Room::default(), &mut *snapshot).await;
     assert!(report.is_clean(), "{:#?}", report.findings);
     let TableCounts { events, slots, journal, bookings, .. } = report.counts;

@@ -1,7 +1,6 @@
 //! Two engines, each with its own database: one has the bookings, the other the seats and the
 //! money.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use eventbooker_core::identity::Actor;
 use eventbooker_core::{BookingId, EventId, Money, UserId};
 use eventbooker_engine::{Engine, Participants, Parts, Place, Settings};
 use eventbooker_store::Access;
-use eventbooker_store::sqlite::SqliteStore;
 use eventbooker_store::{Changes, SagaStep};
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::database::Database;
@@ -21,7 +19,6 @@ use eventbooker_testkit::faults::FaultyStore;
 use eventbooker_testkit::rows::{save, user};
 use eventbooker_testkit::service::{ADMIN, attendee};
 use eventbooker_testkit::{Faults, ManualClock, Outcome, SeededEntropy, outcome};
-use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::link::Link;
@@ -73,19 +70,18 @@ pub(crate) struct Pair {
     client: Option<JoinHandle<Outcome<State>>>,
     /// Errands whose carrier was killed.
     orphans: Vec<Errand>,
-    directory: TempDir,
+    /// The participants' rows, and the bookings'.
+    databases: [Database; 2],
 }
 
 impl Pair {
     /// An event with so many seats at 40 each, and a user with so much money.
     pub(crate) async fn start(capacity: i64, balance: i64) -> Self {
-        let directory = TempDir::new().expect("there is a place for a test's files");
+        let databases = [Database::new(), Database::new()];
         let clock = Arc::new(ManualClock::default());
         let nothing_fails = Faults::default();
-        let participants = Engine::start(
-            parts(&directory.path().join("participants.db"), &clock, &nothing_fails),
-            Settings::default(),
-        );
+        let participants =
+            Engine::start(parts(&databases[0], &clock, &nothing_fails).await, Settings::default());
         let participants = participants.await.expect("it starts");
         let users_added = vec![user(1, "ann")];
         save(participants.store(), Changes { users_added, ..Changes::default() }).await;
@@ -110,7 +106,7 @@ impl Pair {
             ids,
             client: None,
             orphans: Vec::new(),
-            directory,
+            databases,
         };
         if balance > 0 {
             pair.deposit(balance).await;
@@ -129,7 +125,7 @@ impl Pair {
             events: Place::Elsewhere(Arc::clone(link) as _),
             accounts: Place::Elsewhere(Arc::clone(link) as _),
         };
-        let parts = parts(&self.directory.path().join("bookings.db"), clock, &self.faults);
+        let parts = parts(&self.databases[1], clock, &self.faults).await;
         let engine = Engine::start_among(participants, parts, Settings::default()).await;
         engine.expect("it starts")
     }
@@ -211,15 +207,15 @@ impl Pair {
 
     /// Makes the participants forget what they have answered.
     pub(crate) fn lose_memory(&self) {
-        let file = Database::at(&self.directory.path().join("participants.db"));
-        assert!(file.change("DELETE FROM memories") > 0, "there was something to forget");
+        let forgotten = self.databases[0].change("DELETE FROM memories");
+        assert!(forgotten > 0, "there was something to forget");
     }
 
     /// Lets the errand look as if it had been tried so often in vain, and spares the test hours.
     pub(crate) async fn has_been_tried(&mut self, tries: u32) {
         self.until("the step fails", |errand| errand.trouble.is_some()).await;
-        let file = Database::at(&self.directory.path().join("bookings.db"));
-        assert_eq!(file.change("UPDATE errands SET tries = ?1", [tries]), 1);
+        let tried = format!("UPDATE errands SET tries = {tries}");
+        assert_eq!(self.databases[1].change(&tried), 1);
     }
 
     pub(crate) async fn until_parked(&mut self) -> Errand {
@@ -319,8 +315,8 @@ pub(crate) async fn tasks_take_turns() {
     }
 }
 
-pub(crate) fn parts(path: &Path, clock: &Arc<ManualClock>, faults: &Faults) -> Parts {
-    let store = Arc::new(SqliteStore::open(path, Access::Tool).expect("the file opens"));
+pub(crate) async fn parts(database: &Database, clock: &Arc<ManualClock>, faults: &Faults) -> Parts {
+    let store = database.open(Access::Tool).await.expect("the database opens");
     Parts {
         store: Arc::new(FaultyStore::new(store, faults.clone(), None)),
         clock: Arc::clone(clock) as _,

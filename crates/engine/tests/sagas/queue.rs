@@ -132,18 +132,21 @@ async fn what_was_not_asked_has_not_failed() {
 async fn no_more_is_taken_up_than_can_be_asked() {
     const LEFT: i64 = 5000;
     let office = Arc::new(BoxOffice { hanging: CALLS_MAX.into(), ..BoxOffice::default() });
-    let solo = sold_out(&office, |file| {
-        let left = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)";
-        let bookings = "INSERT INTO bookings \
-             (id, event_id, user_id, seats, payment, amount, attempt, state, created_at, \
-              expires_at) \
-             SELECT i, 1, i, 1, 1, 0, 0, 1, ?2, ?2 FROM n";
-        let errands = "INSERT INTO errands \
-             (booking_id, event_id, user_id, token, due_at, tries, trouble, parked) \
-             SELECT i, 1, i, 1, ?2, 1, NULL, 0 FROM n";
-        for rows in [bookings, errands] {
-            file.change(&format!("{left} {rows}"), (LEFT, NEW_YEAR.as_micros()));
-        }
+    let solo = sold_out(&office, |database| {
+        // The insert leads: one store wants its numbers before it, the other behind it.
+        let numbers = format!(
+            "FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {LEFT})
+                   SELECT i FROM n) numbers"
+        );
+        let then = NEW_YEAR.as_micros();
+        database.change(&format!(
+            "INSERT INTO bookings
+               (id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at)
+               SELECT i, 1, i, 1, 1, 0, 0, 1, {then}, {then} {numbers};
+             INSERT INTO errands
+               (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+               SELECT i, 1, i, 1, {then}, 1, NULL, false {numbers}"
+        ));
     })
     .await;
     // Nothing more happens until time passes.

@@ -10,7 +10,6 @@ use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::database::Database;
 use eventbooker_testkit::service::{ADMIN, UNLIMITED};
 use eventbooker_testkit::{Faults, ManualClock, outcome};
-use tempfile::TempDir;
 
 use super::pair::parts;
 
@@ -18,7 +17,7 @@ pub(crate) struct Solo {
     pub(crate) engine: Engine,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) faults: Faults,
-    directory: TempDir,
+    pub(crate) database: Database,
 }
 
 impl Solo {
@@ -31,18 +30,13 @@ impl Solo {
         participants: Participants,
         prepare: impl FnOnce(&Database),
     ) -> Self {
-        let directory = TempDir::new().expect("there is a place for a test's files");
+        let database = Database::new();
         let (clock, faults) = (Arc::new(ManualClock::default()), Faults::default());
-        let path = directory.path().join("bookings.db");
-        let parts = parts(&path, &clock, &faults);
-        prepare(&Database::at(&path));
+        let parts = parts(&database, &clock, &faults).await;
+        prepare(&database);
         let settings = Settings { holds: UNLIMITED, ..Settings::default() };
         let engine = Engine::start_among(participants, parts, settings).await;
-        Self { engine: engine.expect("it starts"), clock, faults, directory }
-    }
-
-    pub(crate) fn file(&self) -> Database {
-        Database::at(&self.directory.path().join("bookings.db"))
+        Self { engine: engine.expect("it starts"), clock, faults, database }
     }
 
     pub(crate) async fn create_event(&self) -> EventId {

@@ -129,7 +129,7 @@ async fn an_answer_that_cannot_be_acted_on_is_a_failure() {
     let event = solo.create_event().await;
     let ids = Ids { event, user: UserId::new(1), booking: BookingId::new(1) };
     assert_eq!(Act::Book.run(solo.engine.clone(), ids).await, Ok(State::Occupied));
-    assert_eq!(solo.file().change("DELETE FROM slots", []), 1);
+    assert_eq!(solo.database.change("DELETE FROM slots"), 1);
     let client = tokio::spawn(Act::Confirm.run(solo.engine.clone(), ids));
     solo.until("it fails", async || solo.errands().await.iter().any(|e| e.trouble.is_some())).await;
     let errand = solo.errands().await.remove(0);

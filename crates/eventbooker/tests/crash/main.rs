@@ -88,22 +88,22 @@ fn what_was_answered_survives_being_killed() {
 
         // In half of the rounds nobody but the service itself opens what the crash left behind.
         let passed =
-            if round % 2 == 0 { let_time_pass(&database, &entropy) } else { BTreeSet::new() };
+            if round % 2 == 0 { let_time_pass(database, &entropy) } else { BTreeSet::new() };
         expired += passed.len();
         for attendee in &mut attendees {
             attendee.known.bookings.retain(|id, _| !passed.contains(id));
         }
 
         let server = installation.serve(&UNLIMITED);
-        slowest = slowest.max(assert_gone_in_time(&database, &passed));
+        slowest = slowest.max(assert_gone_in_time(database, &passed));
         for attendee in &mut attendees {
-            let rows = attendee.rows(&database);
+            let rows = attendee.rows(database);
             attendee.settle(&attendee.clients(&server), &rows);
             // A booking of which only the answer was lost may have expired since; the answer, asked
             // for again, still tells of it.
             attendee.known.bookings.retain(|id, _| !passed.contains(id));
             // Everything that was answered is there as it was answered, and nothing else is.
-            assert_eq!(attendee.rows(&database), attendee.known, "round {round}");
+            assert_eq!(attendee.rows(database), attendee.known, "round {round}");
         }
         if let Some(id) = passed.first() {
             let anybody = server.client_of("alice");

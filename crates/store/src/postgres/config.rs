@@ -109,7 +109,7 @@ impl PostgresUrl {
         let mut first_error = None;
         for way in &self.ways {
             let mut config = self.config.clone();
-            let error = match config.ssl_mode(*way).connect(self.tls.clone()).await {
+            let error = match Box::pin(config.ssl_mode(*way).connect(self.tls.clone())).await {
                 Ok(connected) => return Ok(connected),
                 Err(error) => error,
             };

@@ -57,13 +57,12 @@ fn from_server(said: &DbError, text: String) -> StoreError {
         return StoreError::Full(text);
     }
     match &code.code()[..2] {
-        // Serialisation failures and deadlocks; locks that were not to be had in time.
-        "40" | "55" => StoreError::Contention(text),
+        // Serialisation failures and deadlocks; locks that were not to be had in time; and what was
+        // prepared before a newer program changed it.
+        "40" | "55" | "0A" => StoreError::Contention(text),
         // No connection, no resources, an operator at work, a system error; and a standby, which
         // takes no writes.
         "08" | "53" | "57" | "58" | "25" | "XX" => StoreError::Away(text),
-        // A newer program has changed what a prepared statement was about.
-        "0A" => StoreError::Contention(text),
         _ => StoreError::Refused(text),
     }
 }

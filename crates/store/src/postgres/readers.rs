@@ -45,7 +45,8 @@ impl Manager for Opener {
             .chain(accounts::READS)
             .chain(answers::READS)
             .chain(sagas::READS);
-        let session = Session::open(&self.0, statements).await?;
+        // Large, and seldom: kept out of every query's future.
+        let session = Box::pin(Session::open(&self.0, statements)).await?;
         // A reader that could write would be a writer that nobody reckons with.
         session.client().batch_execute("SET default_transaction_read_only = on").await?;
         Ok(session)
@@ -68,7 +69,10 @@ impl Readers {
         }
         self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => StoreError::Away(explain(&error)),
-            other => StoreError::Away(other.to_string()),
+            error @ (PoolError::Timeout(_)
+            | PoolError::Closed
+            | PoolError::NoRuntimeSpecified
+            | PoolError::PostCreateHook(_)) => StoreError::Away(error.to_string()),
         })
     }
 
@@ -292,12 +296,12 @@ impl Queries for PostgresStore {
     async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
         match self.clock {
             Clock::Given => Ok(None),
-            Clock::Database => self.readers.row(NOW, || params![], |row| instant(row, 0)).await,
+            Clock::Database => self.readers.row(NOW, Params::new, |row| instant(row, 0)).await,
         }
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.readers.row(bookings::LAST_ID, || params![], |row| get::<i64>(row, 0)).await.map(drop)
+        self.readers.row(bookings::LAST_ID, Params::new, |row| get::<i64>(row, 0)).await.map(drop)
     }
 }
 

@@ -38,7 +38,11 @@ const NOTHING: (i64, i64) = (i64::MIN, i64::MIN);
 
 pub(super) struct PostgresSnapshot {
     session: Session,
-    // The key of the last row of each table that was read.
+    read: Read,
+}
+
+/// The key of the last row of each table that was read.
+struct Read {
     event: i64,
     slot: (i64, i64),
     entry: (i64, i64),
@@ -46,6 +50,20 @@ pub(super) struct PostgresSnapshot {
     posting: (i64, i64),
     booking: (i64, i64),
     errand: i64,
+}
+
+impl Default for Read {
+    fn default() -> Self {
+        Self {
+            event: i64::MIN,
+            slot: NOTHING,
+            entry: NOTHING,
+            account: i64::MIN,
+            posting: NOTHING,
+            booking: NOTHING,
+            errand: i64::MIN,
+        }
+    }
 }
 
 impl PostgresSnapshot {
@@ -58,16 +76,7 @@ impl PostgresSnapshot {
                      BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
                      SELECT last FROM ids";
         session.client().batch_execute(begin).await?;
-        Ok(Self {
-            session,
-            event: i64::MIN,
-            slot: NOTHING,
-            entry: NOTHING,
-            account: i64::MIN,
-            posting: NOTHING,
-            booking: NOTHING,
-            errand: i64::MIN,
-        })
+        Ok(Self { session, read: Read::default() })
     }
 
     async fn rows(&self, sql: &'static str, params: Params) -> Result<Vec<Row>, StoreError> {
@@ -106,56 +115,61 @@ impl Snapshot for PostgresSnapshot {
         rows.first().map_or(Ok(0), |row| get(row, 0)).map(BookingId::new)
     }
 
+    async fn rewind(&mut self) -> Result<(), StoreError> {
+        self.read = Read::default();
+        Ok(())
+    }
+
     async fn events(&mut self, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let rows = self.rows(events::ALL, params![self.event, i64::from(limit)]).await?;
+        let rows = self.rows(events::ALL, params![self.read.event, i64::from(limit)]).await?;
         let page = all(&rows, events::event)?;
-        self.event = page.last().map_or(self.event, |event| event.id.get());
+        self.read.event = page.last().map_or(self.read.event, |event| event.id.get());
         Ok(page)
     }
 
     async fn slots(&mut self, limit: u32) -> Result<Vec<Slot>, StoreError> {
-        let after = params![self.slot.0, self.slot.1, i64::from(limit)];
+        let after = params![self.read.slot.0, self.read.slot.1, i64::from(limit)];
         let page = all(&self.rows(events::ALL_SLOTS, after).await?, events::slot)?;
         let key = |slot: &Slot| (slot.event_id.get(), slot.booking_id.get());
-        self.slot = page.last().map_or(self.slot, key);
+        self.read.slot = page.last().map_or(self.read.slot, key);
         Ok(page)
     }
 
     async fn journal(&mut self, limit: u32) -> Result<Vec<JournalEntry>, StoreError> {
-        let after = params![self.entry.0, self.entry.1, i64::from(limit)];
+        let after = params![self.read.entry.0, self.read.entry.1, i64::from(limit)];
         let page = all(&self.rows(events::ALL_ENTRIES, after).await?, events::entry)?;
         let key = |entry: &JournalEntry| (entry.event_id.get(), entry.version);
-        self.entry = page.last().map_or(self.entry, key);
+        self.read.entry = page.last().map_or(self.read.entry, key);
         Ok(page)
     }
 
     async fn accounts(&mut self, limit: u32) -> Result<Vec<Account>, StoreError> {
-        let rows = self.rows(accounts::ALL, params![self.account, i64::from(limit)]).await?;
+        let rows = self.rows(accounts::ALL, params![self.read.account, i64::from(limit)]).await?;
         let page = all(&rows, accounts::account)?;
-        self.account = page.last().map_or(self.account, |account| account.user_id.get());
+        self.read.account = page.last().map_or(self.read.account, |account| account.user_id.get());
         Ok(page)
     }
 
     async fn postings(&mut self, limit: u32) -> Result<Vec<Posting>, StoreError> {
-        let after = params![self.posting.0, self.posting.1, i64::from(limit)];
+        let after = params![self.read.posting.0, self.read.posting.1, i64::from(limit)];
         let page = all(&self.rows(accounts::ALL_POSTINGS, after).await?, accounts::posting)?;
         let key = |posting: &Posting| (posting.user_id.get(), posting.entry);
-        self.posting = page.last().map_or(self.posting, key);
+        self.read.posting = page.last().map_or(self.read.posting, key);
         Ok(page)
     }
 
     async fn bookings(&mut self, limit: u32) -> Result<Vec<Booking>, StoreError> {
-        let after = params![self.booking.0, self.booking.1, i64::from(limit)];
+        let after = params![self.read.booking.0, self.read.booking.1, i64::from(limit)];
         let page = all(&self.rows(bookings::ALL, after).await?, bookings::booking)?;
         let key = |booking: &Booking| (booking.event_id.get(), booking.id.get());
-        self.booking = page.last().map_or(self.booking, key);
+        self.read.booking = page.last().map_or(self.read.booking, key);
         Ok(page)
     }
 
     async fn errands(&mut self, limit: u32) -> Result<Vec<Errand>, StoreError> {
-        let rows = self.rows(sagas::PAGE, params![self.errand, i64::from(limit)]).await?;
+        let rows = self.rows(sagas::PAGE, params![self.read.errand, i64::from(limit)]).await?;
         let page = all(&rows, sagas::errand)?;
-        self.errand = page.last().map_or(self.errand, |errand| errand.booking_id.get());
+        self.read.errand = page.last().map_or(self.read.errand, |errand| errand.booking_id.get());
         Ok(page)
     }
 }

@@ -89,11 +89,11 @@ fn a_recount_that_does_not_end_is_told_about_until_one_does() {
     assert_eq!(recount_metrics(&site), metrics(&[("s_unfinished_total", 0.0)]), "none has run");
 
     let database = site.database();
-    assert_eq!(database.change("UPDATE tallies SET occupied = 3, pending_bookings = 2", ()), 1);
+    assert_eq!(database.change("UPDATE tallies SET occupied = 3, pending_bookings = 2"), 1);
     ready_after_recount(&site, FIRST_RECOUNT);
     let told = [("_findings", 2.0), ("_timestamp_seconds", first), ("s_unfinished_total", 0.0)];
     assert_eq!(recount_metrics(&site), metrics(&told));
-    assert_eq!(database.change("UPDATE tallies SET occupied = 2, pending_bookings = 1", ()), 1);
+    assert_eq!(database.change("UPDATE tallies SET occupied = 2, pending_bookings = 1"), 1);
 
     // The next begins, and its time is up while it rests.
     site.pass(NEXT_RECOUNT);
@@ -136,10 +136,10 @@ fn a_recount_that_does_not_end_is_told_about_until_one_does() {
 fn ready_does_not_tell_what_the_database_said() {
     let site = Site::start();
     let database = site.database();
-    database.change("ALTER TABLE errands RENAME TO mislaid", ());
+    database.change("ALTER TABLE errands RENAME TO mislaid");
     let ready = ready_after_recount(&site, FIRST_RECOUNT);
     assert_eq!(ready["unfinished_recount"]["reason"], "the database failed; the log says how");
     assert_eq!(ready.get("recount"), None);
-    database.change("ALTER TABLE mislaid RENAME TO errands", ());
+    database.change("ALTER TABLE mislaid RENAME TO errands");
     site.finish();
 }
