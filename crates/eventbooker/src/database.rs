@@ -19,7 +19,7 @@ pub(crate) enum Database {
     /// An embedded one, in a file.
     Sqlite { path: PathBuf, name: String },
     /// One on a server.
-    Postgres(PostgresUrl),
+    Postgres(Box<PostgresUrl>),
 }
 
 impl fmt::Debug for Database {
@@ -40,7 +40,9 @@ impl Database {
                 None => std::env::var(PASSWORD_VARIABLE).ok(),
             };
             let parsed = PostgresUrl::parse(url, password.as_deref());
-            return parsed.map(Self::Postgres).map_err(|why| format!("database: {why}"));
+            return parsed
+                .map(|url| Self::Postgres(Box::new(url)))
+                .map_err(|why| format!("database: {why}"));
         }
         // It may be a URL with a password in it, so it isn't repeated.
         Err("database: must be like sqlite:eventbooker.db or postgres://user@host/database"
@@ -76,7 +78,8 @@ impl Database {
             }
             Self::Postgres(url) => {
                 let opened =
-                    PostgresStore::open(url.clone(), access, Clock::Database, connections).await;
+                    PostgresStore::open((**url).clone(), access, Clock::Database, connections)
+                        .await;
                 Ok(Arc::new(opened.map_err(|error| error.to_string())?))
             }
         }

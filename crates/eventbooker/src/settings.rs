@@ -26,7 +26,7 @@ pub(crate) struct DatabaseFlags {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
-    /// The database: sqlite:PATH or postgres://USER@HOST/DATABASE. [default: sqlite:eventbooker.db]
+    /// The database: sqlite:PATH or `postgres://USER@HOST/DATABASE`. [default: sqlite:eventbooker.db]
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) database: Option<String>,

@@ -8,7 +8,7 @@ use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::Slot;
 use eventbooker_core::{EventId, UserId};
 use eventbooker_engine::check::{Report, Room, Rule, recount_within};
-use eventbooker_store::{Snapshot, Store, TableCounts};
+use eventbooker_store::{Snapshot, TableCounts};
 use eventbooker_testkit::Service;
 use eventbooker_testkit::service::attendee;
 
@@ -170,6 +170,7 @@ async fn findings_are_bounded() {
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
          INSERT INTO slots SELECT i, 1, 1, 0, 0 FROM n",
     );
+    let store = store.await;
     let mut snapshot = store.snapshot().await.expect("a snapshot");
     let report = recount_in(Room::default(), &mut *snapshot).await;
     assert_eq!(report.findings.len(), 1_000);

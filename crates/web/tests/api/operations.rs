@@ -111,8 +111,8 @@ fn a_recount_that_does_not_end_is_told_about_until_one_does() {
     assert_eq!(recount_metrics(&site), metrics(&told));
 
     // One more whose time is up, but only after it has come upon a slot of no event.
-    let move_slots = "UPDATE slots SET event_id = event_id + ?1";
-    assert_eq!(database.change(move_slots, [76]), 1);
+    let move_slots = |by: i64| format!("UPDATE slots SET event_id = event_id + {by}");
+    assert_eq!(database.change(&move_slots(76)), 1);
     site.pass(NEXT_RECOUNT);
     for _ in 0..RESTS_UNTIL_SLOTS_ARE_READ {
         site.pass(Duration::from_millis(1));
@@ -121,7 +121,7 @@ fn a_recount_that_does_not_end_is_told_about_until_one_does() {
     assert_eq!((&ready["recount"], &ready["unfinished_recount"]["findings"]), (recount, &json!(1)));
     let told = [("_findings", 1.0), ("_timestamp_seconds", first), ("s_unfinished_total", 2.0)];
     assert_eq!(recount_metrics(&site), metrics(&told));
-    assert_eq!(database.change(move_slots, [-76]), 1);
+    assert_eq!(database.change(&move_slots(-76)), 1);
 
     let ready = ready_after_recount(&site, NEXT_RECOUNT);
     assert_eq!((&ready["recount"]["findings"], ready.get("unfinished_recount")), (&json!(0), None));
