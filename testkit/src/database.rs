@@ -23,6 +23,11 @@ const FILE: &str = "eventbooker.db";
 /// A damaged copy of it.
 const DAMAGED: &str = "damaged.db";
 
+/// Whether the embedded store is under test, where a service is made and thrown away in no time.
+pub fn is_embedded() -> bool {
+    std::env::var_os(STORE_UNDER_TEST).is_none_or(|store| store == "sqlite")
+}
+
 /// A database of a test's own, that goes with the test.
 pub struct Database {
     place: Place,

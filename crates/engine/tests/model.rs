@@ -10,6 +10,7 @@ use eventbooker_core::events::OccupyRefusal;
 use eventbooker_core::{BookingId, EventId, Money, Timestamp};
 use eventbooker_engine::{Refusal, Settings};
 use eventbooker_testkit::clock::NEW_YEAR;
+use eventbooker_testkit::database::is_embedded;
 use eventbooker_testkit::service::{ADMIN, attendee};
 use eventbooker_testkit::{Failure, Options, Service};
 use proptest::prelude::*;
@@ -439,7 +440,7 @@ async fn compare(service: &Service, model: &Model) {
 
 prop_state_machine! {
     #![proptest_config(Config {
-        cases: 100,
+        cases: if is_embedded() { 100 } else { 20 },
         max_shrink_iters: 200,
         failure_persistence: None,
         ..Config::default()

@@ -73,7 +73,7 @@ async fn a_saga_that_began_elsewhere_ends_here() {
 async fn whoever_waits_for_such_a_saga_is_told_at_once() {
     let (service, _, bought) = with_purchase().await;
     leave_refunding(&service, bought.id);
-    service.sql("UPDATE errands SET parked = 1");
+    service.sql("UPDATE errands SET parked = true");
     let engine = service.engine().clone();
     let cancelled = tokio::spawn(async move { engine.cancel(attendee(1), bought.id, None).await });
     service.settle_with(1).await;

@@ -32,6 +32,11 @@ impl Database {
     /// Reads a URL. A password comes from it, from a file, or from `PGPASSWORD`.
     pub(crate) fn parse(url: &str, password_file: Option<&Path>) -> Result<Self, String> {
         if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+            if password_file.is_some() {
+                return Err(
+                    "database_password_file: an embedded database has no password".to_owned()
+                );
+            }
             return Ok(Self::Sqlite { path: PathBuf::from(path), name: url.to_owned() });
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {

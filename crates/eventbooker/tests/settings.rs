@@ -14,7 +14,20 @@ use serde_json::{Value, json};
 /// Every setting with values that it can't have.
 const BAD: &[(&str, &[&str])] = &[
     ("listen", &["nowhere", "127.0.0.1", "127.0.0.1:65536", ""]),
-    ("database", &["eventbooker.db", "sqlite:", "mysql://localhost/x", ""]),
+    (
+        "database",
+        &[
+            "eventbooker.db",
+            "sqlite:",
+            "mysql://localhost/x",
+            "",
+            "postgres:///x",
+            "postgres://a@b/c?sslmode=maybe",
+        ],
+    ),
+    ("database_password_file", &["/no/such/file"]),
+    ("database_connections", &["0", "1001", "-1", "many"]),
+    ("lanes", &["0", "2", "65", "-1", "many"]),
     ("demo", &["maybe", "2"]),
     ("demo_anywhere", &["maybe"]),
     (

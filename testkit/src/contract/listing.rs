@@ -68,6 +68,7 @@ pub async fn events_are_found_by_any_part_of_their_names(database: &dyn Database
     assert_eq!(found(r"\").await, [6]);
     assert_eq!(found(r"k\s").await, [6]);
     assert_eq!(found("'").await, [0; 0]);
+    assert_eq!(found("\0").await, [0; 0], "what can't be kept can be searched for");
     assert_eq!(found("").await, [1, 2, 3, 4, 5, 6]);
     let name_contains = Some("un".to_owned());
     let after = Some(EventId::new(1));

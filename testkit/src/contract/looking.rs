@@ -131,6 +131,7 @@ pub async fn users_and_sessions_are_found(database: &dyn Database) {
     assert_eq!(by_login("ann").await, Some(user(1, "ann")));
     assert_eq!(by_login("Ann").await, Some(user(2, "Ann")), "case matters");
     assert_eq!(by_login("an").await, None);
+    assert_eq!(by_login("an\0n").await, None, "what can't be kept can be asked for");
 
     let page = async |after, limit| {
         let users = store.users(UserId::new(after), limit).await.expect("read");

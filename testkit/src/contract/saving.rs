@@ -77,7 +77,7 @@ pub async fn a_load_brings_what_is_wanted_and_nothing_else(database: &dyn Databa
         bookings: vec![(NOBODY, lost)],
         events: vec![NOBODY],
         slots: vec![(EVENT, lost), (EVENT, BookingId::new(3)), (NOBODY, BookingId::new(1))],
-        logins: vec!["Ann".to_owned(), String::new()],
+        logins: vec!["Ann".to_owned(), String::new(), "an\0n".to_owned()],
         accounts: vec![UserId::new(404)],
         users: vec![UserId::new(404)],
         ..Wants::default()

@@ -60,9 +60,9 @@ fn from_server(said: &DbError, text: String) -> StoreError {
         // Serialisation failures and deadlocks; locks that were not to be had in time; and what was
         // prepared before a newer program changed it.
         "40" | "55" | "0A" => StoreError::Contention(text),
-        // No connection, no resources, an operator at work, a system error; and a standby, which
-        // takes no writes.
-        "08" | "53" | "57" | "58" | "25" | "XX" => StoreError::Away(text),
+        // No connection, not let in, no such database, no resources, an operator at work, a system
+        // error; and a standby, which takes no writes.
+        "08" | "28" | "3D" | "53" | "57" | "58" | "25" | "XX" => StoreError::Away(text),
         _ => StoreError::Refused(text),
     }
 }

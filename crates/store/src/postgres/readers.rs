@@ -11,8 +11,7 @@ use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use tokio_postgres::{Error, Row};
 
 use super::config::Connector;
-use super::error::explain;
-use super::row::{all, get, instant};
+use super::row::{all, can_be_text, get, instant};
 use super::session::{Answers, Flight, Params, Session, params};
 use super::writer::NOW;
 use super::{Clock, PostgresStore, accounts, answers, bookings, events, identity, sagas};
@@ -68,7 +67,7 @@ impl Readers {
             return Err(StoreError::Overloaded);
         }
         self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => StoreError::Away(explain(&error)),
+            PoolError::Backend(error) => error.into(),
             error @ (PoolError::Timeout(_)
             | PoolError::Closed
             | PoolError::NoRuntimeSpecified
@@ -124,6 +123,9 @@ impl Queries for PostgresStore {
     }
 
     async fn events(&self, page: EventsPage) -> Result<Vec<Event>, StoreError> {
+        if page.name_contains.as_deref().is_some_and(|text| !can_be_text(text)) {
+            return Ok(Vec::new());
+        }
         let pattern = page.name_contains.as_deref().map(events::like_pattern);
         let limit = i64::from(page.limit);
         match page.after {
@@ -268,6 +270,9 @@ impl Queries for PostgresStore {
     }
 
     async fn user_by_login(&self, login: String) -> Result<Option<User>, StoreError> {
+        if !can_be_text(&login) {
+            return Ok(None);
+        }
         self.readers.row(identity::BY_LOGIN, || params![login.clone()], identity::user).await
     }
 

@@ -43,6 +43,12 @@ pub(super) fn known<T>(
     read(code).ok_or_else(|| StoreError::Refused(format!("unknown {what} {code}")))
 }
 
+/// Whether the server could have kept this text: it keeps none with a NUL in it, and takes none to
+/// compare with either.
+pub(super) fn can_be_text(text: &str) -> bool {
+    !text.contains('\0')
+}
+
 /// Every row, or the first error.
 pub(super) fn all<T>(
     rows: &[Row],

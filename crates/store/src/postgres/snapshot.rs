@@ -9,7 +9,6 @@ use eventbooker_core::events::{Event, JournalEntry, Slot};
 use tokio_postgres::Row;
 
 use super::config::Connector;
-use super::error::explain;
 use super::row::{all, get};
 use super::session::{Params, Session, params};
 use super::{accounts, bookings, events, sagas};
@@ -68,8 +67,7 @@ impl Default for Read {
 
 impl PostgresSnapshot {
     pub(super) async fn begin(connector: &Connector) -> Result<Self, StoreError> {
-        let session = Session::open(connector, STATEMENTS.into_iter()).await;
-        let session = session.map_err(|error| StoreError::Away(explain(&error)))?;
+        let session = Session::open(connector, STATEMENTS.into_iter()).await?;
         // Whoever recounts rests between pages, for longer than a writer may. The view is fixed by
         // the first read, not by BEGIN.
         let begin = "SET idle_in_transaction_session_timeout = 0;

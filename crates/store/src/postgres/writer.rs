@@ -14,7 +14,7 @@ use tokio_postgres::{Error, Row};
 
 use super::config::Connector;
 use super::error::{explain, is_lost};
-use super::row::{all, get, instant};
+use super::row::{all, can_be_text, get, instant};
 use super::session::{Answers, Flight, Params, Session, Ticket, column, params};
 use super::{Clock, accounts, answers, bookings, events, identity, sagas};
 use crate::{Changes, IdRange, LastIds, Loaded, StoreError, Wants, Writer, codes};
@@ -66,8 +66,7 @@ impl PostgresWriter {
             .chain(accounts::WRITES)
             .chain(answers::WRITES)
             .chain(sagas::WRITES);
-        let opened = Session::open(&self.connector, statements).await;
-        self.session = Some(opened.map_err(|error| StoreError::Away(explain(&error)))?);
+        self.session = Some(Session::open(&self.connector, statements).await?);
         Ok(true)
     }
 
@@ -272,7 +271,9 @@ impl Asked {
             users.push(flight.ask(identity::LOCK, params![ids]));
         }
         if !wants.logins.is_empty() {
-            users.push(flight.ask(identity::LOCK_LOGINS, params![wants.logins.clone()]));
+            let logins: Vec<_> =
+                wants.logins.iter().filter(|it| can_be_text(it)).cloned().collect();
+            users.push(flight.ask(identity::LOCK_LOGINS, params![logins]));
         }
         let now = match clock {
             Clock::Given => None,
