@@ -48,14 +48,22 @@ impl Default for Database {
 impl Database {
     /// One without tables, on the store that is under test.
     pub fn new() -> Self {
-        let directory = TempDir::new().expect("there is a place for a test's files");
         let store = std::env::var(STORE_UNDER_TEST).unwrap_or_else(|_| "sqlite".to_owned());
-        let place = match store.as_str() {
-            "sqlite" => Place::File(directory.path().join(FILE)),
-            "postgres" => Place::Schema(Schema::new()),
+        match store.as_str() {
+            "sqlite" => Self::at(|directory| Place::File(directory.join(FILE))),
+            "postgres" => Self::postgres(),
             other => panic!("{STORE_UNDER_TEST} is {other}; it can be sqlite or postgres"),
-        };
-        Self { place, directory }
+        }
+    }
+
+    /// One on PostgreSQL, for what only it can do.
+    pub fn postgres() -> Self {
+        Self::at(|_| Place::Schema(Schema::new()))
+    }
+
+    fn at(place: impl FnOnce(&Path) -> Place) -> Self {
+        let directory = TempDir::new().expect("there is a place for a test's files");
+        Self { place: place(directory.path()), directory }
     }
 
     /// A directory for whatever else the test needs.
@@ -81,6 +89,23 @@ impl Database {
         match &self.place {
             Place::File(path) => path,
             Place::Schema(_) => panic!("only the embedded store has a file"),
+        }
+    }
+
+    /// The port of its server.
+    pub fn port(&self) -> u16 {
+        self.schema().port()
+    }
+
+    /// Its URL, for whoever goes to its server through another port of loopback, in the clear.
+    pub fn url_through(&self, port: u16) -> String {
+        self.schema().url_through(port)
+    }
+
+    fn schema(&self) -> &Schema {
+        match &self.place {
+            Place::File(_) => panic!("the embedded store has no server"),
+            Place::Schema(schema) => schema,
         }
     }
 

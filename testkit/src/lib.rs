@@ -11,6 +11,7 @@
 //! | [`client`], [`server`] | a client over HTTP, and the real program as a process |
 //! | [`database`] | [`Database`](database::Database): a look past the service |
 //! | [`postgres`] | PostgreSQL servers, and schemas on one that tests share |
+//! | [`wire`] | a wire to PostgreSQL that a test tampers with |
 //! | [`contract`] | what every store has to do, as functions over any of them |
 
 #![allow(
@@ -29,6 +30,7 @@ pub mod postgres;
 pub mod rows;
 pub mod server;
 pub mod service;
+pub mod wire;
 
 pub use self::clock::ManualClock;
 pub use self::entropy::SeededEntropy;

@@ -236,6 +236,18 @@ impl Schema {
         &self.url
     }
 
+    /// The port of its server.
+    pub fn port(&self) -> u16 {
+        let config: Config = self.url.parse().expect("the URL is right");
+        config.get_ports().first().copied().unwrap_or(5432)
+    }
+
+    /// The URL through another port of loopback, in the clear, so that what is said can be read there.
+    pub fn url_through(&self, port: u16) -> String {
+        let (_, path) = self.url.rsplit_once(&format!(":{}/", self.port())).expect("it has a port");
+        format!("postgres://postgres@127.0.0.1:{port}/{path}&sslmode=disable")
+    }
+
     /// Opens it as a store.
     pub async fn open(&self, access: Access, clock: Clock) -> Result<PostgresStore, OpenError> {
         let url = PostgresUrl::parse(&self.url, None).expect("the URL is right");

@@ -44,7 +44,12 @@ pub struct Ran {
 impl Installation {
     /// The program at this path, freshly installed.
     pub fn new(program: &str) -> Self {
-        Self { program: PathBuf::from(program), database: Database::new() }
+        Self::on(program, Database::new())
+    }
+
+    /// The same on this database.
+    pub fn on(program: &str, database: Database) -> Self {
+        Self { program: PathBuf::from(program), database }
     }
 
     /// The same with the users `admin` (an admin), `alice` and `bob`.

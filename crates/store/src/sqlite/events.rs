@@ -159,6 +159,10 @@ pub(super) fn one(conn: &Connection, id: EventId) -> rusqlite::Result<Option<Eve
 }
 
 pub(super) fn page(conn: &Connection, page: &EventsPage) -> rusqlite::Result<Vec<Event>> {
+    // A pattern would end there, and names have none.
+    if page.name_contains.as_deref().is_some_and(|text| text.contains('\0')) {
+        return Ok(Vec::new());
+    }
     // Nobody reads a list's descriptions, and each may be pages long.
     let columns = EVENT_COLUMNS.replace("e.description", "''");
     let pattern = page.name_contains.as_deref().map(like_pattern);
