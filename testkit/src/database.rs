@@ -50,10 +50,15 @@ impl Database {
     pub fn new() -> Self {
         let store = std::env::var(STORE_UNDER_TEST).unwrap_or_else(|_| "sqlite".to_owned());
         match store.as_str() {
-            "sqlite" => Self::at(|directory| Place::File(directory.join(FILE))),
+            "sqlite" => Self::embedded(),
             "postgres" => Self::postgres(),
             other => panic!("{STORE_UNDER_TEST} is {other}; it can be sqlite or postgres"),
         }
+    }
+
+    /// One on the embedded store, for what is written in its terms.
+    pub fn embedded() -> Self {
+        Self::at(|directory| Place::File(directory.join(FILE)))
     }
 
     /// One on PostgreSQL, for what only it can do.

@@ -33,17 +33,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Connections of a test's store for queries.
 const READERS: usize = 2;
 
-/// How a server ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// Ends sessions, then itself.
-    Fast,
-    /// Ends at once, and recovers when it is started again.
-    Immediate,
-    /// Is killed, and can do nothing about it.
-    Kill,
-}
-
 /// A server of a test's own. It is gone when the value is.
 pub struct Server {
     directory: TempDir,
@@ -75,22 +64,8 @@ impl Server {
         Self { directory, port: free_port(), process: None }
     }
 
-    /// A standby that follows this server. Settings are lines of its `postgresql.conf`.
-    #[must_use]
-    pub fn standby(&self, name: &str, settings: &[&str]) -> Self {
-        let mut standby = Self::prepare();
-        let source =
-            format!("host=127.0.0.1 port={} user=postgres application_name={name}", self.port);
-        run(unprivileged("pg_basebackup")
-            .args(["--no-sync", "-R", "-X", "stream", "-d", &source, "-D"])
-            .arg(standby.data()));
-        standby.configure(settings);
-        standby.launch();
-        standby
-    }
-
     /// Adds lines to `postgresql.conf`; the last word counts.
-    pub fn configure(&self, settings: &[&str]) {
+    fn configure(&self, settings: &[&str]) {
         let file = self.data().join("postgresql.conf");
         let mut lines = fs::read_to_string(&file).expect("it was made");
         for setting in settings {
@@ -100,8 +75,7 @@ impl Server {
         fs::write(&file, lines).expect("it can be written");
     }
 
-    /// Starts a server that was stopped.
-    pub fn launch(&mut self) {
+    fn launch(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.spawn();
@@ -144,68 +118,27 @@ impl Server {
         false
     }
 
-    /// Ends the server and waits until it is gone.
-    pub fn stop(&mut self, how: Stop) {
-        let Some(mut process) = self.process.take() else { return };
-        let signal = match how {
-            Stop::Fast => Signal::INT,
-            Stop::Immediate => Signal::QUIT,
-            Stop::Kill => Signal::KILL,
-        };
-        kill_process(Pid::from_child(&process), signal).expect("it is ours");
-        process.wait().expect("it ends");
-        if how == Stop::Kill {
-            // Its children notice, each at its next moment of leisure.
-            let pid_file = self.data().join("postmaster.pid");
-            let _ = fs::remove_file(pid_file);
-        }
+    /// Where its database is.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Turns a standby into a server that takes writes.
-    pub fn promote(&self) {
-        run(unprivileged("pg_ctl").args(["promote", "-w", "-s", "-D"]).arg(self.data()));
-    }
-
-    /// Runs statements as the superuser.
-    pub fn sql(&self, statements: &str) -> String {
-        psql(&self.url("postgres"), statements)
-    }
-
-    /// Where a database on it is.
-    pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
-    }
-
-    /// Its port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Where its files are.
-    pub fn data(&self) -> PathBuf {
+    fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
-    /// What it has said.
-    pub fn log(&self) -> String {
+    fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop(Stop::Immediate);
+        let Some(mut process) = self.process.take() else { return };
+        // At once: nobody wants to read what is on it again.
+        let _ = kill_process(Pid::from_child(&process), Signal::QUIT);
+        let _ = process.wait();
     }
-}
-
-/// Runs statements on a server. Returns what they say, unaligned and without headings.
-pub fn psql(url: &str, statements: &str) -> String {
-    let mut command = Command::new(program("psql"));
-    command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statements]);
-    let output = command.output().expect("PostgreSQL is installed");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{statements}: {said}");
-    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 /// A schema of a test's own on the shared server.

@@ -118,6 +118,15 @@ impl Service {
 
     /// The same, built in some other way.
     pub async fn with(options: Options) -> Self {
+        Self::on(Database::new(), options).await
+    }
+
+    /// One on the embedded store, whichever is under test.
+    pub async fn embedded() -> Self {
+        Self::on(Database::embedded(), Options::default()).await
+    }
+
+    async fn on(database: Database, options: Options) -> Self {
         let mut service = Self {
             clock: Arc::default(),
             faults: Faults::default(),
@@ -125,7 +134,7 @@ impl Service {
             stores: Vec::new(),
             entropy: Arc::new(SeededEntropy::new(1)),
             options,
-            database: Database::new(),
+            database,
             finished: false,
         };
         service.open().await;

@@ -206,6 +206,28 @@ async fn what_costs_nothing_touches_no_account() {
     service.finish().await;
 }
 
+/// Whoever lowers a capacity goes no further than to what is booked, and takes nobody's money.
+#[tokio::test]
+async fn a_refund_after_the_capacity_was_lowered_frees_the_seats_that_are_left() {
+    let (service, event_id) = with_money(4 * PRICE).await;
+    let purchase = async |seats| service.purchase(1, event_id, seats).await.expect("written down");
+    let (two, one) = (purchase(2).await, purchase(1).await);
+    let hold = service.book(1, event_id, 1).await.expect("there is room");
+    service.sql("UPDATE events SET capacity = 4");
+    assert_eq!(purchase(1).await.state, State::Cancelled, "sold out");
+
+    assert!(service.cancel(attendee(1), two.id).await.is_ok());
+    assert_eq!((service.balance(1).await, service.free_seats(event_id).await), (3 * PRICE, 2));
+    assert_eq!(purchase(3).await.state, State::Cancelled, "only two are left");
+    assert_eq!(purchase(2).await.state, State::Complete);
+    assert!(service.confirm(attendee(1), hold.id).await.is_ok());
+    for booking in [one, hold] {
+        assert!(service.cancel(attendee(1), booking.id).await.is_ok());
+    }
+    assert_eq!((service.balance(1).await, service.free_seats(event_id).await), (2 * PRICE, 2));
+    service.finish().await;
+}
+
 /// A purchase says what was tried, and why it came to nothing doesn't matter to the seats.
 #[tokio::test]
 async fn a_purchase_without_seats_or_money_is_there_and_cancelled() {

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let mut command = Command::new(&program);
     command.args(arguments);
     if let Some(server) = &server {
-        command.env(SHARED, server.url("postgres"));
+        command.env(SHARED, server.url());
     }
     match command.status() {
         Ok(status) => status.code().map_or(ExitCode::FAILURE, |code| {

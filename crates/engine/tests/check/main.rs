@@ -18,7 +18,7 @@ use self::rows::Rows;
 /// Event 1 with 10 seats: booking 1 holds two of them, booking 2 has bought three, booking 3 was
 /// cancelled and booking 4 holds two. Event 2 has one hold, booking 5, and event 3 has nothing.
 async fn some_bookings() -> Service {
-    let service = Service::start().await;
+    let service = Service::embedded().await;
     for _ in 0..3 {
         service.create_event(10, 0, 30).await;
     }
@@ -39,7 +39,7 @@ async fn some_bookings() -> Service {
 /// booking 3, which is cancelled (postings 5 and 6). User 2 pays in (posting 8), but too little for
 /// booking 4, which is cancelled, and for booking 5, which waits. Booking 6 costs nothing.
 async fn some_money() -> Service {
-    let service = Service::start().await;
+    let service = Service::embedded().await;
     let event_id = service.create_event(10, 40, 30).await;
     let free_event = service.create_event(10, 0, 30).await;
     service.add_users([1, 2]).await;
@@ -157,7 +157,7 @@ async fn what_is_sound_is_clean() {
     service.pass(std::time::Duration::from_secs(30 * 60)).await;
     service.finish().await;
 
-    let empty = Service::start().await;
+    let empty = Service::embedded().await;
     assert!(empty.recount().await.is_clean());
     empty.finish().await;
 }
@@ -165,7 +165,7 @@ async fn what_is_sound_is_clean() {
 /// A mistake that shows everywhere is counted to the end and told in part.
 #[tokio::test]
 async fn findings_are_bounded() {
-    let service = Service::start().await;
+    let service = Service::embedded().await;
     let store = service.damaged(
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
          INSERT INTO slots SELECT i, 1, 1, 0, 0 FROM n",

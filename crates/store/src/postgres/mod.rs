@@ -44,9 +44,6 @@ pub enum Clock {
     Given,
 }
 
-/// Connections that a store keeps for queries.
-pub const READERS_DEFAULT: usize = 8;
-
 /// A PostgreSQL database.
 pub struct PostgresStore {
     url: PostgresUrl,
