@@ -345,7 +345,7 @@ fn flood(mut stream: TcpStream, stopped: &mpsc::Sender<()>) -> usize {
     const BATCH: usize = 1000;
     /// The buffers of both kernels together are far smaller.
     const FLOOD_BYTES_MAX: usize = 32 << 20;
-    let batch = b"POST /empty HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx".repeat(BATCH);
+    let batch = b"POST /empty HTTP/1.1\r\nhost: a\r\n\r\n".repeat(BATCH);
     stream.set_write_timeout(Some(SHORT)).expect("a time-out");
     let mut has_stopped = false;
     let mut batches = 0;
@@ -376,8 +376,7 @@ fn pipelined_requests_without_reading_stop_the_servers_reading_until_the_client_
     let mut client = server.connect();
     let sender = client.0.try_clone().expect("a second handle");
     let (stopped, has_stopped) = mpsc::channel();
-    // Answers without a body never wait for room in hyper's buffer, and request bodies that the
-    // handler ignores are the other way to get ahead of the answers.
+    // Answers without a body never wait for room in hyper's buffer.
     let flooder = std::thread::spawn(move || flood(sender, &stopped));
     has_stopped.recv_timeout(PATIENCE).expect("the server stops reading");
     server.assert_alive();
@@ -497,18 +496,38 @@ fn a_server_that_is_told_to_stop_by_a_vanished_sender_stops() {
 
 #[test]
 fn problems_from_handlers_keep_their_connection() {
+    let (_server, mut client) = refusing();
+    for _ in 0..3 {
+        let answer = client.ask(b"POST / HTTP/1.1\r\nhost: a\r\n\r\n");
+        answer.assert_problem(ProblemKind::SoldOut);
+        assert!(!answer.head.contains("connection: close"), "{}", answer.head);
+    }
+}
+
+/// A client must not send its next request on a connection that is about to end.
+#[test]
+fn an_answer_before_its_body_was_read_says_that_the_connection_ends() {
+    for body in [&b"{\"seats\":1}"[..], b""] {
+        let (_server, mut client) = refusing();
+        let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 11\r\n\r\n";
+        let answer = client.ask(&[head, body].concat());
+        answer.assert_problem(ProblemKind::SoldOut);
+        assert!(answer.head.contains("connection: close"), "{}", answer.head);
+        client.assert_closed();
+    }
+}
+
+/// A server whose handler refuses everything, and doesn't look at bodies.
+fn refusing() -> (Runtime, Client) {
     let problem = Problem::from(ProblemKind::SoldOut);
     let runtime = Runtime::new().expect("a runtime");
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
     let address = listener.local_addr().expect("an address");
     let app = Router::new().route("/", post(async move || problem.clone()));
-    let (_stop, stopped) = watch::channel(false);
-    runtime.spawn(edge::serve(listener, app, patient(), stopped));
-    let mut client = Client(TcpStream::connect(address).expect("a connection"));
-    for _ in 0..3 {
-        // The handler does not look at the body; hyper disposes of it.
-        client
-            .ask(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 11\r\n\r\n{\"seats\":1}")
-            .assert_problem(ProblemKind::SoldOut);
-    }
+    let (stop, stopped) = watch::channel(false);
+    runtime.spawn(async move {
+        let _stop = stop;
+        edge::serve(listener, app, patient(), stopped).await
+    });
+    (runtime, Client(TcpStream::connect(address).expect("a connection")))
 }

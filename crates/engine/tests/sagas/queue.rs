@@ -64,22 +64,30 @@ fn purchase(solo: &Solo, user: i64) -> impl Future<Output = Outcome<State>> + us
     Act::Purchase.run(solo.engine.clone(), Ids { event, user, booking })
 }
 
+/// Purchases of so many users: of the first, each has a call of its own, in which it is asked; the
+/// others wait behind them.
+async fn queue_up(solo: &Solo, office: &BoxOffice, users: usize) -> JoinSet<Outcome<State>> {
+    let mut clients = JoinSet::new();
+    for (user, waiting) in (1..).zip(1..=users) {
+        clients.spawn(purchase(solo, user));
+        solo.until("it is asked, or waits", async || {
+            office.asked().len() == waiting.min(CALLS_MAX) && solo.errands().await.len() == waiting
+        })
+        .await;
+    }
+    // Whoever waits for an answer has begun to.
+    solo.clock.until_asleep(SLEEPERS + CALLS_MAX + users).await;
+    tasks_take_turns().await;
+    clients
+}
+
 /// Four calls hang, and ten more questions wait behind them until the lease of each has ended. Then
 /// none of them is asked by whoever had it: each is asked once, after it was taken up again.
 #[tokio::test]
 async fn what_has_waited_too_long_is_not_asked() {
     let office = Arc::new(BoxOffice { hanging: CALLS_MAX.into(), ..BoxOffice::default() });
     let solo = sold_out(&office, |_| {}).await;
-    let mut clients = JoinSet::new();
-    for user in 1..=14 {
-        clients.spawn(purchase(&solo, user));
-        let asked = usize::try_from(user).expect("few users").min(CALLS_MAX);
-        solo.until("it is asked, or waits", async || {
-            office.asked().len() == asked && solo.errands().await.len() == clients.len()
-        })
-        .await;
-    }
-    tasks_take_turns().await;
+    let clients = queue_up(&solo, &office, 14).await;
 
     // The lane stands still, so that nothing can be taken up.
     let mut held = solo.faults.hold_next_save();
@@ -108,13 +116,7 @@ async fn what_has_waited_too_long_is_not_asked() {
 async fn what_was_not_asked_has_not_failed() {
     let office = Arc::new(BoxOffice { hanging: usize::MAX.into(), ..BoxOffice::default() });
     let solo = sold_out(&office, |_| {}).await;
-    let mut clients = JoinSet::new();
-    for user in 1..=5 {
-        clients.spawn(purchase(&solo, user));
-        let waits = async || solo.errands().await.len() == clients.len();
-        solo.until("it waits", waits).await;
-        tasks_take_turns().await;
-    }
+    let mut clients = queue_up(&solo, &office, 5).await;
     // The calls have been given up, and what waits behind them can't be answered within its lease.
     solo.clock.advance(Duration::from_secs(6));
     let is_taken_up = |errand: &Errand| errand.token == 2;

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HOST};
-use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, Version};
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
@@ -220,9 +220,9 @@ where
         };
         watch.shared.meters.answered(response.status());
         watch.shared.config.security.apply(response.headers_mut());
-        if matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
-        {
-            // The rest of the body is not read, so nothing can follow it.
+        if watch.has_rest_of_body() {
+            // Nobody will read it, so nothing can follow it. hyper would close the connection as well
+            // unless the rest is there already, but without a word: the next request would be lost.
             response.headers_mut().insert(CONNECTION, CLOSE);
         }
         watch.answering();

@@ -272,11 +272,16 @@ impl Watch {
         self.body.load(Relaxed) == RequestBody::Awaited as u8
     }
 
+    /// Whether some of the body has not been read.
+    pub(super) fn has_rest_of_body(&self) -> bool {
+        self.body.load(Relaxed) != RequestBody::Complete as u8
+    }
+
     /// The application let go of the body. If it did not read it all, what still arrives has to be
     /// read before the socket closes. hyper may yet find the rest in its buffer and keep the
     /// connection; that is not seen here, and then a close while idle lingers for nothing.
     pub(super) fn body_dropped(&self) {
-        if self.body.load(Relaxed) != RequestBody::Complete as u8 {
+        if self.has_rest_of_body() {
             self.unread.store(true, Relaxed);
         }
     }
