@@ -19,6 +19,5 @@ check: ## Formatting, lints, licences
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	testkit/deny
 
-bench: ## Measure, print a table, write bench/results/ (needs wrk)
-	cargo build --release --locked --package eventbooker --package eventbooker-bench
-	target/release/eventbooker-bench
+bench: ## Measure on both stores, print tables, write bench/results/ (needs wrk and PostgreSQL)
+	bench/run

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child as Process, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child as Process, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -94,11 +94,6 @@ impl Child {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Its standard output, if that is a pipe and nobody has taken it.
-    pub(crate) fn stdout(&self) -> Option<ChildStdout> {
-        lock(&self.process).stdout.take()
-    }
-
     /// How it ended, if it has.
     pub(crate) fn ended(&self) -> Fallible<Option<ExitStatus>> {
         lock(&self.process).try_wait().map_err(|error| format!("can't ask {}: {error}", self.name))
@@ -139,6 +134,19 @@ impl Child {
             return Ok(());
         }
         Err(self.told(&format!("{} ended with {status}", self.name)))
+    }
+
+    /// Waits until it ends well; returns what it said to its standard output, which has to be a pipe
+    /// and is a few lines that the pipe can keep.
+    pub(crate) fn output(&self, limit: Duration) -> Fallible<String> {
+        self.wait_for_success(limit)?;
+        let mut text = String::new();
+        if let Some(mut stdout) = lock(&self.process).stdout.take() {
+            stdout
+                .read_to_string(&mut text)
+                .map_err(|error| format!("can't read what {} says: {error}", self.name))?;
+        }
+        Ok(text)
     }
 
     /// An error with the end of what the child said.

@@ -4,7 +4,6 @@
 //! written it; holds by the thousand, so that they are batched. The engine runs on a clock of its
 //! own, which is set to wherever a deadline needs it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,14 +14,13 @@ use eventbooker_core::events::Draft;
 use eventbooker_core::identity::{Actor, Profile, Role, Session, User};
 use eventbooker_core::{EventId, Money, Timestamp, UserId};
 use eventbooker_engine::{Answer, Clock, Engine, Error, Parts, Settings, SystemEntropy};
-use eventbooker_store::Access;
-use eventbooker_store::sqlite::SqliteStore;
-use eventbooker_store::{Changes, Store, Wants};
+use eventbooker_store::{Access, Changes, Store, StoreError, Wants};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use crate::Fallible;
 use crate::children::not_interrupted;
+use crate::database::Database;
 use crate::progress;
 
 /// Users, each with one session.
@@ -81,14 +79,14 @@ pub(crate) struct Filling {
 
 impl Filling {
     /// Creates a database in which it is `now`, with users and their sessions.
-    pub(crate) async fn begin(path: &Path, now: Timestamp) -> Fallible<Self> {
+    pub(crate) async fn begin(database: &Database, now: Timestamp) -> Fallible<Self> {
         // Opened as a server does, because only a server copies its log into the file on the way
         // and when it closes. A million holds in the log would make the next start slow.
-        let store = SqliteStore::open(path, Access::Serve).map_err(|error| error.to_string())?;
-        add_users(&store, now).await.map_err(|error| format!("can't add users: {error}"))?;
+        let store = database.open(Access::Serve).await?;
+        add_users(&*store, now).await.map_err(|error| format!("can't add users: {error}"))?;
         let clock = Arc::new(SetClock(AtomicI64::new(now.as_micros())));
         let parts = Parts {
-            store: Arc::new(store),
+            store,
             clock: Arc::<SetClock>::clone(&clock),
             entropy: Arc::new(SystemEntropy),
         };
@@ -199,10 +197,7 @@ fn given<R>(answer: Result<Answer<R>, Error>) -> Fallible<R> {
 }
 
 /// Straight into the store: a thousand password hashes would take longer than the measurement.
-async fn add_users(
-    store: &SqliteStore,
-    now: Timestamp,
-) -> Result<(), eventbooker_store::StoreError> {
+async fn add_users(store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
     let mut writer = store.writer().await?;
     let wants = Wants { new_users: USERS, ..Wants::default() };
     let first = writer.load(&wants, now).await?.user_ids.next;

@@ -30,13 +30,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// Looks around. Refuses a directory that isn't on a disk, where durability costs nothing.
     pub(crate) fn look(dir: &Path) -> Fallible<Self> {
-        let file_system = file_system(dir).unwrap_or_else(|| "unknown".to_owned());
-        if matches!(file_system.as_str(), "tmpfs" | "ramfs") {
-            return Err(format!(
-                "{} lies in memory ({file_system}); name a directory on a disk with --dir",
-                dir.display()
-            ));
-        }
+        let file_system = Self::refuse_memory(dir)?;
         Ok(Self {
             cpu: line_of("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -46,6 +40,18 @@ impl Machine {
             file_system,
             sync_micros: sync_micros(dir).map_err(|error| format!("can't sync a file: {error}"))?,
         })
+    }
+
+    /// The file system of a directory, which has to be on a disk.
+    pub(crate) fn refuse_memory(dir: &Path) -> Fallible<String> {
+        let file_system = file_system(dir).unwrap_or_else(|| "unknown".to_owned());
+        if matches!(file_system.as_str(), "tmpfs" | "ramfs") {
+            return Err(format!(
+                "{} lies in memory ({file_system}); what is measured has to be on a disk",
+                dir.display()
+            ));
+        }
+        Ok(file_system)
     }
 
     /// In one line.

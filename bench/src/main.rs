@@ -1,11 +1,12 @@
-//! Measures the real program, on the store that is embedded in it, against a bare HTTP stack on
-//! the same machine, and says whether the floors are met.
+//! Measures the real program, on the store that is embedded in it or on a PostgreSQL server, against a
+//! bare HTTP stack on the same machine, and says whether the floors are met.
 //!
 //! The service runs as a child process on loopback; wrk makes the load. After each load the service
 //! is stopped and `eventbooker check` recounts every row: a fast answer that oversold counts as a
 //! failure. Runs are bounded in time and count, and every child ends with the benchmark.
 
 mod children;
+mod database;
 mod echo;
 mod fill;
 mod http;
@@ -25,7 +26,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum as _};
+use tokio::runtime::Runtime;
 
+use crate::database::{Place, PostgresServer};
 use crate::machine::Machine;
 use crate::measure::{Bench, Effort, Measurement};
 use crate::report::{Method, Report};
@@ -72,6 +75,9 @@ struct Options {
     /// The program to measure. [default: eventbooker, beside this one]
     #[arg(long, value_name = "PATH")]
     server: Option<PathBuf>,
+    /// Measure on this server instead of the embedded store, as a user who may create databases.
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
     /// Where to put databases meanwhile; must lie on a real disk.
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     dir: PathBuf,
@@ -106,17 +112,18 @@ impl Options {
             quick: self.quick,
         };
         create(&self.dir)?;
-        let machine = Machine::look(&self.dir)?;
-        println!("{}", machine.words());
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = Arc::new(runtime.map_err(|error| format!("can't start: {error}"))?);
         runtime.spawn(children::end_on_signal());
+        let machine = Machine::look(&self.dir)?;
+        println!("{}", machine.words());
+        let (place, store) = self.place(&runtime)?;
 
         let run_dir = tempfile::TempDir::new_in(&self.dir)
             .map_err(|error| format!("can't create a directory: {error}"))?;
-        let bench = Bench::new(server, run_dir.path(), effort, runtime)?;
+        let bench = Bench::new(server, place, run_dir.path(), effort, runtime)?;
         let method = Method {
-            store: "sqlite",
+            store,
             load: bench.wrk.version.clone(),
             threads: wrk::THREADS,
             connections: wrk::CONNECTIONS,
@@ -131,9 +138,11 @@ impl Options {
     }
 
     fn measure(&self, bench: &Bench, report: &mut Report) -> Fallible<()> {
-        let chosen = Measurement::value_variants()
-            .iter()
-            .filter(|measurement| self.only.is_empty() || self.only.contains(measurement));
+        let chosen =
+            Measurement::value_variants().iter().filter(|measurement| match self.only.as_slice() {
+                [] => measurement.suits(bench.place.store()),
+                only => only.contains(measurement),
+            });
         let mut outcomes = Vec::new();
         for measurement in chosen {
             let name = measurement.name();
@@ -161,7 +170,9 @@ impl Options {
             None => self.dir.join("results"),
         };
         create(&results)?;
-        let (json, svg) = (results.join("sqlite.json"), results.join("sqlite.svg"));
+        let store = if self.postgres.is_some() { "postgres" } else { "sqlite" };
+        let file = |kind| results.join(format!("{store}.{kind}"));
+        let (json, svg) = (file("json"), file("svg"));
         report.write_json(&json)?;
         let caption = format!("{}; {}", report.date, report.machine.words());
         let drawn = report.series.draw(&svg, &caption)?;
@@ -181,6 +192,17 @@ impl Options {
             println!("not every floor was met");
         }
         Ok(())
+    }
+
+    /// Where databases are, and in which store.
+    fn place(&self, runtime: &Arc<Runtime>) -> Fallible<(Place, String)> {
+        let Some(url) = &self.postgres else { return Ok((Place::Files, "sqlite".to_owned())) };
+        let server = PostgresServer::find(url, Arc::clone(runtime))?;
+        // The machine was looked at elsewhere.
+        Machine::refuse_memory(&server.data_directory()?)?;
+        let version = server.version()?;
+        println!("{version}, durable commits");
+        Ok((Place::Server(Arc::new(server)), version))
     }
 
     fn server(&self) -> Fallible<PathBuf> {

@@ -4,6 +4,8 @@ mod calls;
 mod deadlines;
 mod footprint;
 mod latency;
+mod peer;
+mod replicas;
 mod storm;
 mod throughput;
 
@@ -19,10 +21,11 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::Fallible;
+use crate::database::{Database, Place, StoreKind};
 use crate::echo::Echo;
 use crate::fill::{self, Filling};
 use crate::numbers::median;
-use crate::report::{Findings, Row, Unit};
+use crate::report::{Findings, Floor, Row, Unit};
 use crate::sales::{self, Sales};
 use crate::server::{Ending, Server};
 use crate::wrk::{CONNECTIONS, Request, Requests, Wrk};
@@ -44,6 +47,8 @@ pub(crate) enum Measurement {
     SagaShared,
     /// GET /events/{id}, against a bare GET.
     Event,
+    /// Two replicas against one; only on a server.
+    Replicas,
     /// Percentiles of a booking at half of the maximum load.
     Latency,
     /// From a deadline to free seats: 1,000 holds spread over 10 s.
@@ -66,12 +71,18 @@ impl Measurement {
             Self::Saga => throughput::saga(bench),
             Self::SagaShared => throughput::saga_shared(bench),
             Self::Event => throughput::event(bench),
+            Self::Replicas => replicas::run(bench),
             Self::Latency => latency::run(bench),
             Self::Deadlines => deadlines::run(bench),
             Self::Storm => storm::run(bench),
             Self::Idle => footprint::idle(bench),
             Self::Million => footprint::million(bench),
         }
+    }
+
+    /// Whether it can be measured on a store.
+    pub(crate) fn suits(self, store: StoreKind) -> bool {
+        self != Self::Replicas || store == StoreKind::Postgres
     }
 
     /// How it is called on the command line.
@@ -96,6 +107,7 @@ pub(crate) struct Bench {
     pub(crate) wrk: Wrk,
     pub(crate) echo: Echo,
     pub(crate) effort: Effort,
+    pub(crate) place: Place,
     server: PathBuf,
     dir: PathBuf,
     runtime: Arc<Runtime>,
@@ -107,14 +119,15 @@ pub(crate) struct Bench {
 
 /// A directory with one database, gone when this is dropped.
 pub(crate) struct Site {
+    pub(crate) database: Database,
     dir: TempDir,
-    pub(crate) database: PathBuf,
 }
 
 impl Bench {
     /// Makes everything ready in a directory.
     pub(crate) fn new(
         server: PathBuf,
+        place: Place,
         dir: &Path,
         effort: Effort,
         runtime: Arc<Runtime>,
@@ -123,6 +136,7 @@ impl Bench {
             wrk: Wrk::find(dir)?,
             echo: Echo::start(dir)?,
             effort,
+            place,
             server,
             dir: dir.to_owned(),
             runtime,
@@ -131,12 +145,17 @@ impl Bench {
         })
     }
 
+    /// A floor that has been set for the embedded store only.
+    pub(crate) fn floor(&self, floor: Floor) -> Option<Floor> {
+        (self.place.store() == StoreKind::Sqlite).then_some(floor)
+    }
+
     /// A place for a fresh database.
     pub(crate) fn site(&self) -> Fallible<Site> {
         let dir = TempDir::new_in(&self.dir)
             .map_err(|error| format!("can't create a directory: {error}"))?;
-        let database = dir.path().join("bench.db");
-        Ok(Site { dir, database })
+        let database = self.place.database(dir.path())?;
+        Ok(Site { database, dir })
     }
 
     /// Fills a fresh database, in which it is `now` at first.
@@ -156,7 +175,7 @@ impl Bench {
 
     /// Starts the service on a database.
     pub(crate) fn start(&self, site: &Site) -> Fallible<Server> {
-        Server::start(&self.server, &site.database)
+        Server::start(&self.server, site.database.url(), site.dir.path())
     }
 
     /// Stops the service, recounts, and compares the bookings with those that were answered as

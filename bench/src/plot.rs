@@ -30,6 +30,8 @@ pub(crate) struct Series {
     pub(crate) bars: Vec<Bar>,
     /// How late each hold was heard to end.
     pub(crate) lateness_ms: Vec<f64>,
+    /// What all but one in a hundred have to keep to.
+    pub(crate) lateness_floor_ms: f64,
     /// What the storm looked like.
     pub(crate) storm: Vec<StormSample>,
 }
@@ -40,7 +42,7 @@ pub(crate) struct Bar {
     pub(crate) title: String,
     pub(crate) rate: f64,
     pub(crate) yardstick: f64,
-    pub(crate) floor: f64,
+    pub(crate) floor: Option<f64>,
 }
 
 /// A moment of the storm.
@@ -63,6 +65,7 @@ impl Series {
     pub(crate) fn extend(&mut self, other: Self) {
         self.bars.extend(other.bars);
         self.lateness_ms.extend(other.lateness_ms);
+        self.lateness_floor_ms = self.lateness_floor_ms.max(other.lateness_floor_ms);
         self.storm.extend(other.storm);
     }
 
@@ -129,8 +132,8 @@ impl Series {
                 Rectangle::new(yardstick, YARDSTICK.filled()),
                 Rectangle::new(rate, SERVICE.filled()),
             ])?;
-            let mark = vec![(bar.floor, top - 0.32), (bar.floor, top - 0.92)];
-            chart.draw_series([PathElement::new(mark, FLOOR.stroke_width(2))])?;
+            let mark = bar.floor.map(|floor| vec![(floor, top - 0.32), (floor, top - 0.92)]);
+            chart.draw_series(mark.map(|mark| PathElement::new(mark, FLOOR.stroke_width(2))))?;
             chart.draw_series([Text::new(words, (most * 0.004, top - 0.10), (FONT, 14))])?;
         }
         Ok(())
@@ -139,7 +142,7 @@ impl Series {
     fn draw_lateness(&self, area: &Area<'_>) -> Drawn {
         let mut sorted = self.lateness_ms.clone();
         sorted.sort_by(f64::total_cmp);
-        let most = sorted.last().copied().unwrap_or(0.0).max(110.0);
+        let most = sorted.last().copied().unwrap_or(0.0).max(self.lateness_floor_ms * 1.1);
         let mut chart = ChartBuilder::on(area)
             .caption(
                 "Deadline to seats free, as a watcher hears of it: share of holds, by ms",
@@ -158,7 +161,7 @@ impl Series {
         let shares = sorted.iter().enumerate();
         let line = shares.map(|(index, late)| (*late, length(index + 1) * 100.0 / count));
         chart.draw_series(LineSeries::new(line, SERVICE.stroke_width(2)))?;
-        let floor = vec![(100.0, 0.0), (100.0, 99.0)];
+        let floor = vec![(self.lateness_floor_ms, 0.0), (self.lateness_floor_ms, 99.0)];
         chart.draw_series([PathElement::new(floor, FLOOR.stroke_width(2))])?;
         Ok(())
     }

@@ -22,6 +22,10 @@ pub(crate) enum Unit {
     TimesBareGet,
     /// Times what it was before.
     TimesBefore,
+    /// Times the transactions of what everybody writes.
+    TimesPeer,
+    /// Times the rate of one replica.
+    TimesOneReplica,
     /// Milliseconds.
     Milliseconds,
     /// Seconds.
@@ -37,6 +41,8 @@ impl Unit {
             Self::TimesEcho => format!("{value:.2} × echo"),
             Self::TimesBareGet => format!("{value:.2} × bare GET"),
             Self::TimesBefore => format!("{value:.2} × before"),
+            Self::TimesPeer => format!("{value:.1} × peer"),
+            Self::TimesOneReplica => format!("{value:.2} × one"),
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::Seconds => format!("{value:.2} s"),
             Self::Mebibytes => format!("{value:.1} MiB"),
@@ -49,6 +55,8 @@ impl Unit {
             Self::TimesEcho => "timesEcho",
             Self::TimesBareGet => "timesBareGet",
             Self::TimesBefore => "timesBefore",
+            Self::TimesPeer => "timesPeer",
+            Self::TimesOneReplica => "timesOneReplica",
             Self::Milliseconds => "ms",
             Self::Seconds => "s",
             Self::Mebibytes => "MiB",
@@ -143,7 +151,7 @@ pub(crate) struct Findings {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Method {
-    pub(crate) store: &'static str,
+    pub(crate) store: String,
     pub(crate) load: String,
     pub(crate) threads: u32,
     pub(crate) connections: u32,

@@ -3,22 +3,19 @@
 //! A purchase that comes to nothing is answered with a 200 too, and the load sees of an answer only
 //! its status. Its booking, though, stays as a row that says so.
 
-use std::path::Path;
-
 use eventbooker_core::accounts::{Posting, PostingKind};
 use eventbooker_core::bookings::{Booking, State};
-use eventbooker_store::Access;
-use eventbooker_store::sqlite::SqliteStore;
-use eventbooker_store::{Snapshot, Store};
+use eventbooker_store::{Access, Snapshot};
 
 use crate::Fallible;
+use crate::database::Database;
 
 /// Rows read at once.
 const PAGE_ROWS: u32 = 10_000;
 
 /// How many bookings there are.
-pub(crate) async fn count_bookings(path: &Path) -> Fallible<u64> {
-    let mut snapshot = snapshot(path).await?;
+pub(crate) async fn count_bookings(database: &Database) -> Fallible<u64> {
+    let mut snapshot = snapshot(database).await?;
     let counts = snapshot.counts().await.map_err(|error| error.to_string())?;
     Ok(counts.bookings)
 }
@@ -36,8 +33,8 @@ pub(crate) struct Sales {
 
 impl Sales {
     /// Adds them up.
-    pub(crate) async fn add_up(path: &Path) -> Fallible<Self> {
-        let mut snapshot = snapshot(path).await?;
+    pub(crate) async fn add_up(database: &Database) -> Fallible<Self> {
+        let mut snapshot = snapshot(database).await?;
         let mut sales = Self::default();
         loop {
             let page = snapshot.bookings(PAGE_ROWS).await.map_err(|error| error.to_string())?;
@@ -94,8 +91,8 @@ impl Sales {
     }
 }
 
-async fn snapshot(path: &Path) -> Fallible<Box<dyn Snapshot>> {
-    let store = SqliteStore::open(path, Access::Look).map_err(|error| error.to_string())?;
+async fn snapshot(database: &Database) -> Fallible<Box<dyn Snapshot>> {
+    let store = database.open(Access::Look).await?;
     store.snapshot().await.map_err(|error| error.to_string())
 }
 

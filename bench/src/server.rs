@@ -32,7 +32,9 @@ pub(crate) fn free_address() -> Fallible<SocketAddr> {
 /// A running service.
 pub(crate) struct Server {
     program: PathBuf,
-    database: PathBuf,
+    url: String,
+    /// What it and the recount say.
+    dir: PathBuf,
     child: Child,
     address: SocketAddr,
     /// From the start of the process to its first 200 from `/ready`.
@@ -71,18 +73,18 @@ impl Ending {
 
 impl Server {
     /// Starts the service on a database and waits until it is ready.
-    pub(crate) fn start(program: &Path, database: &Path) -> Fallible<Self> {
+    pub(crate) fn start(program: &Path, url: &str, dir: &Path) -> Fallible<Self> {
         let address = free_address()?;
         let mut command = Command::new(program);
         command
             .args(["serve", "--log", "warn", "--listen", &address.to_string()])
-            .args(["--database", &url(database)])
+            .args(["--database", url])
             // The load comes from few users and one address.
             .args(["--holds-per-user-max", "0", "--held-seats-per-user-max", "0"])
             .args(["--registrations-per-address", "1000000"])
             .stdout(Stdio::null());
         let started = Instant::now();
-        let child = Child::spawn(command, &database.with_extension("log"))?;
+        let child = Child::spawn(command, &dir.join(format!("server-{}.log", address.port())))?;
         let client = Client::new(address);
         while !client.get("/ready").is_ok_and(|answer| answer.status == 200) {
             if let Some(status) = child.ended()? {
@@ -94,8 +96,8 @@ impl Server {
             std::thread::sleep(LOOK_EVERY);
         }
         let ready_after = started.elapsed();
-        let (program, database) = (program.to_owned(), database.to_owned());
-        Ok(Self { program, database, child, address, ready_after })
+        let (program, url, dir) = (program.to_owned(), url.to_owned(), dir.to_owned());
+        Ok(Self { program, url, dir, child, address, ready_after })
     }
 
     /// Where it listens.
@@ -125,6 +127,14 @@ impl Server {
     /// Stops it and recounts its database. Fails if it answered with a 5xx, did not stop in time
     /// and well, or left anything oversold or lost.
     pub(crate) fn stop(self) -> Fallible<Ending> {
+        let stop_seconds = self.terminate()?;
+        let check_seconds = self.check()?;
+        Ok(Ending { stop_seconds, check_seconds })
+    }
+
+    /// Stops it; returns how many seconds that took. Fails if it answered with a 5xx, or did not
+    /// stop in time and well.
+    pub(crate) fn terminate(&self) -> Fallible<f64> {
         let failures = self.client().metrics()?.failures;
         if failures > 0.0 {
             return Err(self.child.told(&format!("{failures} answers had a status from 500 on")));
@@ -132,34 +142,28 @@ impl Server {
         let started = Instant::now();
         self.child.terminate()?;
         self.child.wait_for_success(STOP_MAX)?;
-        let stop_seconds = started.elapsed().as_secs_f64();
-        let check_seconds = check(&self.program, &self.database)?;
-        Ok(Ending { stop_seconds, check_seconds })
+        Ok(started.elapsed().as_secs_f64())
+    }
+
+    /// Recounts every invariant; returns how many seconds that took.
+    fn check(&self) -> Fallible<f64> {
+        let _busy = busy("recounting every invariant");
+        let mut command = Command::new(&self.program);
+        let found = self.dir.join("check");
+        let said = std::fs::File::create(&found)
+            .map_err(|error| format!("can't create {}: {error}", found.display()))?;
+        command.args(["check", "--database", &self.url]).stdout(said);
+        let started = Instant::now();
+        let child = Child::spawn(command, &self.dir.join("check.log"))?;
+        child.wait_for_success(CHECK_MAX).map_err(|error| {
+            let found = std::fs::read_to_string(&found).unwrap_or_default();
+            format!("{error}\n{}", found.lines().take(20).collect::<Vec<_>>().join("\n"))
+        })?;
+        Ok(started.elapsed().as_secs_f64())
     }
 
     /// Ends it as a power failure would.
     pub(crate) fn kill(self) {
         drop(self.child);
     }
-}
-
-/// Recounts every invariant; returns how many seconds that took.
-fn check(program: &Path, database: &Path) -> Fallible<f64> {
-    let _busy = busy("recounting every invariant");
-    let mut command = Command::new(program);
-    let found = database.with_extension("check");
-    let said = std::fs::File::create(&found)
-        .map_err(|error| format!("can't create {}: {error}", found.display()))?;
-    command.args(["check", "--database", &url(database)]).stdout(said);
-    let started = Instant::now();
-    let child = Child::spawn(command, &database.with_extension("check.log"))?;
-    child.wait_for_success(CHECK_MAX).map_err(|error| {
-        let found = std::fs::read_to_string(&found).unwrap_or_default();
-        format!("{error}\n{}", found.lines().take(20).collect::<Vec<_>>().join("\n"))
-    })?;
-    Ok(started.elapsed().as_secs_f64())
-}
-
-fn url(database: &Path) -> String {
-    format!("sqlite:{}", database.display())
 }

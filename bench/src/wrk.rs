@@ -1,7 +1,7 @@
 //! The load: wrk, with requests that are put together before its clock starts.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -127,10 +127,31 @@ impl Wrk {
         seconds: u32,
         pause_ms_max: f64,
     ) -> Fallible<Running> {
+        self.spawn(address, requests, seconds, pause_ms_max, 1)
+    }
+
+    /// Starts to send half of the load and returns at once.
+    pub(crate) fn start_half(
+        &self,
+        address: SocketAddr,
+        requests: &Requests,
+        seconds: u32,
+    ) -> Fallible<Running> {
+        self.spawn(address, requests, seconds, 0.0, 2)
+    }
+
+    fn spawn(
+        &self,
+        address: SocketAddr,
+        requests: &Requests,
+        seconds: u32,
+        pause_ms_max: f64,
+        parts: u32,
+    ) -> Fallible<Running> {
         let mut command = Command::new("wrk");
         command
-            .args(["--threads", &THREADS.to_string()])
-            .args(["--connections", &CONNECTIONS.to_string()])
+            .args(["--threads", &(THREADS / parts).to_string()])
+            .args(["--connections", &(CONNECTIONS / parts).to_string()])
             .args(["--duration", &format!("{seconds}s")])
             .args(["--timeout", &format!("{ANSWER_SECONDS_MAX}s")])
             .arg("--script")
@@ -159,12 +180,7 @@ impl Running {
 
     /// Waits for its end. Fails unless every answer arrived and was as expected.
     pub(crate) fn finish(self, expected: Expected) -> Fallible<Run> {
-        self.child.wait_for_success(self.limit)?;
-        let mut text = String::new();
-        if let Some(mut stdout) = self.child.stdout() {
-            // It is a few lines, which the pipe has kept.
-            stdout.read_to_string(&mut text).map_err(|error| format!("can't read wrk: {error}"))?;
-        }
+        let text = self.child.output(self.limit)?;
         let line = text.lines().find_map(|line| line.strip_prefix("RESULT "));
         let run: Option<Run> = line.and_then(|line| serde_json::from_str(line).ok());
         let run = run.ok_or_else(|| self.child.told(&format!("wrk has no result:\n{text}")))?;

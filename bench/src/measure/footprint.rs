@@ -30,7 +30,7 @@ pub(super) fn idle(bench: &Bench) -> Fallible<Findings> {
         title: "resident memory, idle".to_owned(),
         value: memory.resident_mib,
         unit: Unit::Mebibytes,
-        floor: Some(Floor::AtMost(40.0)),
+        floor: bench.floor(Floor::AtMost(40.0)),
         note: format!(
             "{:.0} MiB of it its own data, the rest the program itself; ready after {ready_ms:.0} ms",
             memory.own_mib
@@ -75,7 +75,7 @@ pub(super) fn million(bench: &Bench) -> Fallible<Findings> {
         title: format!("resident memory, {count} live holds"),
         value: loaded.resident_mib,
         unit: Unit::Mebibytes,
-        floor: Some(Floor::AtMost(400.0)),
+        floor: bench.floor(Floor::AtMost(400.0)),
         note: format!(
             "after {LOAD_SECONDS} s of bookings; {:.0} MiB at the start; {}",
             at_start.resident_mib,
@@ -87,7 +87,7 @@ pub(super) fn million(bench: &Bench) -> Fallible<Findings> {
         title: format!("start to `/ready`, {count} live holds"),
         value: first_ready.max(second_ready).max(ready_after_kill),
         unit: Unit::Seconds,
-        floor: Some(Floor::AtMost(3.0)),
+        floor: bench.floor(Floor::AtMost(3.0)),
         note: format!(
             "the slowest of {first_ready:.2}, {second_ready:.2}, and {ready_after_kill:.2} after kill -9 under load"
         ),

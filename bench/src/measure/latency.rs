@@ -66,7 +66,7 @@ pub(super) fn run(bench: &Bench) -> Fallible<Findings> {
         title: "p99 of a booking at half of the maximum load".to_owned(),
         value: p99,
         unit: Unit::Milliseconds,
-        floor: Some(Floor::AtMost(10.0)),
+        floor: bench.floor(Floor::AtMost(10.0)),
         note: format!(
             "at {}/s of {}/s; p50 {p50:.1}, p99.9 {p999:.1}, max {max:.0} ms",
             thousands(rate),

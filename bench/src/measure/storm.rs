@@ -112,7 +112,7 @@ fn watch(bench: &Bench, site: &Site, server: Server, watched: &Watched) -> Falli
         title: format!("{title}: all free"),
         value: over_ms / 1e3,
         unit: Unit::Seconds,
-        floor: Some(Floor::AtMost(3.0)),
+        floor: bench.floor(Floor::AtMost(3.0)),
         note: ending.words(run.requests),
         details,
     };
@@ -120,7 +120,7 @@ fn watch(bench: &Bench, site: &Site, server: Server, watched: &Watched) -> Falli
         title: format!("{title}: bookings on another event meanwhile"),
         value: during / before,
         unit: Unit::TimesBefore,
-        floor: Some(Floor::AtLeast(0.5)),
+        floor: bench.floor(Floor::AtLeast(0.5)),
         note: format!(
             "{}/s of {}/s; the slowest took {:.0} ms",
             thousands(during),

@@ -6,13 +6,15 @@
 use serde_json::{Value, json};
 
 use super::calls::Call;
+use super::peer::Peer;
 use super::{Bench, Site, pairs};
 use crate::Fallible;
+use crate::database::StoreKind;
 use crate::fill::{BOOKERS, LONG, PLENTY, USERS, now, token};
 use crate::http::{Answer, Metrics};
 use crate::numbers::{length, median, thousands};
 use crate::plot::{Bar, Series};
-use crate::report::{Findings, Floor, Row};
+use crate::report::{Findings, Floor, Row, Unit};
 use crate::server::Server;
 use crate::wrk::{Expected, Requests, Run};
 
@@ -25,7 +27,10 @@ const SIZES_APART_MAX: f64 = 0.1;
 struct Plan {
     title: &'static str,
     call: Call,
-    floor: f64,
+    /// Times the yardstick, on each store.
+    floor: PerStore,
+    /// Times the transactions of what everybody writes.
+    peer_floor: Option<f64>,
     expected: Expected,
     /// Users whose sessions the load has.
     users: u32,
@@ -39,10 +44,27 @@ struct Plan {
     held: u32,
 }
 
+/// A floor for each store, if it has one.
+#[derive(Clone, Copy)]
+struct PerStore {
+    sqlite: f64,
+    postgres: Option<f64>,
+}
+
+impl PerStore {
+    fn on(self, store: StoreKind) -> Option<f64> {
+        match store {
+            StoreKind::Sqlite => Some(self.sqlite),
+            StoreKind::Postgres => self.postgres,
+        }
+    }
+}
+
 const HOT: Plan = Plan {
     title: "durable bookings, one hot event",
     call: Call::Book,
-    floor: 0.45,
+    floor: PerStore { sqlite: 0.45, postgres: Some(0.30) },
+    peer_floor: Some(15.0),
     expected: Expected::Success,
     users: BOOKERS,
     events: 1,
@@ -54,7 +76,8 @@ const HOT: Plan = Plan {
 const SAGA: Plan = Plan {
     title: "durable full sagas, one hot event, 1,000 users",
     call: Call::Purchase,
-    floor: 0.35,
+    floor: PerStore { sqlite: 0.35, postgres: Some(0.20) },
+    peer_floor: None,
     users: USERS,
     price_minor: 2500,
     ..HOT
@@ -67,15 +90,21 @@ pub(super) fn hot(bench: &Bench) -> Fallible<Findings> {
 }
 
 pub(super) fn spread(bench: &Bench) -> Fallible<Findings> {
-    let plan =
-        Plan { title: "durable bookings over 1,000 events", floor: 0.35, events: 1000, ..HOT };
+    let plan = Plan {
+        title: "durable bookings over 1,000 events",
+        floor: PerStore { sqlite: 0.35, postgres: None },
+        peer_floor: Some(3.0),
+        events: 1000,
+        ..HOT
+    };
     Ok(measure(bench, &plan)?.0)
 }
 
 pub(super) fn sold_out(bench: &Bench) -> Fallible<Findings> {
     let plan = Plan {
         title: "\"sold out\" answers",
-        floor: 0.70,
+        floor: PerStore { sqlite: 0.70, postgres: None },
+        peer_floor: None,
         expected: Expected::Refusal,
         capacity: 1,
         held: 1,
@@ -91,7 +120,7 @@ pub(super) fn saga(bench: &Bench) -> Fallible<Findings> {
 pub(super) fn saga_shared(bench: &Bench) -> Fallible<Findings> {
     let plan = Plan {
         title: "durable full sagas, all paid from one account",
-        floor: 0.30,
+        floor: PerStore { sqlite: 0.30, postgres: None },
         // An account is a user's, so everybody is the same one.
         users: 1,
         ..SAGA
@@ -103,7 +132,8 @@ pub(super) fn event(bench: &Bench) -> Fallible<Findings> {
     let plan = Plan {
         title: "`GET /events/{id}`",
         call: Call::ShowEvent,
-        floor: 0.50,
+        floor: PerStore { sqlite: 0.50, postgres: None },
+        peer_floor: None,
         events: 1000,
         ..HOT
     };
@@ -172,6 +202,23 @@ impl Plan {
         Ok(u64::from(self.books()))
     }
 
+    /// What came out, held against the peer.
+    fn beside_peer(&self, rate: f64, peer: &Peer) -> Row {
+        Row {
+            title: format!("{}, beside the peer's transactions", self.title),
+            value: rate / peer.rate(),
+            unit: Unit::TimesPeer,
+            floor: self.peer_floor.map(Floor::AtLeast),
+            note: format!(
+                "{}/s of {}/s, which needs {} clients",
+                thousands(rate),
+                thousands(peer.rate()),
+                peer.clients
+            ),
+            details: json!({ "peer": peer }),
+        }
+    }
+
     /// After runs of refusals: asks once more from both ends of the list. wrk sees of a refusal only
     /// that it is one, and it counts as "sold out" only if that is still the reason.
     fn verify_sold_out(&self, server: &Server, events: &[i64]) -> Fallible<()> {
@@ -206,6 +253,10 @@ struct Rounds {
 }
 
 fn measure(bench: &Bench, plan: &Plan) -> Fallible<(Findings, f64)> {
+    let peer = match plan.peer_floor {
+        Some(_) => Peer::measure(bench, plan.events)?,
+        None => None,
+    };
     let site = bench.site()?;
     let events = plan.fill(bench, &site)?;
     let server = bench.start(&site)?;
@@ -248,11 +299,12 @@ fn measure(bench: &Bench, plan: &Plan) -> Fallible<(Findings, f64)> {
         memory.resident_mib,
     );
     bench.yardstick_rates.borrow_mut().entry(plan.call).or_default().extend(&rounds.echo_rates);
+    let floor = plan.floor.on(bench.place.store());
     let row = Row {
         title: plan.title.to_owned(),
         value: rate / echo_rate,
         unit: plan.call.unit(),
-        floor: Some(Floor::AtLeast(plan.floor)),
+        floor: floor.map(Floor::AtLeast),
         note,
         details: json!({
             "rates": rates,
@@ -268,10 +320,11 @@ fn measure(bench: &Bench, plan: &Plan) -> Fallible<(Findings, f64)> {
         title: plan.title.to_owned(),
         rate,
         yardstick: echo_rate,
-        floor: plan.floor * echo_rate,
+        floor: floor.map(|floor| floor * echo_rate),
     };
     let series = Series { bars: vec![bar], ..Series::default() };
-    Ok((Findings { rows: vec![row], series }, rate))
+    let beside_peer = peer.map(|peer| plan.beside_peer(rate, &peer));
+    Ok((Findings { rows: [row].into_iter().chain(beside_peer).collect(), series }, rate))
 }
 
 fn rounds(bench: &Bench, plan: &Plan, server: &Server, lists: &Lists) -> Fallible<Rounds> {

@@ -1,6 +1,7 @@
 //! Runs a command beside a PostgreSQL server that is there for this alone, and ends as it does.
 //!
-//! `with-postgres COMMAND [ARGUMENT…]`. If `EVENTBOOKER_TEST_POSTGRES_URL` names a server already,
+//! `with-postgres [--durable] COMMAND [ARGUMENT…]`. The server doesn't sync, unless it is asked to be
+//! durable: then it has its default settings. If `EVENTBOOKER_TEST_POSTGRES_URL` names a server already,
 //! that one is used.
 
 use std::process::{Command, ExitCode};
@@ -13,11 +14,17 @@ const SETTINGS: [&str; 4] =
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    let Some(program) = arguments.next() else {
-        eprintln!("usage: with-postgres COMMAND [ARGUMENT…]");
+    let mut program = arguments.next();
+    let is_durable = program.as_ref().is_some_and(|argument| argument == "--durable");
+    if is_durable {
+        program = arguments.next();
+    }
+    let Some(program) = program else {
+        eprintln!("usage: with-postgres [--durable] COMMAND [ARGUMENT…]");
         return ExitCode::from(2);
     };
-    let server = std::env::var_os(SHARED).is_none().then(|| Server::start(&SETTINGS));
+    let settings = if is_durable { &[] } else { SETTINGS.as_slice() };
+    let server = std::env::var_os(SHARED).is_none().then(|| Server::start(settings));
     let mut command = Command::new(&program);
     command.args(arguments);
     if let Some(server) = &server {

@@ -10,9 +10,13 @@ use super::row::{get, instant, known, money};
 use super::session::{Flight, column, params};
 use crate::{Changes, StoreError, codes};
 
-/// Reads and locks an account, if it has a row. Two that post to one without a row for the first time
-/// are told apart by the number of the posting.
-pub(super) const LOCK: &str =
+/// Reads and locks accounts, as far as they have rows. Two that post to one without a row for the first
+/// time are told apart by the number of the posting.
+pub(super) const LOCK: &str = "
+    SELECT account_id, balance, entries FROM accounts WHERE account_id = ANY($1::bigint[])
+    ORDER BY account_id FOR UPDATE";
+/// The same for one, wherever its row lies.
+pub(super) const LOCK_ONE: &str =
     "SELECT account_id, balance, entries FROM accounts WHERE account_id = $1 FOR UPDATE";
 const ADD_POSTINGS: &str = "
     INSERT INTO postings (account_id, entry, kind, amount, balance, event_id, booking_id, at)
@@ -33,7 +37,7 @@ const CHANGE: &str = "
     SELECT 1 / (CASE WHEN (SELECT count(*) FROM changed) = $5 THEN 1 ELSE 0 END)";
 
 /// The statements of a writer.
-pub(super) const WRITES: [&str; 4] = [LOCK, ADD_POSTINGS, ADD, CHANGE];
+pub(super) const WRITES: [&str; 5] = [LOCK, LOCK_ONE, ADD_POSTINGS, ADD, CHANGE];
 
 pub(super) const ONE: &str =
     "SELECT account_id, balance, entries FROM accounts WHERE account_id = $1";

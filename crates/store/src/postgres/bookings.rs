@@ -20,12 +20,18 @@ pub(super) const LOAD: &str = "
            b.created_at, b.expires_at
     FROM unnest($1::bigint[], $2::bigint[]) k (event_id, id)
     JOIN bookings b ON b.event_id = k.event_id AND b.id = k.id";
-/// What users hold on events, as far as it ends after an instant.
+/// What users hold on events, or have cancelled, as far as it ends after an instant. Each state by
+/// itself: the index is then read where they are, and not through all that a user has paid for.
 pub(super) const LOAD_HOLDINGS: &str = "
     SELECT b.event_id, b.user_id, b.id, b.seats, b.expires_at, b.state
     FROM unnest($1::bigint[], $2::bigint[]) k (event_id, user_id)
-    JOIN bookings b ON b.event_id = k.event_id AND b.user_id = k.user_id
-    WHERE b.state IN (2, -1) AND b.expires_at > $3";
+    JOIN bookings b ON b.user_id = k.user_id AND b.event_id = k.event_id
+    WHERE b.state = 2 AND b.expires_at > $3
+    UNION ALL
+    SELECT b.event_id, b.user_id, b.id, b.seats, b.expires_at, b.state
+    FROM unnest($1::bigint[], $2::bigint[]) k (event_id, user_id)
+    JOIN bookings b ON b.user_id = k.user_id AND b.event_id = k.event_id
+    WHERE b.state = -1 AND b.expires_at > $3";
 const ADD: &str = "
     INSERT INTO bookings (id, event_id, user_id, seats, payment, amount, attempt, state,
                           created_at, expires_at)
@@ -47,21 +53,23 @@ pub(super) const WRITES: [&str; 6] = [LOCK, LOAD, LOAD_HOLDINGS, ADD, CHANGE, RE
 pub(super) const BY_IDS: &str = "
     SELECT id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at
     FROM bookings WHERE id = ANY($1::bigint[]) ORDER BY array_position($1::bigint[], id)";
+/// Sorted after they have been found, as the `+ 0` says: in the order of numbers, everybody's bookings
+/// would be gone through for those of one user.
 pub(super) const LIVE_OF_USER: &str = "
     SELECT id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at
     FROM bookings
     WHERE user_id = $1 AND state = ANY($2::smallint[]) AND ($3::bigint IS NULL OR event_id = $3)
       AND id < $4
-    ORDER BY id DESC LIMIT $5";
+    ORDER BY id + 0 DESC LIMIT $5";
 pub(super) const OF_USER: &str = "
     SELECT id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at
-    FROM bookings WHERE user_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+    FROM bookings WHERE user_id = $1 AND id > $2 ORDER BY id + 0 LIMIT $3";
 /// The counter and the booking as they are at one instant: a booking that is being made is either
 /// found, or above the counter, or in a block that has been taken and not yet used.
 pub(super) const ROUTE: &str = "
     SELECT (SELECT last FROM ids WHERE kind = 'booking'),
-           (SELECT event_id FROM bookings WHERE id = $1 LIMIT 1),
-           (SELECT user_id FROM bookings WHERE id = $1 LIMIT 1)";
+           b.event_id, b.user_id
+    FROM (SELECT 1) always LEFT JOIN bookings b ON b.id = $1 LIMIT 1";
 pub(super) const LAST_ID: &str = "SELECT last FROM ids WHERE kind = 'booking'";
 pub(super) const DUE: &str = "
     SELECT event_id, id FROM bookings WHERE state = 2 AND expires_at <= $1
@@ -74,7 +82,7 @@ pub(super) const READS: [&str; 7] = [BY_IDS, LIVE_OF_USER, OF_USER, ROUTE, LAST_
 
 pub(super) const ALL: &str = "
     SELECT id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at
-    FROM bookings WHERE (event_id, id) > ($1, $2) ORDER BY event_id, id LIMIT $3";
+    FROM bookings WHERE (id, event_id) > ($1, $2) ORDER BY id, event_id LIMIT $3";
 
 pub(super) fn booking(row: &Row) -> Result<Booking, StoreError> {
     Ok(Booking {

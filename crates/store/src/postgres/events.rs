@@ -8,9 +8,11 @@ use super::row::{count, get, instant, known, money, seats};
 use super::session::{Flight, column, params};
 use crate::{Changes, StoreError, codes};
 
-/// Locks an event. One statement for each, by its shard key, so that it can be locked wherever it
-/// lies.
-pub(super) const LOCK: &str = "SELECT version FROM tallies WHERE event_id = $1 FOR UPDATE";
+/// Locks events, in the order of their numbers.
+pub(super) const LOCK: &str = "
+    SELECT version FROM tallies WHERE event_id = ANY($1::bigint[]) ORDER BY event_id FOR UPDATE";
+/// Locks an event by its shard key, wherever its row lies.
+pub(super) const LOCK_ONE: &str = "SELECT version FROM tallies WHERE event_id = $1 FOR UPDATE";
 /// Reads events, after they have been locked.
 pub(super) const LOAD: &str = "
     SELECT e.id, e.name, e.description, e.starts_at, e.capacity, e.price_minor,
@@ -53,8 +55,9 @@ const ADD_ENTRIES: &str = "
                          $6::bigint[])";
 
 /// The statements of a writer.
-pub(super) const WRITES: [&str; 10] = [
+pub(super) const WRITES: [&str; 11] = [
     LOCK,
+    LOCK_ONE,
     LOAD,
     LOAD_SLOTS,
     ADD,

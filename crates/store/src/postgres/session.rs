@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Waker};
 
 use futures_util::TryStreamExt as _;
@@ -51,10 +52,24 @@ const OF_USE: [&str; 3] = [
     "SET jit = off",
 ];
 
+/// A plan is made once and kept. One that was made while a table was small may be to read all of it,
+/// and would still be when an on-sale has made it large.
+const FORGET_PLANS: &str = "DISCARD PLANS";
+/// Flights between two times that plans are made; they cost about as much as one flight.
+const FORGET_PLANS_EVERY: u32 = 64;
+
+/// Citus locks rows only where one key says on which machine they are.
+const SPREADS: &str = "SELECT to_regclass('pg_dist_partition') IS NOT NULL";
+
 /// A connection that one task uses at a time.
 pub(super) struct Session {
     client: Client,
     statements: HashMap<&'static str, Statement>,
+    /// Whether the server may spread a table's rows over machines.
+    spreads: bool,
+    /// Whether the server forgets its plans when it is asked to.
+    forgets_plans: bool,
+    flights: AtomicU32,
     driver: JoinHandle<()>,
 }
 
@@ -76,7 +91,14 @@ impl Session {
             // Whoever asks something is told that the connection is closed.
             let _ = connection.await;
         });
-        let mut session = Self { client, statements: HashMap::new(), driver };
+        let mut session = Self {
+            client,
+            statements: HashMap::new(),
+            spreads: false,
+            forgets_plans: false,
+            flights: AtomicU32::new(0),
+            driver,
+        };
         session.client.batch_execute(NEEDED).await?;
         for setting in OF_USE {
             match session.client.batch_execute(setting).await {
@@ -84,8 +106,11 @@ impl Session {
                 Ok(()) | Err(_) => {}
             }
         }
+        session.spreads = session.client.query_one(SPREADS, &[]).await?.try_get(0)?;
+        session.forgets_plans = session.client.batch_execute(FORGET_PLANS).await.is_ok();
+        let forget_plans = session.forgets_plans.then_some(FORGET_PLANS);
         let mut asked: Vec<_> = Vec::new();
-        for sql in sql {
+        for sql in sql.chain(forget_plans) {
             let mut preparing = Box::pin(maybe_done(session.client.prepare(sql)));
             begin(&mut preparing);
             asked.push((sql, preparing));
@@ -112,7 +137,12 @@ impl Session {
 
     /// Requests that are sent one behind the other without waiting.
     pub(super) fn flight(&self) -> Flight<'_> {
-        Flight { session: self, requests: Vec::new() }
+        let mut flight = Flight { session: self, requests: Vec::new() };
+        let before = self.flights.fetch_add(1, Ordering::Relaxed);
+        if self.forgets_plans && before % FORGET_PLANS_EVERY == FORGET_PLANS_EVERY - 1 {
+            flight.ask(FORGET_PLANS, params![]);
+        }
+        flight
     }
 }
 
@@ -131,6 +161,20 @@ pub(super) struct Flight<'session> {
 pub(super) struct Ticket(usize);
 
 impl<'session> Flight<'session> {
+    /// Locks rows by their keys, all by one statement if the server can do that.
+    pub(super) fn lock(
+        &mut self,
+        together: &'static str,
+        singly: &'static str,
+        keys: Vec<i64>,
+    ) -> Vec<Ticket> {
+        if self.session.spreads {
+            return keys.into_iter().map(|key| self.ask(singly, params![key])).collect();
+        }
+        let all = (!keys.is_empty()).then(|| self.ask(together, params![keys]));
+        all.into_iter().collect()
+    }
+
     /// Sends a request. The server takes requests in the order in which they are sent.
     pub(super) fn ask(&mut self, sql: &'static str, params: Params) -> Ticket {
         let statement = self.session.statements.get(sql).expect("it was prepared at the start");

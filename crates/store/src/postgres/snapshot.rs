@@ -159,7 +159,7 @@ impl Snapshot for PostgresSnapshot {
     async fn bookings(&mut self, limit: u32) -> Result<Vec<Booking>, StoreError> {
         let after = params![self.read.booking.0, self.read.booking.1, i64::from(limit)];
         let page = all(&self.rows(bookings::ALL, after).await?, bookings::booking)?;
-        let key = |booking: &Booking| (booking.event_id.get(), booking.id.get());
+        let key = |booking: &Booking| (booking.id.get(), booking.event_id.get());
         self.read.booking = page.last().map_or(self.read.booking, key);
         Ok(page)
     }

@@ -7,6 +7,8 @@
 //! Numbers come from the store in blocks, taken in a transaction of their own: a batch that is given
 //! up leaves its numbers to the next one of this writer, and those of a writer that isn't closed are lost.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use eventbooker_core::accounts::Account;
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
@@ -58,6 +60,9 @@ impl PostgresWriter {
             return Ok(false);
         }
         self.session = None;
+        // What is left of a block isn't ours for certain: a server that has crashed, or a standby in its
+        // place, may not know any more that it was taken.
+        self.numbers = Numbers::default();
         let own = [BEGIN, COMMIT, ROLLBACK, NOW, TAKE_IDS, GIVE_BACK_IDS, RAISE_IDS].into_iter();
         let statements = own
             .chain(identity::WRITES)
@@ -131,9 +136,8 @@ impl Writer for PostgresWriter {
             return Ok(());
         };
         if is_lost(&error) {
-            // The commit was on its way with everything else. Its numbers may have been used.
+            // The commit was on its way with everything else.
             self.session = None;
-            self.numbers = Numbers::default();
             return Err(StoreError::OutcomeUnknown(explain(&error)));
         }
         Err(error.into())
@@ -258,11 +262,9 @@ impl Asked {
             let ids = column(of_event, |(_, id)| id.get());
             bookings.push(flight.ask(bookings::LOCK, params![of_event[0].0.get(), ids]));
         }
-        for event_id in &wants.events {
-            flight.ask(events::LOCK, params![event_id.get()]);
-        }
-        let lock_account = |user: &UserId| flight.ask(accounts::LOCK, params![user.get()]);
-        let accounts = wants.accounts.iter().map(lock_account).collect();
+        flight.lock(events::LOCK, events::LOCK_ONE, column(&wants.events, |id| id.get()));
+        let accounts = column(&wants.accounts, |user_id| user_id.get());
+        let accounts = flight.lock(accounts::LOCK, accounts::LOCK_ONE, accounts);
         let errands = (!wants.errands.is_empty())
             .then(|| flight.ask(sagas::LOCK, params![column(&wants.errands, |id| id.get())]));
         let mut users = Vec::new();
@@ -311,11 +313,13 @@ impl Asked {
         numbers: &Numbers,
     ) -> Result<Loaded, StoreError> {
         let rows = |ticket: Option<Ticket>| ticket.map_or(&[][..], |ticket| answers.of(ticket));
-        let mut accounts = Vec::with_capacity(wants.accounts.len());
-        for (user_id, ticket) in wants.accounts.iter().zip(&self.accounts) {
-            let row = answers.of(*ticket).first();
-            accounts.push(row.map_or(Ok(Account::open(*user_id)), accounts::account)?);
+        let mut known = HashMap::with_capacity(wants.accounts.len());
+        for row in self.accounts.iter().flat_map(|ticket| answers.of(*ticket)) {
+            let account = accounts::account(row)?;
+            known.insert(account.user_id, account);
         }
+        let opened = |user_id: &UserId| known.remove(user_id).unwrap_or(Account::open(*user_id));
+        let accounts = wants.accounts.iter().map(opened).collect();
         let mut bookings = Vec::with_capacity(wants.bookings.len());
         for ticket in &self.bookings {
             bookings.extend(all(answers.of(*ticket), bookings::booking)?);
