@@ -17,9 +17,9 @@ use crate::numbers::median;
 use crate::progress::busy;
 
 /// The numbers of clients that are tried.
-const CLIENTS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
+const CLIENTS: [u32; 6] = [1, 2, 4, 8, 16, 32];
 /// Seconds of each try.
-const TRY_SECONDS: u32 = 2;
+const TRY_SECONDS: u32 = 1;
 /// How much longer than asked for pgbench may take.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -31,17 +31,39 @@ const TABLES: &str = "
         user_id bigint NOT NULL,
         seats integer NOT NULL,
         created_at timestamptz NOT NULL,
-        expires_at timestamptz NOT NULL
+        expires_at timestamptz NOT NULL,
+        status text NOT NULL DEFAULT 'pending'
     );
     CREATE INDEX ON bookings (event_id);
     CREATE INDEX ON bookings (user_id);
+    CREATE INDEX ON bookings (expires_at) WHERE status = 'pending';
     INSERT INTO events SELECT id, 1000000000 FROM generate_series(1, 1000) id;
     ANALYZE";
+
+/// How statements get to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Protocol {
+    /// As text with the values in it, as pgbench does by default and Python's usual driver does.
+    Simple,
+    /// Prepared once on each connection, which is the most that can be had.
+    Prepared,
+}
+
+impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Prepared => "prepared",
+        }
+    }
+}
 
 /// What the peer came to, in transactions a second.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Peer {
+    pub(super) protocol: Protocol,
     /// With as many clients as suit it best.
     pub(super) clients: u32,
     pub(super) rates: Vec<f64>,
@@ -50,23 +72,15 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Books seats of so many events, at most 1,000. `None` on the embedded store, where nobody would.
-    pub(super) fn measure(bench: &Bench, events: u32) -> Fallible<Option<Self>> {
-        let Place::Server(server) = &bench.place else { return Ok(None) };
+    /// Books seats of so many events, at most 1,000; by either protocol. None on the embedded store,
+    /// where nobody would.
+    pub(super) fn measure(bench: &Bench, events: u32) -> Fallible<Vec<Self>> {
+        let Place::Server(server) = &bench.place else { return Ok(Vec::new()) };
         let _busy = busy("the peer");
-        let site = Peering { bench, database: server.database()?, events };
-        site.database.execute(TABLES)?;
-        let mut tried = Vec::new();
-        for clients in CLIENTS {
-            tried.push((clients, site.run(clients, TRY_SECONDS)?));
-        }
-        let best = tried.iter().copied().max_by(|(_, one), (_, other)| one.total_cmp(other));
-        let (clients, _) = best.ok_or("no number of clients was tried")?;
-        let mut rates = Vec::new();
-        for _ in 0..bench.effort.rounds {
-            rates.push(site.run(clients, bench.effort.seconds)?);
-        }
-        Ok(Some(Self { clients, rates, tried }))
+        let database = server.database()?;
+        database.execute(TABLES)?;
+        let by = |protocol| Peering { bench, database: &database, events, protocol }.measure();
+        Ok(vec![by(Protocol::Simple)?, by(Protocol::Prepared)?])
     }
 
     /// The median.
@@ -77,11 +91,26 @@ impl Peer {
 
 struct Peering<'bench> {
     bench: &'bench Bench,
-    database: Database,
+    database: &'bench Database,
     events: u32,
+    protocol: Protocol,
 }
 
 impl Peering<'_> {
+    fn measure(&self) -> Fallible<Peer> {
+        let mut tried = Vec::new();
+        for clients in CLIENTS {
+            tried.push((clients, self.run(clients, TRY_SECONDS)?));
+        }
+        let best = tried.iter().copied().max_by(|(_, one), (_, other)| one.total_cmp(other));
+        let (clients, _) = best.ok_or("no number of clients was tried")?;
+        let mut rates = Vec::new();
+        for _ in 0..self.bench.effort.rounds {
+            rates.push(self.run(clients, self.bench.effort.seconds)?);
+        }
+        Ok(Peer { protocol: self.protocol, clients, rates, tried })
+    }
+
     fn run(&self, clients: u32, seconds: u32) -> Fallible<f64> {
         let script = self.bench.dir.join("peer.sql");
         let sql = format!(
@@ -93,7 +122,8 @@ impl Peering<'_> {
             .map_err(|error| format!("can't write {}: {error}", script.display()))?;
         let mut command = Command::new("pgbench");
         command
-            .args(["--no-vacuum", "--protocol=prepared", "--client", &clients.to_string()])
+            .args(["--no-vacuum", "--protocol", self.protocol.name()])
+            .args(["--client", &clients.to_string()])
             .args(["--jobs", &clients.min(2).to_string(), "--time", &seconds.to_string()])
             .arg("--file")
             .arg(&script)

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::calls::Call;
-use super::peer::Peer;
+use super::peer::{Peer, Protocol};
 use super::{Bench, Site, pairs};
 use crate::Fallible;
 use crate::database::StoreKind;
@@ -204,11 +204,15 @@ impl Plan {
 
     /// What came out, held against the peer.
     fn beside_peer(&self, rate: f64, peer: &Peer) -> Row {
+        let (words, floor) = match peer.protocol {
+            Protocol::Simple => ("the peer's transactions", self.peer_floor),
+            Protocol::Prepared => ("the peer's with everything prepared", None),
+        };
         Row {
-            title: format!("{}, beside the peer's transactions", self.title),
+            title: format!("{}, beside {words}", self.title),
             value: rate / peer.rate(),
             unit: Unit::TimesPeer,
-            floor: self.peer_floor.map(Floor::AtLeast),
+            floor: floor.map(Floor::AtLeast),
             note: format!(
                 "{}/s of {}/s, which needs {} clients",
                 thousands(rate),
@@ -253,9 +257,9 @@ struct Rounds {
 }
 
 fn measure(bench: &Bench, plan: &Plan) -> Fallible<(Findings, f64)> {
-    let peer = match plan.peer_floor {
+    let peers = match plan.peer_floor {
         Some(_) => Peer::measure(bench, plan.events)?,
-        None => None,
+        None => Vec::new(),
     };
     let site = bench.site()?;
     let events = plan.fill(bench, &site)?;
@@ -323,8 +327,8 @@ fn measure(bench: &Bench, plan: &Plan) -> Fallible<(Findings, f64)> {
         floor: floor.map(|floor| floor * echo_rate),
     };
     let series = Series { bars: vec![bar], ..Series::default() };
-    let beside_peer = peer.map(|peer| plan.beside_peer(rate, &peer));
-    Ok((Findings { rows: [row].into_iter().chain(beside_peer).collect(), series }, rate))
+    let beside_peers = peers.iter().map(|peer| plan.beside_peer(rate, peer));
+    Ok((Findings { rows: [row].into_iter().chain(beside_peers).collect(), series }, rate))
 }
 
 fn rounds(bench: &Bench, plan: &Plan, server: &Server, lists: &Lists) -> Fallible<Rounds> {

@@ -78,7 +78,7 @@ impl PostgresWriter {
     async fn load_now(&mut self, wants: &Wants, clock: Timestamp) -> Result<Loaded, StoreError> {
         let Self { session, numbers: own, clock: whose, last_now, .. } = self;
         let mut flight = opened(session.as_ref()).flight();
-        let taken = own.take(&mut flight, wants);
+        let taken = own.take(&mut flight, wants, clock);
         let asked = Asked::send(&mut flight, wants, *whose, *last_now);
         let answers = flight.land().await?;
         own.add(&answers, &taken)?;
@@ -168,29 +168,53 @@ fn opened(session: Option<&Session>) -> &Session {
     session.expect("it has been opened")
 }
 
+/// A batch that wants as many numbers comes from a crowd, and others like it follow at once.
+const CROWD: i64 = 32;
+/// Batches of a crowd that one block is for.
+const BATCHES_AHEAD: i64 = 4;
+/// What a crowd has left of a block isn't used later than this after it was taken: numbers should rise
+/// with time, more or less, whichever writer gives them out.
+const KEPT_MICROS: i64 = 1_000_000;
+
 /// Numbers that this writer may give out.
 #[derive(Default)]
 struct Numbers {
     bookings: IdRange,
     events: IdRange,
     users: IdRange,
+    /// When a block was last taken, by this process's clock.
+    taken_at: Option<Timestamp>,
 }
 
 impl Numbers {
     fn kinds(&mut self) -> [(&'static str, &mut IdRange); 3] {
-        let Self { bookings, events, users } = self;
+        let Self { bookings, events, users, .. } = self;
         [("booking", bookings), ("event", events), ("user", users)]
     }
 
     /// Asks for what is missing. Returns how much of each kind was asked for.
-    fn take(&mut self, flight: &mut Flight<'_>, wants: &Wants) -> [Option<(Ticket, i64)>; 3] {
+    fn take(
+        &mut self,
+        flight: &mut Flight<'_>,
+        wants: &Wants,
+        clock: Timestamp,
+    ) -> [Option<(Ticket, i64)>; 3] {
+        let is_stale = |taken_at: Timestamp| clock.as_micros() - taken_at.as_micros() > KEPT_MICROS;
+        let is_stale = self.taken_at.is_some_and(is_stale);
         let wanted = [wants.new_bookings, wants.new_events, wants.new_users].map(i64::from);
         let mut asked = [None; 3];
         for (((kind, range), wanted), asked) in self.kinds().into_iter().zip(wanted).zip(&mut asked)
         {
-            if range.end - range.next < wanted {
-                *asked = Some((flight.ask(TAKE_IDS, params![wanted, kind]), wanted));
+            if is_stale && range.end - range.next >= CROWD {
+                *range = IdRange::default();
             }
+            if range.end - range.next < wanted {
+                let block = if wanted < CROWD { wanted } else { BATCHES_AHEAD * wanted };
+                *asked = Some((flight.ask(TAKE_IDS, params![block, kind]), block));
+            }
+        }
+        if asked.iter().any(Option::is_some) {
+            self.taken_at = Some(clock);
         }
         asked
     }
@@ -202,9 +226,9 @@ impl Numbers {
         asked: &[Option<(Ticket, i64)>; 3],
     ) -> Result<(), StoreError> {
         for ((_, range), asked) in self.kinds().into_iter().zip(asked) {
-            let Some((ticket, wanted)) = *asked else { continue };
+            let Some((ticket, count)) = *asked else { continue };
             let last: i64 = get(one(answers.of(ticket))?, 0)?;
-            let block = IdRange { next: last - wanted + 1, end: last + 1 };
+            let block = IdRange { next: last - count + 1, end: last + 1 };
             let next = if range.end == block.next { range.next } else { block.next };
             *range = IdRange { next, end: block.end };
         }
@@ -222,7 +246,7 @@ impl Numbers {
     /// Sees to it that numbers which didn't come from here aren't given out again.
     fn raise(&self, flight: &mut Flight<'_>, last: LastIds) {
         let LastIds { booking, event, user } = last;
-        let Self { bookings, events, users } = self;
+        let Self { bookings, events, users, .. } = self;
         for (kind, range, last) in
             [("booking", bookings, booking), ("event", events, event), ("user", users, user)]
         {
