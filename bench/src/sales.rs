@@ -5,7 +5,7 @@
 
 use eventbooker_core::accounts::{Posting, PostingKind};
 use eventbooker_core::bookings::{Booking, State};
-use eventbooker_store::{Access, Snapshot};
+use eventbooker_store::{Access, FullSnapshot};
 
 use crate::Fallible;
 use crate::database::Database;
@@ -91,7 +91,7 @@ impl Sales {
     }
 }
 
-async fn snapshot(database: &Database) -> Fallible<Box<dyn Snapshot>> {
+async fn snapshot(database: &Database) -> Fallible<Box<dyn FullSnapshot>> {
     let store = database.open(Access::Look).await?;
     store.snapshot().await.map_err(|error| error.to_string())
 }

@@ -1,6 +1,7 @@
 //! What every store has to do, as functions over any of them: SQLite and PostgreSQL pass the very
 //! same tests. What is particular to one store is tested beside it.
 
+mod copying;
 mod listing;
 mod looking;
 mod saving;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use eventbooker_store::Store;
 
+pub use self::copying::*;
 pub use self::listing::*;
 pub use self::looking::*;
 pub use self::saving::*;
@@ -54,6 +56,7 @@ macro_rules! store_contract {
             a_trail_is_all_that_was_written_about_a_booking
             users_and_sessions_are_found
             a_snapshot_is_every_row_at_one_instant
+            a_full_snapshot_is_everything
         }
     };
     ($database:expr; $($test:ident)*) => {

@@ -18,7 +18,8 @@ use eventbooker_core::identity::{TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{
     Answer, AnswerKey, BookingRoute, BookingTrail, Changes, DueErrands, DueHolds, EventsPage,
-    Loaded, OldestKept, Queries, SagaStep, SessionUser, Snapshot, Store, StoreError, Wants, Writer,
+    FullSnapshot, Loaded, OldestKept, Queries, SagaStep, SessionUser, Store, StoreError, Wants,
+    Writer,
 };
 use tokio::sync::oneshot;
 
@@ -199,7 +200,7 @@ impl Store for FaultyStore {
         Ok(Box::new(FaultyWriter { inner: writer, faults: self.faults.clone() }))
     }
 
-    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+    async fn snapshot(&self) -> Result<Box<dyn FullSnapshot>, StoreError> {
         self.inner.snapshot().await
     }
 

@@ -23,7 +23,7 @@ use thiserror::Error;
 use crate::{BookingId, EventId, Money, Timestamp, UserId};
 
 /// A user's account. Everybody has one; it has a row when something has been posted to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Account {
     /// Whose it is.
     pub user_id: UserId,
@@ -34,7 +34,7 @@ pub struct Account {
 }
 
 /// A movement of money, seen from the account of the user whom it is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Posting {
     /// The account.
     pub user_id: UserId,
@@ -53,7 +53,7 @@ pub struct Posting {
 }
 
 /// What a charge or a refund is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Purpose {
     /// The event that earns it.
     pub event_id: EventId,

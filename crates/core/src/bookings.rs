@@ -19,7 +19,7 @@ use crate::identity::Actor;
 use crate::{BookingId, EventId, Money, Timestamp, UserId};
 
 /// A booking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Booking {
     /// Its number.
     pub id: BookingId,

@@ -53,7 +53,7 @@ impl std::fmt::Display for Seats {
 }
 
 /// How long a hold of this event may wait for its payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PaymentWindow {
     minutes: u32,
 }
@@ -76,7 +76,7 @@ impl PaymentWindow {
 }
 
 /// What an organiser fixes about an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// What it is called.
     pub name: String,
@@ -93,7 +93,7 @@ pub struct Plan {
 }
 
 /// What happened to an event's seats so far. Every change raises `version` by one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Tally {
     /// Seats that are held or sold.
     pub occupied: Seats,
@@ -106,7 +106,7 @@ pub struct Tally {
 }
 
 /// An event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Event {
     /// Its number.
     pub id: EventId,
@@ -141,7 +141,7 @@ pub enum SlotState {
 }
 
 /// One change of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct JournalEntry {
     /// The event that changed.
     pub event_id: EventId,
@@ -158,7 +158,7 @@ pub struct JournalEntry {
 }
 
 /// What a journal entry reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JournalKind {
     /// The event was created, with this many seats.
     Created,

@@ -21,7 +21,7 @@ pub const EMAIL_CHARS_MAX: usize = 254;
 pub const PERSON_NAME_CHARS_MAX: usize = 100;
 
 /// What a user may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Book seats, and see and move own bookings.
     User,
@@ -49,7 +49,7 @@ impl Actor {
 }
 
 /// What a user tells about themselves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Profile {
     /// The name to sign in with; unique, and case matters.
     pub login: String,
@@ -62,7 +62,7 @@ pub struct Profile {
 }
 
 /// A user.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct User {
     /// The user's number.
     pub id: UserId,
@@ -80,7 +80,7 @@ pub struct User {
 pub type TokenDigest = [u8; 32];
 
 /// A signed-in client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Session {
     /// What its token hashes to.
     pub token_digest: TokenDigest,

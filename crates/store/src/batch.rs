@@ -69,7 +69,7 @@ pub struct AnswerKey {
 }
 
 /// An answer that was given to a command with a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Answer {
     /// The key and its owner.
     pub key: AnswerKey,
@@ -198,7 +198,7 @@ pub struct Changes {
 }
 
 /// A step that a saga has taken elsewhere, in words for whoever asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SagaStep {
     /// The booking.
     pub booking_id: BookingId,

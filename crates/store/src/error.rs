@@ -63,6 +63,54 @@ pub enum OpenError {
         /// The version that this program needs.
         known: u32,
     },
+    /// Some of its tables have the names of ours, and aren't.
+    #[error(
+        "{database} has tables of another program: {reason}; use a database or a schema of its own"
+    )]
+    TablesOfOthers {
+        /// Which one.
+        database: String,
+        /// What is in the way.
+        reason: String,
+    },
+    /// Not all rows have been copied into it.
+    #[error(
+        "{database} holds an unfinished copy of {source_name}; start the same `eventbooker copy` again"
+    )]
+    CopyUnfinished {
+        /// Which one.
+        database: String,
+        /// Where the rows come from.
+        source_name: String,
+    },
+    /// Somebody began to copy something else into it.
+    #[error(
+        "{database} holds an unfinished copy of {source_name}; finish that one, or drop its tables before you copy another database there"
+    )]
+    CopyOfAnother {
+        /// Which one.
+        database: String,
+        /// Where the rows come from.
+        source_name: String,
+    },
+    /// A copy goes into an empty database.
+    #[error(
+        "{database} isn't empty, there are rows in {table}; copy into a database or a schema without any"
+    )]
+    NotEmpty {
+        /// Which one.
+        database: String,
+        /// Where there are rows.
+        table: &'static str,
+    },
+    /// Somebody else is at work on it.
+    #[error(
+        "{database} is in use: another copy goes there, or a server runs on it; try again when that has ended"
+    )]
+    Busy {
+        /// Which one.
+        database: String,
+    },
     /// Another server has it open.
     #[error("{database} is in use by another server; an embedded database serves one at a time")]
     InUse {

@@ -20,8 +20,8 @@ pub use batch::{
 };
 pub use error::{OpenError, StoreError};
 pub use queries::{
-    BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage, OldestKept, Queries, SessionUser,
-    Snapshot, TableCounts,
+    BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage, FullSnapshot, OldestKept,
+    Queries, SessionUser, Snapshot, TableCounts,
 };
 
 use async_trait::async_trait;
@@ -53,8 +53,8 @@ pub trait Store: Queries {
     /// A connection of its own for one lane.
     async fn writer(&self) -> Result<Box<dyn Writer>, StoreError>;
 
-    /// A consistent view of every row, for the recount of the invariants.
-    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+    /// A consistent view of every row, for the recount of the invariants and for copies.
+    async fn snapshot(&self) -> Result<Box<dyn FullSnapshot>, StoreError>;
 
     /// Writes what is pending to its final place and lets go of the database. Every durable change
     /// stays durable if this is never called.

@@ -5,11 +5,12 @@ use async_trait::async_trait;
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::participant::Remembered;
 use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{Session, TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 
-use crate::{Answer, AnswerKey, SagaStep, StoreError};
+use crate::{Answer, AnswerKey, LastIds, SagaStep, StoreError};
 
 /// Which events to list, soonest first, undated ones last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,4 +217,24 @@ pub trait Snapshot: Send {
     async fn bookings(&mut self, limit: u32) -> Result<Vec<Booking>, StoreError>;
     /// The next errands.
     async fn errands(&mut self, limit: u32) -> Result<Vec<Errand>, StoreError>;
+}
+
+/// A snapshot with everything that is kept, so that it can be copied: beside the rows that invariants
+/// are about, all others.
+#[async_trait]
+pub trait FullSnapshot: Snapshot {
+    /// How many rows there are in all tables.
+    async fn rows(&mut self) -> Result<u64, StoreError>;
+    /// The highest numbers that were given out.
+    async fn last_ids(&mut self) -> Result<LastIds, StoreError>;
+    /// The next users.
+    async fn users(&mut self, limit: u32) -> Result<Vec<User>, StoreError>;
+    /// The next sessions, ended or not.
+    async fn sessions(&mut self, limit: u32) -> Result<Vec<Session>, StoreError>;
+    /// The next remembered answers.
+    async fn answers(&mut self, limit: u32) -> Result<Vec<Answer>, StoreError>;
+    /// The next steps that sagas have taken elsewhere, booking by booking, each one's in their order.
+    async fn saga_steps(&mut self, limit: u32) -> Result<Vec<SagaStep>, StoreError>;
+    /// The next memories of participants.
+    async fn memories(&mut self, limit: u32) -> Result<Vec<Remembered>, StoreError>;
 }

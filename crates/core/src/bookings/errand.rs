@@ -33,7 +33,7 @@ const TROUBLE_CHARS_MAX: usize = 200;
 const NOBODY_CAME_BACK: &str = "whoever asked has not brought an answer";
 
 /// A question that a saga waits for an answer to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Errand {
     /// The booking.
     pub booking_id: BookingId,

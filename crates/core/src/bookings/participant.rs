@@ -81,7 +81,7 @@ impl Booking {
 }
 
 /// What a participant remembers of a booking's step forward.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Memory {
     /// It said yes, in these words.
     Given(Answer),
@@ -103,7 +103,7 @@ pub struct MemoryKey {
 }
 
 /// A memory and what it is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Remembered {
     /// The step.
     pub key: MemoryKey,

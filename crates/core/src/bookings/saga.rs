@@ -101,7 +101,7 @@ impl fmt::Display for State {
 }
 
 /// When a booking is to be paid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Payment {
     /// When its owner says so, before the deadline.
     Later,
@@ -138,7 +138,7 @@ impl fmt::Display for Ask {
 }
 
 /// What a participant answers. A participant that has answered once gives the same answer again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// The seats are kept, at this price and for this long.
     Occupied {

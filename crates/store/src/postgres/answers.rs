@@ -3,7 +3,7 @@
 use eventbooker_core::UserId;
 use tokio_postgres::Row;
 
-use super::row::{get, instant};
+use super::row::{array, get, instant};
 use super::session::{Flight, column, params};
 use crate::{Answer, AnswerKey, Changes, Purge, StoreError};
 
@@ -11,6 +11,10 @@ pub(super) const LOAD: &str = "
     SELECT a.scope, a.key, a.fingerprint, a.answer, a.created_at
     FROM unnest($1::bigint[], $2::text[]) k (scope, key)
     JOIN answers a ON a.scope = k.scope AND a.key = k.key";
+/// All answers behind one, for a snapshot.
+pub(super) const ALL: &str = "
+    SELECT scope, key, fingerprint, answer, created_at FROM answers
+    WHERE (scope, key) > ($1, $2) ORDER BY scope, key LIMIT $3";
 const ADD: &str = "
     INSERT INTO answers (scope, key, fingerprint, answer, created_at)
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[])";
@@ -28,12 +32,9 @@ pub(super) const OLDEST: &str = "SELECT min(created_at) FROM answers";
 pub(super) const READS: [&str; 2] = [LOAD, OLDEST];
 
 pub(super) fn answer(row: &Row) -> Result<Answer, StoreError> {
-    let fingerprint: Vec<u8> = get(row, 2)?;
     Ok(Answer {
         key: AnswerKey { scope: UserId::new(get(row, 0)?), key: get(row, 1)? },
-        fingerprint: fingerprint
-            .try_into()
-            .map_err(|_| StoreError::Refused("a fingerprint has another length".to_owned()))?,
+        fingerprint: array(row, 2)?,
         answer: get(row, 3)?,
         created_at: instant(row, 4)?,
     })

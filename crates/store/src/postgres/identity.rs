@@ -4,7 +4,7 @@ use eventbooker_core::UserId;
 use eventbooker_core::identity::{Profile, Session, TokenDigest, User};
 use tokio_postgres::Row;
 
-use super::row::{get, instant, known};
+use super::row::{array, get, instant, known};
 use super::session::{Flight, column, params};
 use crate::{Changes, Purge, SessionUser, StoreError, codes};
 
@@ -57,6 +57,9 @@ pub(super) const BY_LOGIN: &str = "
 pub(super) const PAGE: &str = "
     SELECT id, login, email, first_name, last_name, role, password_hash, created_at
     FROM users WHERE id > $1 ORDER BY id LIMIT $2";
+pub(super) const ALL_SESSIONS: &str = "
+    SELECT token_digest, user_id, created_at, expires_at FROM sessions
+    WHERE token_digest > $1 ORDER BY token_digest LIMIT $2";
 pub(super) const FIRST_END: &str = "SELECT min(expires_at) FROM sessions";
 
 /// The statements of a reader.
@@ -86,6 +89,16 @@ pub(super) fn session(row: &Row, digest: TokenDigest) -> Result<SessionUser, Sto
         expires_at: instant(row, 9)?,
     };
     Ok(SessionUser { session, user })
+}
+
+/// A session as it lies in its own table.
+pub(super) fn session_alone(row: &Row) -> Result<Session, StoreError> {
+    Ok(Session {
+        token_digest: array(row, 0)?,
+        user_id: UserId::new(get(row, 1)?),
+        created_at: instant(row, 2)?,
+        expires_at: instant(row, 3)?,
+    })
 }
 
 pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {

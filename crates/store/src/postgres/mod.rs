@@ -13,6 +13,7 @@ mod accounts;
 mod answers;
 mod bookings;
 mod config;
+mod copy;
 mod error;
 mod events;
 mod identity;
@@ -30,9 +31,10 @@ use async_trait::async_trait;
 use self::readers::Readers;
 use self::snapshot::PostgresSnapshot;
 use self::writer::PostgresWriter;
-use crate::{Access, MigrationReport, OpenError, Snapshot, Store, StoreError, Writer};
+use crate::{Access, FullSnapshot, MigrationReport, OpenError, Store, StoreError, Writer};
 
 pub use self::config::PostgresUrl;
+pub use self::copy::CopyTarget;
 pub use self::schema::SCHEMA_VERSION;
 
 /// Whose clock says when things happen.
@@ -66,6 +68,7 @@ impl PostgresStore {
             }
             Access::Look => schema::check(&url, &client).await?,
         }
+        copy::refuse_unfinished(&url, &client).await?;
         drop(client);
         driver.abort();
         let readers = Readers::new(url.clone(), readers);
@@ -100,7 +103,7 @@ impl Store for PostgresStore {
         Ok(Box::new(PostgresWriter::new(self.url.clone(), self.clock)))
     }
 
-    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+    async fn snapshot(&self) -> Result<Box<dyn FullSnapshot>, StoreError> {
         Ok(Box::new(PostgresSnapshot::begin(&self.url).await?))
     }
 

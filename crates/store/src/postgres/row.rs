@@ -11,6 +11,18 @@ pub(super) fn get<T: FromSqlOwned>(row: &Row, column: usize) -> Result<T, StoreE
     Ok(row.try_get(column)?)
 }
 
+/// Bytes of which there are always so many.
+pub(super) fn array<const LENGTH: usize>(
+    row: &Row,
+    column: usize,
+) -> Result<[u8; LENGTH], StoreError> {
+    let bytes: Vec<u8> = get(row, column)?;
+    bytes.try_into().map_err(|_| {
+        let name = row.columns()[column].name();
+        StoreError::Refused(format!("{name} has another length than {LENGTH} bytes"))
+    })
+}
+
 /// A number that is kept as a `bigint` and is never negative.
 pub(super) fn count(row: &Row, column: usize) -> Result<u32, StoreError> {
     let number: i64 = get(row, column)?;

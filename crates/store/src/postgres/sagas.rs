@@ -55,6 +55,15 @@ pub(super) const STEPS: &str =
 pub(super) const OF_BOOKING: &str = "
     SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked FROM errands
     WHERE booking_id = $1";
+/// All steps behind one, for a snapshot.
+pub(super) const ALL_STEPS: &str = "
+    SELECT asked, answered, at, booking_id, number FROM saga_steps
+    WHERE (booking_id, number) > ($1, $2) ORDER BY booking_id, number LIMIT $3";
+/// All memories behind one, for a snapshot.
+pub(super) const ALL_MEMORIES: &str = "
+    SELECT memory, amount, window_minutes, at, participant, booking_id, attempt FROM memories
+    WHERE (booking_id, participant, attempt) > ($1, $2, $3)
+    ORDER BY booking_id, participant, attempt LIMIT $4";
 
 /// The statements of a reader.
 pub(super) const READS: [&str; 6] = [DUE, NEXT_DUE, PARKED, PAGE, STEPS, OF_BOOKING];

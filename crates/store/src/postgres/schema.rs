@@ -11,7 +11,10 @@ use super::error::explain;
 use crate::{MigrationReport, OpenError};
 
 /// Each raises the version by one. A migration that has been released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/postgres/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/postgres/0001_initial.sql"),
+    include_str!("../../migrations/postgres/0002_copies.sql"),
+];
 
 /// The schema version that this program needs.
 #[allow(clippy::cast_possible_truncation, reason = "a handful of migrations")]
@@ -46,7 +49,7 @@ pub(super) async fn migrate(
     let from = u32::try_from(from).unwrap_or(u32::MAX);
     refuse_newer(connector, from)?;
     for migration in &MIGRATIONS[from as usize..] {
-        tx.batch_execute(migration).await.map_err(unreachable)?;
+        tx.batch_execute(migration).await.map_err(|error| unmade(connector, &error))?;
     }
     let current = i64::from(SCHEMA_VERSION);
     tx.execute("UPDATE schema_version SET version = $1", &[&current]).await.map_err(unreachable)?;
@@ -106,6 +109,15 @@ fn refuse_newer(connector: &Connector, found: u32) -> Result<(), OpenError> {
         return Err(OpenError::SchemaTooNew { database, found, known: SCHEMA_VERSION });
     }
     Ok(())
+}
+
+/// Why tables couldn't be made.
+fn unmade(connector: &Connector, error: &Error) -> OpenError {
+    if error.code() == Some(&SqlState::DUPLICATE_TABLE) {
+        let (database, reason) = (connector.name().to_owned(), explain(error));
+        return OpenError::TablesOfOthers { database, reason };
+    }
+    unreachable(connector, error)
 }
 
 pub(super) fn unreachable(connector: &Connector, error: &Error) -> OpenError {

@@ -5,14 +5,16 @@ use eventbooker_core::BookingId;
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::participant::Remembered;
 use eventbooker_core::events::{Event, JournalEntry, Slot};
+use eventbooker_core::identity::User;
 use tokio_postgres::Row;
 
 use super::config::Connector;
 use super::row::{all, get};
 use super::session::{Params, Session, params};
-use super::{accounts, bookings, events, sagas};
-use crate::{Snapshot, StoreError, TableCounts};
+use super::{accounts, answers, bookings, events, identity, sagas};
+use crate::{Answer, FullSnapshot, LastIds, SagaStep, Snapshot, StoreError, TableCounts, codes};
 
 const COUNTS: &str = "
     SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM slots),
@@ -20,8 +22,20 @@ const COUNTS: &str = "
            (SELECT count(*) FROM postings), (SELECT count(*) FROM bookings),
            (SELECT count(*) FROM errands)";
 
-const STATEMENTS: [&str; 9] = [
+/// How many rows there are beside those.
+const OTHER_ROWS: &str = "
+    SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM sessions)
+         + (SELECT count(*) FROM answers) + (SELECT count(*) FROM saga_steps)
+         + (SELECT count(*) FROM memories)";
+const LAST_IDS: &str = "
+    SELECT (SELECT last FROM ids WHERE kind = 'booking'),
+           (SELECT last FROM ids WHERE kind = 'event'),
+           (SELECT last FROM ids WHERE kind = 'user')";
+
+const STATEMENTS: [&str; 16] = [
     COUNTS,
+    OTHER_ROWS,
+    LAST_IDS,
     bookings::LAST_ID,
     events::ALL,
     events::ALL_SLOTS,
@@ -30,6 +44,11 @@ const STATEMENTS: [&str; 9] = [
     accounts::ALL_POSTINGS,
     bookings::ALL,
     sagas::PAGE,
+    sagas::ALL_STEPS,
+    sagas::ALL_MEMORIES,
+    identity::PAGE,
+    identity::ALL_SESSIONS,
+    answers::ALL,
 ];
 
 /// Before every key.
@@ -49,6 +68,11 @@ struct Read {
     posting: (i64, i64),
     booking: (i64, i64),
     errand: i64,
+    saga_step: (i64, i64),
+    memory: (i64, i16, i64),
+    user: i64,
+    session: Vec<u8>,
+    answer: (i64, String),
 }
 
 impl Default for Read {
@@ -61,6 +85,11 @@ impl Default for Read {
             posting: NOTHING,
             booking: NOTHING,
             errand: i64::MIN,
+            saga_step: NOTHING,
+            memory: (i64::MIN, i16::MIN, i64::MIN),
+            user: i64::MIN,
+            session: Vec::new(),
+            answer: (i64::MIN, String::new()),
         }
     }
 }
@@ -77,7 +106,7 @@ impl PostgresSnapshot {
         Ok(Self { session, read: Read::default() })
     }
 
-    async fn rows(&self, sql: &'static str, params: Params) -> Result<Vec<Row>, StoreError> {
+    async fn rows_of(&self, sql: &'static str, params: Params) -> Result<Vec<Row>, StoreError> {
         let mut flight = self.session.flight();
         let ticket = flight.ask(sql, params);
         Ok(flight.land().await?.take(ticket))
@@ -87,7 +116,7 @@ impl PostgresSnapshot {
 #[async_trait]
 impl Snapshot for PostgresSnapshot {
     async fn counts(&mut self) -> Result<TableCounts, StoreError> {
-        let rows = self.rows(COUNTS, params![]).await?;
+        let rows = self.rows_of(COUNTS, params![]).await?;
         let count = |column| {
             let count = rows.first().map_or(Ok(0), |row| get::<i64>(row, column))?;
             Ok::<_, StoreError>(u64::try_from(count).unwrap_or(0))
@@ -109,7 +138,7 @@ impl Snapshot for PostgresSnapshot {
     }
 
     async fn last_booking_id(&mut self) -> Result<BookingId, StoreError> {
-        let rows = self.rows(bookings::LAST_ID, params![]).await?;
+        let rows = self.rows_of(bookings::LAST_ID, params![]).await?;
         rows.first().map_or(Ok(0), |row| get(row, 0)).map(BookingId::new)
     }
 
@@ -119,7 +148,7 @@ impl Snapshot for PostgresSnapshot {
     }
 
     async fn events(&mut self, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let rows = self.rows(events::ALL, params![self.read.event, i64::from(limit)]).await?;
+        let rows = self.rows_of(events::ALL, params![self.read.event, i64::from(limit)]).await?;
         let page = all(&rows, events::event)?;
         self.read.event = page.last().map_or(self.read.event, |event| event.id.get());
         Ok(page)
@@ -127,7 +156,7 @@ impl Snapshot for PostgresSnapshot {
 
     async fn slots(&mut self, limit: u32) -> Result<Vec<Slot>, StoreError> {
         let after = params![self.read.slot.0, self.read.slot.1, i64::from(limit)];
-        let page = all(&self.rows(events::ALL_SLOTS, after).await?, events::slot)?;
+        let page = all(&self.rows_of(events::ALL_SLOTS, after).await?, events::slot)?;
         let key = |slot: &Slot| (slot.event_id.get(), slot.booking_id.get());
         self.read.slot = page.last().map_or(self.read.slot, key);
         Ok(page)
@@ -135,14 +164,15 @@ impl Snapshot for PostgresSnapshot {
 
     async fn journal(&mut self, limit: u32) -> Result<Vec<JournalEntry>, StoreError> {
         let after = params![self.read.entry.0, self.read.entry.1, i64::from(limit)];
-        let page = all(&self.rows(events::ALL_ENTRIES, after).await?, events::entry)?;
+        let page = all(&self.rows_of(events::ALL_ENTRIES, after).await?, events::entry)?;
         let key = |entry: &JournalEntry| (entry.event_id.get(), entry.version);
         self.read.entry = page.last().map_or(self.read.entry, key);
         Ok(page)
     }
 
     async fn accounts(&mut self, limit: u32) -> Result<Vec<Account>, StoreError> {
-        let rows = self.rows(accounts::ALL, params![self.read.account, i64::from(limit)]).await?;
+        let rows =
+            self.rows_of(accounts::ALL, params![self.read.account, i64::from(limit)]).await?;
         let page = all(&rows, accounts::account)?;
         self.read.account = page.last().map_or(self.read.account, |account| account.user_id.get());
         Ok(page)
@@ -150,7 +180,7 @@ impl Snapshot for PostgresSnapshot {
 
     async fn postings(&mut self, limit: u32) -> Result<Vec<Posting>, StoreError> {
         let after = params![self.read.posting.0, self.read.posting.1, i64::from(limit)];
-        let page = all(&self.rows(accounts::ALL_POSTINGS, after).await?, accounts::posting)?;
+        let page = all(&self.rows_of(accounts::ALL_POSTINGS, after).await?, accounts::posting)?;
         let key = |posting: &Posting| (posting.user_id.get(), posting.entry);
         self.read.posting = page.last().map_or(self.read.posting, key);
         Ok(page)
@@ -158,16 +188,85 @@ impl Snapshot for PostgresSnapshot {
 
     async fn bookings(&mut self, limit: u32) -> Result<Vec<Booking>, StoreError> {
         let after = params![self.read.booking.0, self.read.booking.1, i64::from(limit)];
-        let page = all(&self.rows(bookings::ALL, after).await?, bookings::booking)?;
+        let page = all(&self.rows_of(bookings::ALL, after).await?, bookings::booking)?;
         let key = |booking: &Booking| (booking.id.get(), booking.event_id.get());
         self.read.booking = page.last().map_or(self.read.booking, key);
         Ok(page)
     }
 
     async fn errands(&mut self, limit: u32) -> Result<Vec<Errand>, StoreError> {
-        let rows = self.rows(sagas::PAGE, params![self.read.errand, i64::from(limit)]).await?;
+        let rows = self.rows_of(sagas::PAGE, params![self.read.errand, i64::from(limit)]).await?;
         let page = all(&rows, sagas::errand)?;
         self.read.errand = page.last().map_or(self.read.errand, |errand| errand.booking_id.get());
+        Ok(page)
+    }
+}
+
+#[async_trait]
+impl FullSnapshot for PostgresSnapshot {
+    async fn rows(&mut self) -> Result<u64, StoreError> {
+        let TableCounts { events, slots, journal, accounts, postings, bookings, errands } =
+            self.counts().await?;
+        let rows = self.rows_of(OTHER_ROWS, params![]).await?;
+        let others = rows.first().map_or(Ok(0), |row| get::<i64>(row, 0))?;
+        let recounted = events + slots + journal + accounts + postings + bookings + errands;
+        Ok(recounted + u64::try_from(others).unwrap_or(0))
+    }
+
+    async fn last_ids(&mut self) -> Result<LastIds, StoreError> {
+        let rows = self.rows_of(LAST_IDS, params![]).await?;
+        let Some(row) = rows.first() else { return Ok(LastIds::default()) };
+        Ok(LastIds { booking: get(row, 0)?, event: get(row, 1)?, user: get(row, 2)? })
+    }
+
+    async fn users(&mut self, limit: u32) -> Result<Vec<User>, StoreError> {
+        let rows = self.rows_of(identity::PAGE, params![self.read.user, i64::from(limit)]).await?;
+        let page = all(&rows, identity::user)?;
+        self.read.user = page.last().map_or(self.read.user, |user| user.id.get());
+        Ok(page)
+    }
+
+    async fn sessions(
+        &mut self,
+        limit: u32,
+    ) -> Result<Vec<eventbooker_core::identity::Session>, StoreError> {
+        let after = params![self.read.session.clone(), i64::from(limit)];
+        let rows = self.rows_of(identity::ALL_SESSIONS, after).await?;
+        let page = all(&rows, identity::session_alone)?;
+        if let Some(session) = page.last() {
+            self.read.session = session.token_digest.to_vec();
+        }
+        Ok(page)
+    }
+
+    async fn answers(&mut self, limit: u32) -> Result<Vec<Answer>, StoreError> {
+        let (scope, key) = self.read.answer.clone();
+        let rows = self.rows_of(answers::ALL, params![scope, key, i64::from(limit)]).await?;
+        let page = all(&rows, answers::answer)?;
+        if let Some(Answer { key, .. }) = page.last() {
+            self.read.answer = (key.scope.get(), key.key.clone());
+        }
+        Ok(page)
+    }
+
+    async fn saga_steps(&mut self, limit: u32) -> Result<Vec<SagaStep>, StoreError> {
+        let after = params![self.read.saga_step.0, self.read.saga_step.1, i64::from(limit)];
+        let rows = self.rows_of(sagas::ALL_STEPS, after).await?;
+        if let Some(row) = rows.last() {
+            self.read.saga_step = (get(row, 3)?, get(row, 4)?);
+        }
+        all(&rows, |row| sagas::step(row, BookingId::new(get(row, 3)?)))
+    }
+
+    async fn memories(&mut self, limit: u32) -> Result<Vec<Remembered>, StoreError> {
+        let (booking, participant, attempt) = self.read.memory;
+        let after = params![booking, participant, attempt, i64::from(limit)];
+        let page = all(&self.rows_of(sagas::ALL_MEMORIES, after).await?, sagas::remembered)?;
+        let key = |Remembered { key, .. }: &Remembered| {
+            let participant = codes::of_participant(key.participant);
+            (key.booking_id.get(), participant, i64::from(key.attempt))
+        };
+        self.read.memory = page.last().map_or(self.read.memory, key);
         Ok(page)
     }
 }

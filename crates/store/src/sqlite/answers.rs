@@ -1,6 +1,6 @@
 //! Answers that were given to commands with an idempotency key.
 
-use eventbooker_core::Timestamp;
+use eventbooker_core::{Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::{Answer, AnswerKey, Purge};
@@ -66,4 +66,29 @@ pub(super) fn oldest(conn: &Connection) -> rusqlite::Result<Option<Timestamp>> {
     conn.prepare_cached("SELECT created_at FROM answers ORDER BY number LIMIT 1")?
         .query_row([], |row| row.get(0).map(Timestamp::from_micros))
         .optional()
+}
+
+/// Answers above a number, with the number of the last.
+pub(super) fn all(
+    conn: &Connection,
+    after: i64,
+    limit: u32,
+) -> rusqlite::Result<(Vec<Answer>, i64)> {
+    let mut last = after;
+    let page = conn
+        .prepare_cached(
+            "SELECT scope, key, fingerprint, answer, created_at, number FROM answers
+             WHERE number > ?1 ORDER BY number LIMIT ?2",
+        )?
+        .query_map((after, limit), |row| {
+            last = row.get(5)?;
+            Ok(Answer {
+                key: AnswerKey { scope: UserId::new(row.get(0)?), key: row.get(1)? },
+                fingerprint: row.get(2)?,
+                answer: row.get(3)?,
+                created_at: Timestamp::from_micros(row.get(4)?),
+            })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok((page, last))
 }

@@ -142,3 +142,24 @@ pub(super) fn first_session_end(conn: &Connection) -> rusqlite::Result<Option<Ti
         .query_row([], |row| row.get(0).map(Timestamp::from_micros))
         .optional()
 }
+
+/// Sessions of all users above a digest.
+pub(super) fn all_sessions(
+    conn: &Connection,
+    after: &[u8],
+    limit: u32,
+) -> rusqlite::Result<Vec<Session>> {
+    conn.prepare_cached(
+        "SELECT token_digest, user_id, created_at, expires_at FROM sessions
+         WHERE token_digest > ?1 ORDER BY token_digest LIMIT ?2",
+    )?
+    .query_map((after, limit), |row| {
+        Ok(Session {
+            token_digest: row.get(0)?,
+            user_id: UserId::new(row.get(1)?),
+            created_at: Timestamp::from_micros(row.get(2)?),
+            expires_at: Timestamp::from_micros(row.get(3)?),
+        })
+    })?
+    .collect()
+}

@@ -35,7 +35,7 @@ use self::checkpoint::Checkpointer;
 use self::readers::Readers;
 use self::snapshot::SqliteSnapshot;
 use self::writer::SqliteWriter;
-use crate::{Access, MigrationReport, OpenError, Snapshot, Store, StoreError, Writer};
+use crate::{Access, FullSnapshot, MigrationReport, OpenError, Store, StoreError, Writer};
 
 pub use self::schema::SCHEMA_VERSION;
 
@@ -114,7 +114,7 @@ impl Store for SqliteStore {
         Ok(Box::new(SqliteWriter::new(conn, self.checkpointer.clone())))
     }
 
-    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+    async fn snapshot(&self) -> Result<Box<dyn FullSnapshot>, StoreError> {
         let conn = connect(&self.path, READER_CACHE_KIB)?;
         Ok(Box::new(SqliteSnapshot::begin(conn)?))
     }

@@ -28,6 +28,15 @@ fn memory(row: &Row<'_>) -> rusqlite::Result<Memory> {
     super::known(row, 0, "memory", |code| codes::memory(code, amount, window))
 }
 
+fn step(row: &Row<'_>) -> rusqlite::Result<SagaStep> {
+    Ok(SagaStep {
+        booking_id: BookingId::new(row.get(0)?),
+        asked: row.get(1)?,
+        answered: row.get(2)?,
+        at: Timestamp::from_micros(row.get(3)?),
+    })
+}
+
 pub(super) fn load(conn: &Connection, bookings: &[BookingId]) -> rusqlite::Result<Vec<Errand>> {
     if bookings.is_empty() {
         return Ok(Vec::new());
@@ -154,15 +163,54 @@ pub(super) fn errands(
 
 pub(super) fn steps(conn: &Connection, booking_id: BookingId) -> rusqlite::Result<Vec<SagaStep>> {
     conn.prepare_cached(
-        "SELECT asked, answered, at FROM saga_steps WHERE booking_id = ?1 ORDER BY number",
+        "SELECT booking_id, asked, answered, at FROM saga_steps WHERE booking_id = ?1
+         ORDER BY number",
     )?
-    .query_map([booking_id.get()], |row| {
-        Ok(SagaStep {
-            booking_id,
-            asked: row.get(0)?,
-            answered: row.get(1)?,
-            at: Timestamp::from_micros(row.get(2)?),
-        })
+    .query_map([booking_id.get()], step)?
+    .collect()
+}
+
+/// Steps behind one, by their bookings and numbers, with the place of the last.
+pub(super) fn all_steps(
+    conn: &Connection,
+    (booking_id, number): (BookingId, i64),
+    limit: u32,
+) -> rusqlite::Result<(Vec<SagaStep>, (BookingId, i64))> {
+    let mut last = (booking_id, number);
+    let page = conn
+        .prepare_cached(
+            "SELECT booking_id, asked, answered, at, number FROM saga_steps
+             WHERE (booking_id, number) > (?1, ?2) ORDER BY booking_id, number LIMIT ?3",
+        )?
+        .query_map((booking_id.get(), number, limit), |row| {
+            let step = step(row)?;
+            last = (step.booking_id, row.get(4)?);
+            Ok(step)
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok((page, last))
+}
+
+/// Memories behind one, in the order of their keys.
+pub(super) fn all_memories(
+    conn: &Connection,
+    after: MemoryKey,
+    limit: u32,
+) -> rusqlite::Result<Vec<Remembered>> {
+    let participant = codes::of_participant(after.participant);
+    conn.prepare_cached(
+        "SELECT memory, amount, window_minutes, at, participant, booking_id, attempt FROM memories
+         WHERE (booking_id, participant, attempt) > (?1, ?2, ?3)
+         ORDER BY booking_id, participant, attempt LIMIT ?4",
+    )?
+    .query_map((after.booking_id.get(), participant, after.attempt, limit), |row| {
+        let key = MemoryKey {
+            participant: super::known(row, 4, "participant", codes::participant)?,
+            booking_id: BookingId::new(row.get(5)?),
+            attempt: row.get(6)?,
+        };
+        let at = Timestamp::from_micros(row.get(3)?);
+        Ok(Remembered { key, memory: memory(row)?, at })
     })?
     .collect()
 }

@@ -4,12 +4,30 @@ use async_trait::async_trait;
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::participant::{MemoryKey, Participant, Remembered};
 use eventbooker_core::events::{Event, JournalEntry, Slot};
+use eventbooker_core::identity::{Session, User};
 use eventbooker_core::{BookingId, EventId, UserId};
 use rusqlite::Connection;
 
-use super::{accounts, bookings, events, journal, sagas};
-use crate::{Snapshot, StoreError, TableCounts};
+use super::{accounts, answers, bookings, events, identity, journal, sagas, writer};
+use crate::{Answer, FullSnapshot, LastIds, SagaStep, Snapshot, StoreError, TableCounts};
+
+/// All tables with rows of their own; a tally is its event's.
+const TABLES: [&str; 12] = [
+    "events",
+    "slots",
+    "journal",
+    "accounts",
+    "postings",
+    "bookings",
+    "errands",
+    "saga_steps",
+    "memories",
+    "answers",
+    "users",
+    "sessions",
+];
 
 pub(super) struct SqliteSnapshot {
     conn: Connection,
@@ -25,6 +43,11 @@ struct LastRead {
     posting: i64,
     booking: BookingId,
     errand: BookingId,
+    user: UserId,
+    session: Vec<u8>,
+    answer: i64,
+    saga_step: (BookingId, i64),
+    memory: MemoryKey,
 }
 
 impl LastRead {
@@ -37,6 +60,15 @@ impl LastRead {
         posting: i64::MIN,
         booking: BookingId::new(i64::MIN),
         errand: BookingId::new(i64::MIN),
+        user: UserId::new(i64::MIN),
+        session: Vec::new(),
+        answer: i64::MIN,
+        saga_step: (BookingId::new(i64::MIN), i64::MIN),
+        memory: MemoryKey {
+            booking_id: BookingId::new(i64::MIN),
+            participant: Participant::Events,
+            attempt: 0,
+        },
     };
 }
 
@@ -130,6 +162,50 @@ impl Snapshot for SqliteSnapshot {
     async fn errands(&mut self, limit: u32) -> Result<Vec<Errand>, StoreError> {
         let page = sagas::errands(&self.conn, self.read.errand, limit)?;
         self.read.errand = page.last().map_or(self.read.errand, |errand| errand.booking_id);
+        Ok(page)
+    }
+}
+
+#[async_trait]
+impl FullSnapshot for SqliteSnapshot {
+    async fn rows(&mut self) -> Result<u64, StoreError> {
+        let counts = TABLES.into_iter().map(|table| self.count(table));
+        Ok(counts.sum::<rusqlite::Result<_>>()?)
+    }
+
+    async fn last_ids(&mut self) -> Result<LastIds, StoreError> {
+        Ok(writer::last_ids(&self.conn)?)
+    }
+
+    async fn users(&mut self, limit: u32) -> Result<Vec<User>, StoreError> {
+        let page = identity::users(&self.conn, self.read.user, limit)?;
+        self.read.user = page.last().map_or(self.read.user, |user| user.id);
+        Ok(page)
+    }
+
+    async fn sessions(&mut self, limit: u32) -> Result<Vec<Session>, StoreError> {
+        let page = identity::all_sessions(&self.conn, &self.read.session, limit)?;
+        if let Some(session) = page.last() {
+            self.read.session = session.token_digest.to_vec();
+        }
+        Ok(page)
+    }
+
+    async fn answers(&mut self, limit: u32) -> Result<Vec<Answer>, StoreError> {
+        let (page, last) = answers::all(&self.conn, self.read.answer, limit)?;
+        self.read.answer = last;
+        Ok(page)
+    }
+
+    async fn saga_steps(&mut self, limit: u32) -> Result<Vec<SagaStep>, StoreError> {
+        let (page, last) = sagas::all_steps(&self.conn, self.read.saga_step, limit)?;
+        self.read.saga_step = last;
+        Ok(page)
+    }
+
+    async fn memories(&mut self, limit: u32) -> Result<Vec<Remembered>, StoreError> {
+        let page = sagas::all_memories(&self.conn, self.read.memory, limit)?;
+        self.read.memory = page.last().map_or(self.read.memory, |memory| memory.key);
         Ok(page)
     }
 }

@@ -109,7 +109,7 @@ fn range_after(last: Option<i64>) -> IdRange {
     last.map_or_else(IdRange::default, |last| IdRange { next: last + 1, end: i64::MAX })
 }
 
-fn last_ids(conn: &Connection) -> rusqlite::Result<LastIds> {
+pub(super) fn last_ids(conn: &Connection) -> rusqlite::Result<LastIds> {
     let mut ids = LastIds::default();
     let mut statement = conn.prepare_cached("SELECT kind, last FROM ids")?;
     let mut rows = statement.query([])?;
