@@ -289,7 +289,7 @@ impl<'a> Meter<'a> {
         Self { read: 0, total, progress }
     }
 
-    fn add(&mut self, rows: usize) {
+    pub(crate) fn add(&mut self, rows: usize) {
         self.read += rows as u64;
         (self.progress)(self.read, self.total);
     }

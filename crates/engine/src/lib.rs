@@ -16,6 +16,7 @@ mod bookings;
 pub mod check;
 mod clock;
 mod command;
+pub mod copy;
 mod deadlines;
 mod errands;
 mod error;

@@ -1,12 +1,11 @@
 //! `eventbooker check`: recounts every invariant and says what does not add up.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use eventbooker_engine::check::{Report, recount};
-use eventbooker_store::Access;
-use indicatif::{ProgressBar, ProgressStyle};
+use eventbooker_store::{Access, Snapshot, StoreError};
 
+use crate::progress;
 use crate::say::say;
 use crate::settings::DatabaseFlags;
 
@@ -32,27 +31,26 @@ pub(crate) async fn run(flags: DatabaseFlags) -> ExitCode {
 async fn look(flags: DatabaseFlags) -> Result<(String, Report), String> {
     let database = flags.resolve()?;
     let store = database.open(Access::Look, 1).await?;
-    let words = |error: eventbooker_store::StoreError| error.to_string();
+    let words = |error: StoreError| error.to_string();
     let mut snapshot = store.snapshot().await.map_err(words)?;
-    let bar = ProgressBar::new(0).with_style(
-        ProgressStyle::with_template(
-            "{spinner} {wide_bar} {human_pos} of {human_len} rows, {eta} left",
-        )
-        .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    // The database checks its own file before the first row is read, and doesn't say how far it is.
-    bar.enable_steady_tick(Duration::from_millis(100));
-    let report = recount(&mut *snapshot, &mut |read, total| {
+    let report = recount_of(&mut *snapshot).await.map_err(words)?;
+    Ok((database.name().to_owned(), report))
+}
+
+/// Recounts the rows of a database, and shows how far it is.
+pub(crate) async fn recount_of(snapshot: &mut dyn Snapshot) -> Result<Report, StoreError> {
+    let bar = progress::of_rows("checking");
+    let report = recount(snapshot, &mut |read, total| {
         bar.set_length(total);
         bar.set_position(read);
     })
-    .await
-    .map_err(words);
+    .await;
     bar.finish_and_clear();
-    Ok((database.name().to_owned(), report?))
+    report
 }
 
-fn print(url: &str, report: &Report) -> Result<(), String> {
+/// Says what a recount came to.
+pub(crate) fn print(url: &str, report: &Report) -> Result<(), String> {
     let counts = report.counts;
     say(format_args!(
         "{url}: {} events, {} slots, {} journal entries, {} bookings, {} accounts, {} postings, \

@@ -13,6 +13,13 @@ const PASSWORD_VARIABLE: &str = "PGPASSWORD";
 /// A longer file is something else.
 const PASSWORD_BYTES_MAX: usize = 4096;
 
+/// What a URL and the file with its password are called where somebody gives them.
+#[derive(Clone, Copy)]
+pub(crate) struct Called {
+    pub(crate) url: &'static str,
+    pub(crate) password_file: &'static str,
+}
+
 /// A database, that has not been opened.
 #[derive(Clone)]
 pub(crate) enum Database {
@@ -30,28 +37,33 @@ impl fmt::Debug for Database {
 
 impl Database {
     /// Reads a URL. A password comes from it, from a file, or from `PGPASSWORD`.
-    pub(crate) fn parse(url: &str, password_file: Option<&Path>) -> Result<Self, String> {
+    pub(crate) fn parse(
+        url: &str,
+        password_file: Option<&Path>,
+        called: Called,
+    ) -> Result<Self, String> {
         if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
             if password_file.is_some() {
-                return Err(
-                    "database_password_file: an embedded database has no password".to_owned()
-                );
+                let file = called.password_file;
+                return Err(format!("{file}: an embedded database has no password"));
             }
             return Ok(Self::Sqlite { path: PathBuf::from(path), name: url.to_owned() });
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let password = match password_file {
-                Some(file) => Some(read_password(file)?),
+                Some(file) => Some(read_password(file, called)?),
                 None => std::env::var(PASSWORD_VARIABLE).ok(),
             };
             let parsed = PostgresUrl::parse(url, password.as_deref());
             return parsed
                 .map(|url| Self::Postgres(Box::new(url)))
-                .map_err(|why| format!("database: {why}"));
+                .map_err(|why| format!("{}: {why}", called.url));
         }
         // It may be a URL with a password in it, so it isn't repeated.
-        Err("database: must be like sqlite:eventbooker.db or postgres://user@host/database"
-            .to_owned())
+        Err(format!(
+            "{}: must be like sqlite:eventbooker.db or postgres://user@host/database",
+            called.url
+        ))
     }
 
     /// Its URL, without secrets.
@@ -59,6 +71,16 @@ impl Database {
         match self {
             Self::Sqlite { name, .. } => name,
             Self::Postgres(url) => url.name(),
+        }
+    }
+
+    /// Its URL, without secrets and the same from wherever it is asked: with a file's whole path.
+    pub(crate) fn place(&self) -> String {
+        match self {
+            Self::Sqlite { path, name } => path
+                .canonicalize()
+                .map_or_else(|_| name.clone(), |path| format!("sqlite:{}", path.display())),
+            Self::Postgres(url) => url.name().to_owned(),
         }
     }
 
@@ -100,9 +122,9 @@ impl Database {
     }
 }
 
-fn read_password(file: &Path) -> Result<String, String> {
+fn read_password(file: &Path, called: Called) -> Result<String, String> {
     let why = |reason: &dyn std::fmt::Display| {
-        format!("database_password_file: can't read {}: {reason}", file.display())
+        format!("{}: can't read {}: {reason}", called.password_file, file.display())
     };
     let text = std::fs::read_to_string(file).map_err(|error| why(&error))?;
     let password = text.strip_suffix('\n').unwrap_or(&text);

@@ -1,11 +1,13 @@
 //! The program: settings, commands, signals. Everything it does is done by the crates below it.
 
 mod check;
+mod copy;
 mod database;
 mod demo;
 mod event;
 mod open;
 mod open_files;
+mod progress;
 mod saga;
 mod say;
 mod serve;
@@ -51,6 +53,9 @@ enum Command {
     /// Look after the sagas of bookings.
     #[command(subcommand)]
     Saga(saga::Command),
+    /// Move an embedded database to an empty one on a PostgreSQL server. It can be interrupted and
+    /// started again; it then begins anew.
+    Copy(copy::Flags),
     /// Bring the database's schema up to date.
     Migrate(DatabaseFlags),
 }
@@ -69,6 +74,7 @@ fn main() -> ExitCode {
             Command::User(command) => user::run(command).await,
             Command::Event(command) => event::run(command).await,
             Command::Saga(command) => saga::run(command).await,
+            Command::Copy(flags) => copy::run(flags).await,
             Command::Migrate(flags) => open::migrate(flags).await,
         }
         .map_or_else(|reason| fail(&reason), |()| ExitCode::SUCCESS)

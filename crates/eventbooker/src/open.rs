@@ -6,11 +6,10 @@ use eventbooker_engine::{
     Answer, Engine, Error, Parts, Refusal, Settings, SystemClock, SystemEntropy,
 };
 use eventbooker_store::{Access, Store};
-use indicatif::ProgressBar;
 
 use crate::say::say;
 use crate::settings::DatabaseFlags;
-use crate::{event, user};
+use crate::{event, progress, user};
 
 /// Connections that a command has for its queries.
 const CONNECTIONS: usize = 2;
@@ -59,9 +58,7 @@ fn list(faults: impl Iterator<Item = String>) -> String {
 pub(crate) async fn migrate(flags: DatabaseFlags) -> Result<(), String> {
     let database = flags.resolve()?;
     let name = database.name();
-    // A migration doesn't say how far it is; that it is at work can be seen all the same.
-    let spinner = ProgressBar::new_spinner().with_message(format!("migrating {name}"));
-    spinner.enable_steady_tick(std::time::Duration::from_millis(100));
+    let spinner = progress::unknown(format!("migrating {name}"));
     let report = database.migrate().await;
     spinner.finish_and_clear();
     let report = report?;

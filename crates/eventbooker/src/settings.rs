@@ -17,7 +17,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
-use crate::database::Database;
+use crate::database::{Called, Database};
 
 /// Where the database is. Every command takes these.
 #[derive(Args, Serialize, Deserialize, Default, Debug, Clone)]
@@ -222,6 +222,7 @@ impl ServeSettings {
 }
 
 const DATABASE_DEFAULT: &str = "sqlite:eventbooker.db";
+const DATABASE_CALLED: Called = Called { url: "database", password_file: "database_password_file" };
 const ENV_PREFIX: &str = "EVENTBOOKER_";
 /// Variables that tests may set for themselves.
 const TEST_PREFIX: &str = "EVENTBOOKER_TEST_";
@@ -243,7 +244,7 @@ impl ServeFlags {
 
     fn database(&self) -> Result<Database, String> {
         let url = self.database.as_deref().unwrap_or(DATABASE_DEFAULT);
-        Database::parse(url, self.database_password_file.as_deref())
+        Database::parse(url, self.database_password_file.as_deref(), DATABASE_CALLED)
     }
 
     /// How many lanes there are, which depends on how many writers the database can have.
