@@ -244,7 +244,9 @@ mod tests {
         let key = Key::new();
         let sum = |rows: &[u32]| {
             let mut sum = Sum::default();
-            rows.iter().for_each(|row| sum.add(&key, row));
+            for row in rows {
+                sum.add(&key, row);
+            }
             sum
         };
         assert_eq!(sum(&[1, 2, 2]), sum(&[2, 1, 2]));

@@ -251,7 +251,7 @@ fn help_and_version_are_there() {
     assert_says(&installation.run(&["--version"]), &["eventbooker"]);
     assert_says(
         &installation.run(&["--help"]),
-        &["serve", "check", "user", "event", "saga", "migrate"],
+        &["serve", "check", "user", "event", "saga", "copy", "migrate"],
     );
     let none = installation.run(&[]);
     assert_fails(&none, 2, "Usage");
