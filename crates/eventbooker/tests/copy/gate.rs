@@ -1,6 +1,6 @@
 //! A gate in the target: it stops a copy at a place that a test chooses, for as long as it wants.
 
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,17 @@ const GATE: &str = "
     END $$";
 const WAITERS: &str = "FROM pg_stat_activity WHERE wait_event = 'PgSleep'
                        AND application_name = current_setting('application_name')";
+
+const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+                        AND application_name = current_setting('application_name')";
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let give_up = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < give_up, "in vain: {what}");
+        sleep(LOOK_EVERY);
+    }
+}
 
 /// Where a copy is stopped: behind this statement, if the table has so many rows then.
 #[derive(Debug, Clone, Copy)]
@@ -75,13 +86,10 @@ impl<'a> Copying<'a> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("the program starts");
         let mut copying = Self { child, target };
-        let give_up = Instant::now() + PATIENCE;
-        while target.number(&format!("SELECT count(*) {WAITERS}")) == 0 {
-            let ended = copying.child.try_wait().expect("it is our child");
-            assert_eq!(ended, None, "it should have come to {place:?}");
-            assert!(Instant::now() < give_up, "it doesn't come to {place:?}");
-            sleep(LOOK_EVERY);
-        }
+        wait_until(&format!("the copy comes to {place:?}"), || {
+            assert_eq!(copying.ended(), None, "it should have come to {place:?}");
+            target.number(&format!("SELECT count(*) {WAITERS}")) > 0
+        });
         copying
     }
 
@@ -89,24 +97,23 @@ impl<'a> Copying<'a> {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it is running");
         self.child.wait().expect("it was killed");
-        // A statement that sleeps doesn't notice. Others do, and that is left to them.
+        // A statement that sleeps doesn't notice. Other sessions do, and that is left to them.
         let end = format!("SELECT count(pg_terminate_backend(pid, 60000)) {WAITERS}");
-        assert_eq!(self.target.number(&end), 1);
+        wait_until("the statement ends", || self.target.number(&end) == 1);
+        wait_until("the server notices", || self.target.number(SESSIONS) == 0);
         self.target.change("DELETE FROM gate");
     }
 
     /// Lets it go on, and waits for its end.
     pub(crate) fn finish(mut self) {
         self.target.change("DELETE FROM gate");
-        let give_up = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("it is our child") {
-                break status;
-            }
-            assert!(Instant::now() < give_up, "it doesn't end");
-            sleep(LOOK_EVERY);
-        };
+        wait_until("the copy ends", || self.ended().is_some());
+        let status = self.ended().expect("it has ended");
         assert!(status.success(), "{status}");
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is our child")
     }
 }
 
