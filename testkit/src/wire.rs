@@ -1,40 +1,100 @@
 //! A wire between a service and PostgreSQL, that a test can tamper with.
 //!
 //! It takes protections away that the service itself has no switch for: a negative control is the real
-//! program on a real server, with something left out of what it says.
+//! program on a real server, with something left out of what it says. And it breaks or holds at the
+//! moment that a test is about, which no signal to a process would hit but by luck.
+//!
+//! What is said has to be said in the clear.
 
+use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// What a service says to keep others from its rows.
-const LOCK: &[u8] = b" FOR UPDATE";
-/// As many bytes that say nothing.
-const NOTHING: &[u8] = b"           ";
+use crate::clock::PATIENCE;
+
+/// When the wire breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The server has heard the changes, and not that they are to be committed.
+    BeforeCommit,
+    /// The server has committed, and nobody has heard of it.
+    AfterCommit,
+}
+
+/// Other words for something, as many bytes.
+struct Swap {
+    said: &'static [u8],
+    heard: &'static [u8],
+}
 
 /// A wire to a server. It is there for as long as the process.
 pub struct Wire {
     port: u16,
-    locks_removed: Arc<AtomicUsize>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    server: u16,
+    swap: Option<Swap>,
+    swaps: AtomicUsize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    break_at: Option<Moment>,
+    /// Whether it stays broken.
+    for_good: bool,
+    is_broken: bool,
+    breaks: usize,
+    hold_next: bool,
+    is_holding: bool,
+    /// All streams that were ever open, to end them.
+    streams: Vec<TcpStream>,
 }
 
 impl Wire {
-    /// A wire to a port of loopback, on which no row is locked by whoever reads it.
+    /// A wire to a port of loopback.
+    pub fn to(server: u16) -> Self {
+        Self::with(server, None)
+    }
+
+    /// The same, on which no row is locked by whoever reads it.
     pub fn without_row_locks(server: u16) -> Self {
+        Self::with(server, Some(Swap { said: b" FOR UPDATE", heard: b"           " }))
+    }
+
+    /// The same, on which a transaction may idle for 1 s instead of 10.
+    pub fn with_short_patience(server: u16) -> Self {
+        let said = b"idle_in_transaction_session_timeout = '10s'";
+        Self::with(
+            server,
+            Some(Swap { said, heard: b"idle_in_transaction_session_timeout =  '1s'" }),
+        )
+    }
+
+    fn with(server: u16, swap: Option<Swap>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let port = listener.local_addr().expect("it listens").port();
-        let locks_removed = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&locks_removed);
+        let inner = Arc::new(Inner {
+            server,
+            swap,
+            swaps: AtomicUsize::new(0),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let wire = Self { port, inner: Arc::clone(&inner) };
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
-                let counter = Arc::clone(&counter);
-                thread::spawn(move || connect(&client, &server, &counter));
+                let Some(connection) = Connection::open(&inner, client) else { continue };
+                thread::spawn(move || connection.run());
             }
         });
-        Self { port, locks_removed }
+        wire
     }
 
     /// The port that a service connects to.
@@ -42,46 +102,192 @@ impl Wire {
         self.port
     }
 
-    /// How many statements have lost their lock.
-    pub fn locks_removed(&self) -> usize {
-        self.locks_removed.load(Ordering::Relaxed)
+    /// How often something else was heard than said.
+    pub fn swaps(&self) -> usize {
+        self.inner.swaps.load(Ordering::Relaxed)
+    }
+
+    /// Breaks the connection of whoever commits next.
+    pub fn break_at(&self, moment: Moment) {
+        self.inner.state().break_at = Some(moment);
+    }
+
+    /// The same, and all others; until the wire is mended there are no new ones.
+    pub fn break_for_good_at(&self, moment: Moment) {
+        let mut state = self.inner.state();
+        state.break_at = Some(moment);
+        state.for_good = true;
+    }
+
+    /// How often it has broken in the middle of a commit.
+    pub fn breaks(&self) -> usize {
+        self.inner.state().breaks
+    }
+
+    /// Lets new connections through again.
+    pub fn mend(&self) {
+        let mut state = self.inner.state();
+        (state.for_good, state.is_broken) = (false, false);
+    }
+
+    /// Holds what the server answers whoever begins a transaction next.
+    pub fn hold_next(&self) {
+        self.inner.state().hold_next = true;
+    }
+
+    /// Waits until it holds an answer.
+    pub fn until_holding(&self) {
+        let state = self.inner.state();
+        let waited = self.inner.changed.wait_timeout_while(state, PATIENCE, |it| !it.is_holding);
+        let waited = waited.unwrap_or_else(PoisonError::into_inner).1;
+        assert!(!waited.timed_out(), "nobody begins a transaction");
+    }
+
+    /// Lets go of what it holds.
+    pub fn let_go(&self) {
+        self.inner.state().is_holding = false;
+        self.inner.changed.notify_all();
     }
 }
 
-/// Passes on what is said in both directions, until one side hangs up.
-fn connect(client: &TcpStream, server: &TcpStream, locks_removed: &AtomicUsize) {
-    let (Ok(mut from_server), Ok(mut to_client)) = (server.try_clone(), client.try_clone()) else {
-        return;
-    };
-    let answers = thread::spawn(move || {
-        let _ = io::copy(&mut from_server, &mut to_client);
-        let _ = to_client.shutdown(Shutdown::Both);
-    });
-    let _ = pass_on(client, server, locks_removed);
-    let _ = server.shutdown(Shutdown::Both);
-    let _ = answers.join();
-}
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-/// Passes on whole messages: a byte that says what kind it is, but for the first of a connection;
-/// the length of the rest, itself included; the rest.
-fn pass_on(
-    mut client: &TcpStream,
-    mut server: &TcpStream,
-    locks_removed: &AtomicUsize,
-) -> io::Result<()> {
-    let mut is_first = true;
-    loop {
-        let head = if is_first { 4 } else { 5 };
-        is_first = false;
-        let mut message = vec![0; head];
-        client.read_exact(&mut message)?;
-        let length = u32::from_be_bytes(message[head - 4..].try_into().expect("four bytes"));
-        message.resize(head - 4 + length as usize, 0);
-        client.read_exact(&mut message[head..])?;
-        while let Some(place) = message.windows(LOCK.len()).position(|part| part == LOCK) {
-            message[place..place + LOCK.len()].copy_from_slice(NOTHING);
-            locks_removed.fetch_add(1, Ordering::Relaxed);
+    /// Whether the wire is to break now.
+    fn breaks_at(&self, moment: Moment) -> bool {
+        let mut state = self.state();
+        if state.break_at != Some(moment) {
+            return false;
         }
-        server.write_all(&message)?;
+        state.break_at = None;
+        state.breaks += 1;
+        if state.for_good {
+            state.is_broken = true;
+            for stream in state.streams.drain(..) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+        true
     }
+
+    fn begins_to_hold(&self) -> bool {
+        let mut state = self.state();
+        let holds = std::mem::take(&mut state.hold_next);
+        state.is_holding |= holds;
+        self.changed.notify_all();
+        holds
+    }
+
+    fn until_let_go(&self) {
+        let state = self.state();
+        drop(self.changed.wait_while(state, |state| state.is_holding));
+    }
+}
+
+struct Connection {
+    wire: Arc<Inner>,
+    client: TcpStream,
+    server: TcpStream,
+    /// Whether answers on this connection wait.
+    holds: Mutex<bool>,
+}
+
+impl Connection {
+    fn open(wire: &Arc<Inner>, client: TcpStream) -> Option<Arc<Self>> {
+        let mut state = wire.state();
+        if state.is_broken {
+            return None;
+        }
+        let server = TcpStream::connect(("127.0.0.1", wire.server)).ok()?;
+        // Messages go one by one; none waits until the one before has arrived.
+        for stream in [&client, &server] {
+            stream.set_nodelay(true).ok()?;
+        }
+        state.streams.extend([client.try_clone().ok()?, server.try_clone().ok()?]);
+        drop(state);
+        Some(Arc::new(Self { wire: Arc::clone(wire), client, server, holds: Mutex::new(false) }))
+    }
+
+    /// Passes on what is said in both directions, until one side hangs up.
+    fn run(self: Arc<Self>) {
+        let back = Arc::clone(&self);
+        let answers = thread::spawn(move || {
+            let _ = back.pass_back();
+            back.end();
+        });
+        let _ = self.pass_on();
+        self.end();
+        let _ = answers.join();
+    }
+
+    fn end(&self) {
+        let _ = self.client.shutdown(Shutdown::Both);
+        let _ = self.server.shutdown(Shutdown::Both);
+    }
+
+    /// What the client says.
+    fn pass_on(&self) -> io::Result<()> {
+        let mut prepared: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+        let mut message = self.swapped(read(&self.client, 4)?);
+        loop {
+            (&self.server).write_all(&message)?;
+            message = self.swapped(read(&self.client, 5)?);
+            let mut words = message[5..].split(|byte| *byte == 0);
+            let (first, second) = (words.next().unwrap_or(&[]), words.next().unwrap_or(&[]));
+            match message[0] {
+                // To prepare: a name, and what it stands for.
+                b'P' => drop(prepared.insert(first.to_vec(), second.to_vec())),
+                // To run: a place for the rows, and the name.
+                b'B' => match prepared.get(second).map(Vec::as_slice) {
+                    Some(b"COMMIT") if self.wire.breaks_at(Moment::BeforeCommit) => return Ok(()),
+                    Some(sql) if sql.starts_with(b"BEGIN") && self.wire.begins_to_hold() => {
+                        *self.holds.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                    }
+                    Some(_) | None => {}
+                },
+                _ => {}
+            }
+        }
+    }
+
+    /// What the server answers.
+    fn pass_back(&self) -> io::Result<()> {
+        loop {
+            let message = read(&self.server, 5)?;
+            if message[0] == b'C'
+                && &message[5..] == b"COMMIT\0"
+                && self.wire.breaks_at(Moment::AfterCommit)
+            {
+                return Ok(());
+            }
+            let holds =
+                std::mem::take(&mut *self.holds.lock().unwrap_or_else(PoisonError::into_inner));
+            if holds {
+                self.wire.until_let_go();
+            }
+            (&self.client).write_all(&message)?;
+        }
+    }
+
+    fn swapped(&self, mut message: Vec<u8>) -> Vec<u8> {
+        let Some(Swap { said, heard }) = &self.wire.swap else { return message };
+        while let Some(place) = message.windows(said.len()).position(|part| part == *said) {
+            message[place..place + said.len()].copy_from_slice(heard);
+            self.wire.swaps.fetch_add(1, Ordering::Relaxed);
+        }
+        message
+    }
+}
+
+/// Reads a whole message: a byte that says what kind it is, but for the first that a client says;
+/// the length of the rest, itself included; the rest.
+fn read(mut from: &TcpStream, head: usize) -> io::Result<Vec<u8>> {
+    let mut message = vec![0; head];
+    from.read_exact(&mut message)?;
+    let length = u32::from_be_bytes(message[head - 4..].try_into().expect("four bytes"));
+    message.resize(head - 4 + length as usize, 0);
+    from.read_exact(&mut message[head..])?;
+    Ok(message)
 }
