@@ -37,6 +37,8 @@ pub struct Database {
 enum Place {
     File(PathBuf),
     Schema(Schema),
+    /// A whole database on a server of the test's own.
+    Url(String),
 }
 
 impl Default for Database {
@@ -66,6 +68,11 @@ impl Database {
         Self::at(|_| Place::Schema(Schema::new()))
     }
 
+    /// The one that is at this URL, on a server of the test's own.
+    pub fn on_server(url: String) -> Self {
+        Self::at(|_| Place::Url(url))
+    }
+
     fn at(place: impl FnOnce(&Path) -> Place) -> Self {
         let directory = TempDir::new().expect("there is a place for a test's files");
         Self { place: place(directory.path()), directory }
@@ -81,6 +88,7 @@ impl Database {
         match &self.place {
             Place::File(path) => format!("sqlite:{}", path.display()),
             Place::Schema(schema) => schema.url().to_owned(),
+            Place::Url(url) => url.clone(),
         }
     }
 
@@ -93,7 +101,7 @@ impl Database {
     pub fn file(&self) -> &Path {
         match &self.place {
             Place::File(path) => path,
-            Place::Schema(_) => panic!("only the embedded store has a file"),
+            Place::Schema(_) | Place::Url(_) => panic!("only the embedded store has a file"),
         }
     }
 
@@ -109,7 +117,7 @@ impl Database {
 
     fn schema(&self) -> &Schema {
         match &self.place {
-            Place::File(_) => panic!("the embedded store has no server"),
+            Place::File(_) | Place::Url(_) => panic!("it isn't on the server that tests share"),
             Place::Schema(schema) => schema,
         }
     }
@@ -118,7 +126,9 @@ impl Database {
     pub async fn open(&self, access: Access) -> Result<Arc<dyn Store>, OpenError> {
         Ok(match &self.place {
             Place::File(path) => Arc::new(SqliteStore::open(path, access)?),
-            Place::Schema(schema) => Arc::new(schema.open(access, Clock::Given).await?),
+            Place::Schema(_) | Place::Url(_) => {
+                Arc::new(self.schema().open(access, Clock::Given).await?)
+            }
         })
     }
 
@@ -138,7 +148,7 @@ impl Database {
                 let rows = statement.query_map([], |row| row.get(0)).expect("the query is right");
                 rows.collect::<Result<_, _>>().expect("the column holds numbers")
             }
-            Place::Schema(schema) => postgres::numbers(schema.url(), query),
+            Place::Schema(_) | Place::Url(_) => postgres::numbers(&self.url(), query),
         }
     }
 
@@ -150,7 +160,7 @@ impl Database {
                 conn.execute_batch(statements).expect("the statements are right");
                 conn.changes()
             }
-            Place::Schema(schema) => postgres::execute(schema.url(), statements),
+            Place::Schema(_) | Place::Url(_) => postgres::execute(&self.url(), statements),
         }
     }
 
@@ -161,7 +171,7 @@ impl Database {
                 let bytes = std::fs::read(path).expect("the file is there");
                 bytes.windows(text.len()).any(|window| window == text.as_bytes())
             }
-            Place::Schema(schema) => schema.holds(text),
+            Place::Schema(_) | Place::Url(_) => self.schema().holds(text),
         }
     }
 
@@ -182,8 +192,8 @@ impl Database {
                 connect(&copy).execute_batch(damage).expect("the statements are right");
                 Arc::new(SqliteStore::open(&copy, Access::Look).expect("the copy opens"))
             }
-            Place::Schema(schema) => {
-                let copy = schema.damaged(damage);
+            Place::Schema(_) | Place::Url(_) => {
+                let copy = self.schema().damaged(damage);
                 let store = PostgresStore::open(copy, Access::Look, Clock::Given, 1).await;
                 Arc::new(store.expect("the copy opens"))
             }

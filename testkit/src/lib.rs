@@ -8,6 +8,7 @@
 //! | [`faults`] | [`FaultyStore`]: saves that fail, hang, or happen without anybody hearing of it; [`LostUpdates`](faults::LostUpdates): the negative control |
 //! | [`service`] | [`Service`]: an engine on a real store, that must be sound when a test is done |
 //! | [`rows`] | rows and whole changes to fill stores with |
+//! | [`attendee`] | a client that knows to the last minor unit what has to be there |
 //! | [`client`], [`server`] | a client over HTTP, and the real program as a process |
 //! | [`database`] | [`Database`](database::Database): a look past the service |
 //! | [`postgres`] | PostgreSQL servers, and schemas on one that tests share |
@@ -20,6 +21,7 @@
     reason = "a test that can't go on has failed, and panicking is how it says so"
 )]
 
+pub mod attendee;
 pub mod client;
 pub mod clock;
 pub mod contract;

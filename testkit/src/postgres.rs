@@ -33,6 +33,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Connections of a test's store for queries.
 const READERS: usize = 2;
 
+/// How a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It tells its clients, rolls back what they were doing, and writes everything to disk.
+    Fast,
+    /// It drops everything, and recovers when it starts again.
+    Immediate,
+}
+
 /// A server of a test's own. It is gone when the value is.
 pub struct Server {
     directory: TempDir,
@@ -118,6 +127,23 @@ impl Server {
         false
     }
 
+    /// Ends it and waits until it has ended.
+    pub fn stop(&mut self, end: End) {
+        let mut process = self.process.take().expect("it runs");
+        let signal = match end {
+            End::Fast => Signal::INT,
+            End::Immediate => Signal::QUIT,
+        };
+        kill_process(Pid::from_child(&process), signal).expect("it runs");
+        process.wait().expect("it is ours");
+    }
+
+    /// Starts it again, where it was, and waits until it answers.
+    pub fn start_again(&mut self) {
+        self.spawn();
+        assert!(self.until_ready(Instant::now() + PATIENCE), "it doesn't start: {}", self.log());
+    }
+
     /// Where its database is.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
@@ -134,10 +160,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
         // At once: nobody wants to read what is on it again.
-        let _ = kill_process(Pid::from_child(&process), Signal::QUIT);
-        let _ = process.wait();
+        if self.process.is_some() {
+            self.stop(End::Immediate);
+        }
     }
 }
 

@@ -28,6 +28,15 @@ pub(super) fn is_lost(error: &Error) -> bool {
     })
 }
 
+/// Whether a connection is of no use any more: it is gone, or what was prepared on it means something
+/// else since a newer program has changed the tables, or was forgotten.
+pub(super) fn ends_session(error: &Error) -> bool {
+    let is_outdated = |code: &SqlState| {
+        [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME].contains(code)
+    };
+    is_lost(error) || error.code().is_some_and(is_outdated)
+}
+
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         let text = explain(&error);
@@ -56,10 +65,17 @@ fn from_server(said: &DbError, text: String) -> StoreError {
     if *code == SqlState::DISK_FULL {
         return StoreError::Full(text);
     }
+    // What only an operator can have done: rights that were taken away, tables that are gone.
+    if *code == SqlState::INSUFFICIENT_PRIVILEGE
+        || *code == SqlState::UNDEFINED_TABLE
+        || *code == SqlState::INVALID_SCHEMA_NAME
+    {
+        return StoreError::Away(text);
+    }
     match &code.code()[..2] {
         // Serialisation failures and deadlocks; locks that were not to be had in time; and what was
-        // prepared before a newer program changed it.
-        "40" | "55" | "0A" => StoreError::Contention(text),
+        // prepared before a newer program changed it, or forgotten.
+        "40" | "55" | "0A" | "26" => StoreError::Contention(text),
         // No connection, not let in, no such database, no resources, an operator at work, a system
         // error; and a standby, which takes no writes.
         "08" | "28" | "3D" | "53" | "57" | "58" | "25" | "XX" => StoreError::Away(text),

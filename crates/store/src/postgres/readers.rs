@@ -8,9 +8,10 @@ use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
-use tokio_postgres::{Error, Row};
+use tokio_postgres::Row;
 
 use super::config::Connector;
+use super::error::ends_session;
 use super::row::{all, can_be_text, get, instant};
 use super::session::{Answers, Flight, Params, Session, params};
 use super::writer::NOW;
@@ -33,9 +34,9 @@ struct Opener(Connector);
 
 impl Manager for Opener {
     type Type = Session;
-    type Error = Error;
+    type Error = StoreError;
 
-    async fn create(&self) -> Result<Session, Error> {
+    async fn create(&self) -> Result<Session, StoreError> {
         let statements = [NOW]
             .into_iter()
             .chain(identity::READS)
@@ -51,7 +52,7 @@ impl Manager for Opener {
         Ok(session)
     }
 
-    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Error> {
+    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<StoreError> {
         if session.is_closed() { Err(RecycleError::message("it is closed")) } else { Ok(()) }
     }
 }
@@ -67,7 +68,7 @@ impl Readers {
             return Err(StoreError::Overloaded);
         }
         self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => error.into(),
+            PoolError::Backend(error) => error,
             error @ (PoolError::Timeout(_)
             | PoolError::Closed
             | PoolError::NoRuntimeSpecified
@@ -75,7 +76,7 @@ impl Readers {
         })
     }
 
-    /// Asks, once more if the connection turns out to have died since it was last used.
+    /// Asks, once more if the connection turns out to be of no use any more.
     async fn ask<T>(
         &self,
         send: impl Fn(&mut Flight<'_>) -> T + Send,
@@ -90,8 +91,16 @@ impl Readers {
             let tickets = send(&mut flight);
             match flight.land().await {
                 Ok(answers) => return Ok((tickets, answers)),
-                Err(error) if is_last || !session.is_closed() => return Err(error.into()),
-                Err(_) => is_last = true,
+                Err(error) => {
+                    let is_over = ends_session(&error);
+                    if is_over {
+                        drop(Object::take(session));
+                    }
+                    if is_last || !is_over {
+                        return Err(error.into());
+                    }
+                    is_last = true;
+                }
             }
         }
     }

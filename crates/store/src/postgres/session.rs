@@ -15,6 +15,8 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::config::Connector;
+use super::error::explain;
+use crate::StoreError;
 
 /// The parameters of a request; they travel with it.
 pub(super) type Params = Vec<Box<dyn ToSql + Sync + Send>>;
@@ -70,7 +72,7 @@ pub(super) struct Session {
     /// Whether the server forgets its plans when it is asked to.
     forgets_plans: bool,
     flights: AtomicU32,
-    driver: JoinHandle<()>,
+    driver: JoinHandle<Result<(), Error>>,
 }
 
 impl Drop for Session {
@@ -85,12 +87,12 @@ impl Session {
     pub(super) async fn open(
         connector: &Connector,
         sql: impl Iterator<Item = &'static str>,
-    ) -> Result<Self, Error> {
-        let (client, connection) = connector.connect().await?;
-        let driver = tokio::spawn(async move {
-            // Whoever asks something is told that the connection is closed.
-            let _ = connection.await;
-        });
+    ) -> Result<Self, StoreError> {
+        // Whatever is in the way of a connection, it's for the operator to look at.
+        let connected = connector.connect().await;
+        let (client, connection) = connected.map_err(|error| StoreError::Away(explain(&error)))?;
+        // Whoever asks something when it has ended is told that the connection is closed.
+        let driver = tokio::spawn(connection);
         let mut session = Self {
             client,
             statements: HashMap::new(),
@@ -102,7 +104,7 @@ impl Session {
         session.client.batch_execute(NEEDED).await?;
         for setting in OF_USE {
             match session.client.batch_execute(setting).await {
-                Err(error) if error.as_db_error().is_none() => return Err(error),
+                Err(error) if error.as_db_error().is_none() => return Err(error.into()),
                 Ok(()) | Err(_) => {}
             }
         }
@@ -135,6 +137,13 @@ impl Session {
         self.client.is_closed()
     }
 
+    /// What the server said before it hung up, if nothing that had been sent was unanswered then: what
+    /// it hasn't answered, it has never heard. To be asked of a connection that is closed.
+    pub(super) async fn last_words(mut self) -> Option<String> {
+        let ended = (&mut self.driver).await.ok()?;
+        ended.err().filter(|error| error.as_db_error().is_some()).map(|error| explain(&error))
+    }
+
     /// Requests that are sent one behind the other without waiting.
     pub(super) fn flight(&self) -> Flight<'_> {
         let mut flight = Flight { session: self, requests: Vec::new() };
@@ -157,7 +166,7 @@ pub(super) struct Flight<'session> {
 }
 
 /// Which of a flight's requests.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticket(usize);
 
 impl<'session> Flight<'session> {
@@ -189,15 +198,20 @@ impl<'session> Flight<'session> {
     }
 
     /// Waits for all answers; the first error, if there is one.
-    pub(super) async fn land(mut self) -> Result<Answers, Error> {
+    pub(super) async fn land(self) -> Result<Answers, Error> {
+        self.land_all().await.map_err(|(_, error)| error)
+    }
+
+    /// The same, with the request that the error was the answer to.
+    pub(super) async fn land_all(mut self) -> Result<Answers, (Ticket, Error)> {
         let mut answers = Vec::with_capacity(self.requests.len());
         let mut first_error = None;
-        for request in &mut self.requests {
+        for (place, request) in self.requests.iter_mut().enumerate() {
             request.as_mut().await;
             match request.as_mut().take_output().expect("it has been awaited") {
                 Ok(rows) => answers.push(rows),
                 Err(error) => {
-                    first_error.get_or_insert(error);
+                    first_error.get_or_insert((Ticket(place), error));
                     answers.push(Vec::new());
                 }
             }

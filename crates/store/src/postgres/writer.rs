@@ -12,10 +12,10 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use eventbooker_core::accounts::Account;
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
-use tokio_postgres::{Error, Row};
+use tokio_postgres::Row;
 
 use super::config::Connector;
-use super::error::{explain, is_lost};
+use super::error::{ends_session, explain, is_lost};
 use super::row::{all, can_be_text, get, instant};
 use super::session::{Answers, Flight, Params, Session, Ticket, column, params};
 use super::{Clock, accounts, answers, bookings, events, identity, sagas};
@@ -59,10 +59,7 @@ impl PostgresWriter {
         if self.session.as_ref().is_some_and(|session| !session.is_closed()) {
             return Ok(false);
         }
-        self.session = None;
-        // What is left of a block isn't ours for certain: a server that has crashed, or a standby in its
-        // place, may not know any more that it was taken.
-        self.numbers = Numbers::default();
+        self.forget_session();
         let own = [BEGIN, COMMIT, ROLLBACK, NOW, TAKE_IDS, GIVE_BACK_IDS, RAISE_IDS].into_iter();
         let statements = own
             .chain(identity::WRITES)
@@ -75,12 +72,26 @@ impl PostgresWriter {
         Ok(true)
     }
 
+    /// The numbers go with it: a server that has crashed may not know any more that they were taken.
+    fn forget_session(&mut self) -> Option<Session> {
+        self.numbers = Numbers::default();
+        self.session.take()
+    }
+
     async fn load_now(&mut self, wants: &Wants, clock: Timestamp) -> Result<Loaded, StoreError> {
         let Self { session, numbers: own, clock: whose, last_now, .. } = self;
         let mut flight = opened(session.as_ref()).flight();
         let taken = own.take(&mut flight, wants, clock);
         let asked = Asked::send(&mut flight, wants, *whose, *last_now);
-        let answers = flight.land().await?;
+        let answers = match flight.land().await {
+            Ok(answers) => answers,
+            Err(error) => {
+                if ends_session(&error) {
+                    self.forget_session();
+                }
+                return Err(error.into());
+            }
+        };
         own.add(&answers, &taken)?;
         let now = match asked.now {
             None => clock,
@@ -98,7 +109,7 @@ impl PostgresWriter {
         }
     }
 
-    async fn save_now(&self, changes: &Changes) -> Result<(), Error> {
+    async fn save_now(&mut self, changes: &Changes) -> Result<(), StoreError> {
         let mut flight = opened(self.session.as_ref()).flight();
         identity::save(&mut flight, changes);
         events::save(&mut flight, changes);
@@ -112,8 +123,27 @@ impl PostgresWriter {
         }
         self.numbers.raise(&mut flight, changes.last_ids);
         // If anything before it is refused, this ends the transaction without a change.
-        flight.ask(COMMIT, params![]);
-        flight.land().await.map(drop)
+        let commit = flight.ask(COMMIT, params![]);
+        let Err((ticket, error)) = flight.land_all().await else { return Ok(()) };
+        if !ends_session(&error) {
+            return Err(error.into());
+        }
+        let session = self.forget_session();
+        if !is_lost(&error) {
+            return Err(error.into());
+        }
+        // The commit was on its way with everything else. It wasn't heard if the server ended the
+        // session at something before it, or before it heard anything.
+        if error.as_db_error().is_some() && ticket != commit {
+            return Err(StoreError::Contention(explain(&error)));
+        }
+        if error.as_db_error().is_none()
+            && let Some(session) = session.filter(Session::is_closed)
+            && let Some(words) = session.last_words().await
+        {
+            return Err(StoreError::Contention(words));
+        }
+        Err(StoreError::OutcomeUnknown(explain(&error)))
     }
 }
 
@@ -122,8 +152,8 @@ impl Writer for PostgresWriter {
     async fn load(&mut self, wants: &Wants, clock: Timestamp) -> Result<Loaded, StoreError> {
         let is_new = self.connect().await?;
         let mut loaded = self.load_now(wants, clock).await;
-        if loaded.is_err() && opened(self.session.as_ref()).is_closed() && !is_new {
-            // The connection had died since it was last used. Nothing has happened yet.
+        if loaded.is_err() && self.session.is_none() && !is_new {
+            // The connection had become useless since it was last used. Nothing has happened yet.
             self.connect().await?;
             loaded = self.load_now(wants, clock).await;
         }
@@ -131,16 +161,9 @@ impl Writer for PostgresWriter {
     }
 
     async fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
-        let Err(error) = self.save_now(changes).await else {
-            self.numbers.used(changes.last_ids);
-            return Ok(());
-        };
-        if is_lost(&error) {
-            // The commit was on its way with everything else.
-            self.session = None;
-            return Err(StoreError::OutcomeUnknown(explain(&error)));
-        }
-        Err(error.into())
+        self.save_now(changes).await?;
+        self.numbers.used(changes.last_ids);
+        Ok(())
     }
 
     async fn release(&mut self) -> Result<(), StoreError> {

@@ -2,12 +2,17 @@
 //! there.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use eventbooker_testkit::SeededEntropy;
-use eventbooker_testkit::client::{Answer, Client};
-use eventbooker_testkit::database::Database;
-use eventbooker_testkit::server::Server;
 use serde_json::json;
+
+use crate::SeededEntropy;
+use crate::client::{Answer, Client};
+use crate::clock::PATIENCE;
+use crate::database::Database;
+use crate::server::Server;
 
 /// States of a booking, as the store writes them.
 const PENDING: i64 = 2;
@@ -16,11 +21,40 @@ const CANCELLED: i64 = -1;
 /// Cancelled without ever having kept anything.
 const ENDED_AT_ONCE: i64 = -5;
 
+/// How long a client waits before it repeats a request.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// How often a test looks how far its clients are.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// What all clients of a round go by.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// The store is back: whatever is asked from now on is answered.
+    pub is_back: AtomicBool,
+    /// Enough was asked.
+    pub is_over: AtomicBool,
+    /// Requests that were answered.
+    pub answered: AtomicUsize,
+}
+
+impl Round {
+    /// Waits until so many more requests have been answered.
+    pub fn until_answered(&self, count: usize) {
+        let (begun, before) = (Instant::now(), self.answered.load(Ordering::SeqCst));
+        while self.answered.load(Ordering::SeqCst) < before + count {
+            assert!(begun.elapsed() < PATIENCE, "nothing is answered any more");
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
 /// An event to book.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Event {
-    pub(crate) id: i64,
-    pub(crate) price: i64,
+pub struct Event {
+    /// Its number.
+    pub id: i64,
+    /// What a seat costs.
+    pub price: i64,
 }
 
 /// What a client wants.
@@ -35,14 +69,14 @@ enum Deed {
 
 /// A request, with its key if it has one.
 #[derive(Debug, Clone)]
-pub(crate) struct Request {
+pub struct Request {
     deed: Deed,
     key: Option<String>,
 }
 
 /// A booking as it has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Known {
+pub struct Known {
     state: i64,
     amount: i64,
 }
@@ -56,49 +90,62 @@ impl Known {
 
 /// What the database holds for a client.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Rows {
-    pub(crate) bookings: BTreeMap<i64, Known>,
-    pub(crate) balance: i64,
+pub struct Rows {
+    /// Its bookings, by number.
+    pub bookings: BTreeMap<i64, Known>,
+    /// What its account holds.
+    pub balance: i64,
 }
 
 /// The client's connections: its own, and an admin's, who pays in for it.
-pub(crate) struct Clients {
+pub struct Clients {
     own: Client,
     admin: Client,
 }
 
 /// A client and what it knows for certain.
-pub(crate) struct Attendee {
+pub struct Attendee {
     user: i64,
     session: String,
     admin_session: String,
     entropy: SeededEntropy,
     keys: usize,
+    /// Whether every request has a key.
+    pub has_keys: bool,
     /// What the service has answered for.
-    pub(crate) known: Rows,
+    pub known: Rows,
     /// What was on its way when the service died.
-    pub(crate) unanswered: Option<Request>,
-    pub(crate) tally: Tally,
+    pub unanswered: Option<Request>,
+    /// What happened to its requests.
+    pub tally: Tally,
 }
 
 /// What happened to a client's requests.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Tally {
-    pub(crate) answered: usize,
+pub struct Tally {
+    /// Answered with anything else than a 503.
+    pub answered: usize,
+    /// Answered with a 503.
+    pub turned_away: usize,
     /// Happened, though the answer was lost: the key brought it back.
-    pub(crate) replayed: usize,
+    pub replayed: usize,
     /// Happened, though the answer was lost: the rows say so.
-    pub(crate) found: usize,
-    pub(crate) purchased: usize,
-    pub(crate) sold_out: usize,
+    pub found: usize,
+    /// Bookings that were paid at once.
+    pub purchased: usize,
+    /// Purchases for which no seats were left.
+    pub sold_out: usize,
     /// Confirmations and purchases for which the money was short.
-    pub(crate) short: usize,
-    pub(crate) refunded: usize,
-    pub(crate) deposited: usize,
+    pub short: usize,
+    /// Paid bookings that were cancelled.
+    pub refunded: usize,
+    /// Deposits.
+    pub deposited: usize,
 }
 
 impl Attendee {
-    pub(crate) fn new(server: &Server, login: &str, seed: u64) -> Self {
+    /// One of the installation's users.
+    pub fn new(server: &Server, login: &str, seed: u64) -> Self {
         let client = server.client_of(login);
         let session = |client: &Client| client.session().expect("it is signed in").to_owned();
         Self {
@@ -107,24 +154,61 @@ impl Attendee {
             admin_session: session(&server.client_of("admin")),
             entropy: SeededEntropy::new(seed),
             keys: 0,
+            has_keys: false,
             known: Rows { bookings: BTreeMap::new(), balance: 0 },
             unanswered: None,
             tally: Tally::default(),
         }
     }
 
-    pub(crate) fn clients(&self, server: &Server) -> Clients {
+    /// Connections to one service.
+    pub fn clients(&self, server: &Server) -> Clients {
         let client = |session| Client::new(server.base()).with_session(Some(session));
         Clients { own: client(&self.session), admin: client(&self.admin_session) }
     }
 
     /// Sends requests until the service is gone.
-    pub(crate) fn work(&mut self, clients: &Clients, events: &[Event]) {
+    pub fn work(&mut self, clients: &Clients, events: &[Event]) {
         while self.unanswered.is_none() {
             let request = self.next_request(events);
             match self.send(&request, clients) {
                 Some(answer) => self.learn(&request, &answer),
                 None => self.unanswered = Some(request),
+            }
+        }
+    }
+
+    /// Sends requests while the service stays and its store comes and goes: until it is told to end, or
+    /// nobody knows what became of a request without a key. Whoever has a key finds out.
+    pub fn work_through(&mut self, clients: &Clients, events: &[Event], round: &Round) {
+        while self.unanswered.is_none() && !round.is_over.load(Ordering::SeqCst) {
+            let request = self.next_request(events);
+            let (begun, mut is_unknown) = (Instant::now(), false);
+            loop {
+                let is_back = round.is_back.load(Ordering::SeqCst);
+                let answer = self.send(&request, clients).expect("the service stays");
+                if answer.status != 503 {
+                    self.tally.replayed +=
+                        usize::from(answer.header("idempotent-replayed").is_some());
+                    self.learn(&request, &answer);
+                    round.answered.fetch_add(1, Ordering::SeqCst);
+                    break;
+                }
+                assert!(!is_back, "the store is back: {answer:?}");
+                self.tally.turned_away += 1;
+                let kind = answer.any_problem()["type"].clone();
+                is_unknown |= kind == "/problems/outcome-unknown";
+                if !is_unknown {
+                    // Nothing was changed, which the rows will have to show.
+                    assert_eq!(kind, "/problems/store-unavailable", "{answer:?}");
+                    break;
+                }
+                if request.key.is_none() {
+                    self.unanswered = Some(request);
+                    break;
+                }
+                assert!(begun.elapsed() < PATIENCE, "nobody finds out: {answer:?}");
+                thread::sleep(ASK_AGAIN_AFTER);
             }
         }
     }
@@ -141,7 +225,7 @@ impl Attendee {
             9 => Some(Deed::Deposit { delta: 10 }),
             _ => None,
         };
-        let has_key = self.entropy.below(2) == 0;
+        let has_key = self.entropy.below(2) == 0 || self.has_keys;
         self.keys += 1;
         Request {
             deed: deed.unwrap_or(Deed::Book { event, seats }),
@@ -272,7 +356,7 @@ impl Attendee {
     }
 
     /// Finds out what became of the request that got no answer.
-    pub(crate) fn settle(&mut self, clients: &Clients, rows: &Rows) {
+    pub fn settle(&mut self, clients: &Clients, rows: &Rows) {
         let Some(request) = self.unanswered.take() else { return };
         if request.key.is_some() {
             let send = || self.send(&request, clients).expect("the service is back");
@@ -315,7 +399,7 @@ impl Attendee {
     }
 
     /// What the database holds for this client.
-    pub(crate) fn rows(&self, database: &Database) -> Rows {
+    pub fn rows(&self, database: &Database) -> Rows {
         let column = |column| {
             let of_user = format!("FROM bookings WHERE user_id = {} ORDER BY id", self.user);
             database.numbers(&format!("SELECT {column} {of_user}"))

@@ -7,17 +7,14 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that can't go on has failed")]
 
-mod attendee;
-
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use eventbooker_testkit::SeededEntropy;
+use eventbooker_testkit::attendee::{Attendee, Clients, Event};
 use eventbooker_testkit::database::Database;
 use eventbooker_testkit::server::{Installation, UNLIMITED};
-
-use crate::attendee::{Attendee, Clients, Event};
 
 const ROUNDS: usize = 50;
 const CLIENTS: [&str; 4] = ["alice", "bob", "carol", "dave"];

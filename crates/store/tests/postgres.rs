@@ -1,0 +1,147 @@
+//! What is particular to PostgreSQL: a server that goes away and comes back, and what it says when it
+//! can't do what it is asked.
+#![allow(missing_docs, reason = "a test's name says what it proves")]
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use eventbooker_core::UserId;
+use eventbooker_store::postgres::{Clock, PostgresStore, PostgresUrl};
+use eventbooker_store::{Access, Changes, Queries as _, Store, StoreError, Wants, Writer};
+use eventbooker_testkit::clock::PATIENCE;
+use eventbooker_testkit::postgres::{End, Schema, Server, execute, numbers as numbers_of};
+use eventbooker_testkit::rows::{at, save, user};
+
+async fn open(server: &Server) -> PostgresStore {
+    let url = PostgresUrl::parse(&server.url(), None).expect("the URL is right");
+    PostgresStore::open(url, Access::Tool, Clock::Given, 1).await.expect("it opens")
+}
+
+/// Takes numbers for a few bookings, and makes none.
+async fn numbers(writer: &mut dyn Writer) -> Vec<i64> {
+    let wants = Wants { new_bookings: 5, ..Wants::default() };
+    let loaded = writer.load(&wants, at(0)).await.expect("it loads");
+    writer.release().await.expect("it gives up");
+    (loaded.booking_ids.next..loaded.booking_ids.end).collect()
+}
+
+/// A block of numbers isn't synced when it is taken, so a crash may undo that. Whoever had it may not
+/// use it then: somebody else gets the same numbers.
+#[tokio::test]
+async fn numbers_that_a_crash_has_undone_are_given_out_once() {
+    // Nobody writes to disk what nobody waits for, until the test is over.
+    let mut server = Server::start(&["fsync = off", "wal_writer_delay = 10s"]);
+    let store = open(&server).await;
+    let [mut one, mut other] =
+        [store.writer().await.expect("a writer"), store.writer().await.expect("a writer")];
+    let lost = numbers(&mut *one).await;
+    server.stop(End::Immediate);
+    server.start_again();
+    let others = numbers(&mut *other).await;
+    assert!(others.iter().any(|number| lost.contains(number)), "the crash has undone nothing");
+    let again = numbers(&mut *one).await;
+    assert!(!again.iter().any(|number| others.contains(number)), "{again:?} and {others:?}");
+}
+
+/// Ends all connections of a test's stores, and waits until they have ended.
+const KILL: &str = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+    WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid()";
+/// Locks users against changes, and ends the connection of whoever waits for that.
+const KILL_WHO_WAITS: &str = "LOCK TABLE users IN SHARE MODE;
+    DO $$ DECLARE waiting integer; BEGIN
+      LOOP
+        PERFORM pg_sleep(0.01);
+        PERFORM pg_stat_clear_snapshot();
+        SELECT pid INTO waiting FROM pg_stat_activity
+        WHERE application_name = current_setting('application_name') AND wait_event_type = 'Lock';
+        EXIT WHEN waiting IS NOT NULL;
+      END LOOP;
+      PERFORM pg_terminate_backend(waiting, 5000);
+    END $$";
+const IS_LOCKED: &str =
+    "SELECT count(*) FROM pg_locks WHERE relation = 'users'::regclass AND mode = 'ShareLock'";
+
+async fn store_and_writer(schema: &Schema) -> (PostgresStore, Box<dyn Writer>) {
+    let store = schema.open(Access::Tool, Clock::Given).await.expect("it opens");
+    let writer = store.writer().await.expect("a writer");
+    (store, writer)
+}
+
+fn one_user(id: i64) -> Changes {
+    Changes { users_added: vec![user(id, &format!("user-{id}"))], ..Changes::default() }
+}
+
+fn wanted(id: i64) -> Wants {
+    Wants { users: vec![UserId::new(id)], ..Wants::default() }
+}
+
+/// Whoever is killed between batches hardly notices.
+#[tokio::test]
+async fn a_connection_that_died_idle_is_replaced() {
+    let schema = Schema::new();
+    let (store, mut writer) = store_and_writer(&schema).await;
+    writer.load(&wanted(1), at(0)).await.expect("it loads");
+    writer.release().await.expect("it gives up");
+    store.ping().await.expect("it answers");
+    assert_eq!(numbers_of(schema.url(), KILL), [2]);
+    store.ping().await.expect("it answers on another connection");
+    writer.load(&wanted(1), at(0)).await.expect("it loads on another connection");
+    writer.save(&one_user(1)).await.expect("it saves");
+}
+
+/// What the server never heard has not happened, and that is known, whether the connection learns of
+/// its end before it is told to save or after.
+#[tokio::test]
+async fn a_batch_that_the_server_gave_up_has_not_happened() {
+    for learns_before in [true, false] {
+        let schema = Schema::new();
+        let (store, mut writer) = store_and_writer(&schema).await;
+        writer.load(&wanted(1), at(0)).await.expect("it loads");
+        assert_eq!(numbers_of(schema.url(), KILL), [1]);
+        if learns_before {
+            // This test's only thread has been busy. The connection hears what has come when it rests.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let refused = writer.save(&one_user(1)).await;
+        assert!(matches!(refused, Err(StoreError::Contention(_))), "{learns_before}: {refused:?}");
+        assert_eq!(store.user_by_login("user-1".to_owned()).await, Ok(None));
+        writer.load(&wanted(1), at(0)).await.expect("it loads on another connection");
+        writer.save(&one_user(1)).await.expect("it saves");
+    }
+}
+
+/// The same, in the middle of the save: what was answered last came before the commit.
+#[tokio::test]
+async fn a_save_that_is_cut_off_before_its_commit_has_not_happened() {
+    let schema = Schema::new();
+    let (store, mut writer) = store_and_writer(&schema).await;
+    writer.load(&wanted(1), at(0)).await.expect("it loads");
+    let url = schema.url().to_owned();
+    let killer = thread::spawn(move || execute(&url, KILL_WHO_WAITS));
+    let begun = Instant::now();
+    while numbers_of(schema.url(), IS_LOCKED) == [0] {
+        assert!(begun.elapsed() < PATIENCE, "nobody locks");
+    }
+    let refused = writer.save(&one_user(1)).await;
+    killer.join().expect("somebody waited");
+    assert!(matches!(refused, Err(StoreError::Contention(_))), "{refused:?}");
+    assert_eq!(store.user_by_login("user-1".to_owned()).await, Ok(None));
+    writer.load(&wanted(1), at(0)).await.expect("it loads on another connection");
+    writer.save(&one_user(1)).await.expect("it saves");
+}
+
+/// A newer program changes a table while this one is at work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_prepared_is_prepared_again_when_a_table_has_changed() {
+    let schema = Schema::new();
+    let (store, mut writer) = store_and_writer(&schema).await;
+    save(&store, one_user(1)).await;
+    for kind in ["varchar(100)", "text"] {
+        store.users(UserId::new(0), 1).await.expect("it answers");
+        writer.load(&wanted(1), at(0)).await.expect("it loads");
+        writer.release().await.expect("it gives up");
+        schema.execute(&format!("ALTER TABLE users ALTER COLUMN email TYPE {kind}"));
+    }
+    store.users(UserId::new(0), 1).await.expect("it answers");
+    writer.load(&wanted(1), at(0)).await.expect("it loads");
+}
