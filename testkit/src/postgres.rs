@@ -16,6 +16,7 @@ use eventbooker_store::postgres::{Clock, PostgresStore, PostgresUrl};
 use eventbooker_store::{Access, OpenError};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use tempfile::TempDir;
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::clock::PATIENCE;
@@ -136,6 +137,63 @@ impl Server {
         };
         kill_process(Pid::from_child(&process), signal).expect("it runs");
         process.wait().expect("it is ours");
+    }
+
+    /// Ends it as a power failure would.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        let server = Pid::from_child(&process);
+        // It has no more children while it is stopped.
+        kill_process(server, Signal::STOP).expect("it runs");
+        for child in children(server) {
+            // One that has ended by itself is as good.
+            let _ = kill_process(child, Signal::KILL);
+        }
+        kill_process(server, Signal::KILL).expect("it runs");
+        process.wait().expect("it is ours");
+        self.free_shared_memory();
+    }
+
+    /// What a server that ends by itself does: frees the memory by which it is known to run.
+    fn free_shared_memory(&self) {
+        let pid_file = fs::read_to_string(self.data().join("postmaster.pid")).expect("it is left");
+        let segment = pid_file.lines().find_map(|line| {
+            let mut words = line.split_whitespace();
+            let (_key, id) = (words.next()?.parse::<u32>().ok()?, words.next()?);
+            Some(id.to_owned())
+        });
+        run(Command::new("ipcrm").arg("-m").arg(segment.expect("it has a segment")));
+    }
+
+    /// A standby of this server, which waits from now on for whatever is committed to be there as well.
+    pub fn synchronous_standby(&self) -> Self {
+        let mut standby = Self::prepare();
+        run(unprivileged("pg_basebackup")
+            .args(["--host=127.0.0.1", "--username=postgres", "--write-recovery-conf"])
+            .args(["--checkpoint=fast", "--no-sync", &format!("--port={}", self.port), "-D"])
+            .arg(standby.data()));
+        standby.launch();
+        execute(&self.url(), "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        execute(&self.url(), "SELECT pg_reload_conf()");
+        let begun = Instant::now();
+        let count = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        while numbers(&self.url(), count) != [1] {
+            assert!(begun.elapsed() < PATIENCE, "nobody follows; {}", standby.log());
+            thread::sleep(LOOK_EVERY);
+        }
+        standby
+    }
+
+    /// Makes a standby a server that takes writes.
+    pub fn promote(&self) {
+        assert_eq!(numbers(&self.url(), "SELECT pg_promote()::int"), [1], "{}", self.log());
+    }
+
+    /// Where the database of several servers is, whichever of them takes writes.
+    pub fn url_of(servers: &[&Self]) -> String {
+        let hosts = servers.iter().map(|server| format!("127.0.0.1:{}", server.port));
+        let hosts = hosts.collect::<Vec<_>>().join(",");
+        format!("postgres://postgres@{hosts}/postgres")
     }
 
     /// Starts it again, where it was, and waits until it answers.
@@ -325,7 +383,11 @@ fn on_a_connection<T: Send + 'static>(
     url: &str,
     act: impl AsyncFnOnce(&Client) -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
-    let config: Config = url.parse().expect("the URL is right");
+    let mut config: Config = url.parse().expect("the URL is right");
+    if config.get_hosts().len() > 1 {
+        // The one that takes writes.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
     let acting = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(async {
@@ -373,6 +435,14 @@ fn unprivileged(name: &str) -> Command {
     command.args(["--reuid", UNPRIVILEGED, "--regid", UNPRIVILEGED, "--init-groups", "--"]);
     command.arg(program).current_dir("/");
     command
+}
+
+/// The processes that a process has started.
+fn children(parent: Pid) -> Vec<Pid> {
+    let parent = parent.as_raw_nonzero();
+    let list = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+    let list = list.expect("the system tells whose children are whose");
+    list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
 }
 
 fn run(command: &mut Command) {

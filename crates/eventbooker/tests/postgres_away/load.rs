@@ -1,37 +1,29 @@
-//! PostgreSQL goes away and comes back under load, and its connections are killed: what was answered
-//! is there, what was turned away hasn't happened, nobody is told of a bug, and the service goes on
-//! by itself, at once.
-
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test that can't go on has failed")]
+//! Clients that are never idle, while something happens to the server behind the service.
 
 use std::sync::atomic::Ordering;
 use std::thread;
 
 use eventbooker_testkit::SeededEntropy;
 use eventbooker_testkit::attendee::{Attendee, Clients, Event, Round};
-use eventbooker_testkit::client::Client;
 use eventbooker_testkit::database::Database;
-use eventbooker_testkit::postgres::{End, Server as Postgres, numbers};
 use eventbooker_testkit::server::{Installation, Server, UNLIMITED};
 
 const ATTENDEES: usize = 8;
 /// Answers before something happens, and when it is over.
 const ENOUGH: usize = 100;
-const KILLINGS: usize = 10;
-/// Waits until they have ended.
-const KILL_CONNECTIONS: &str = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
-    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
 
-struct Scene {
-    installation: Installation,
-    server: Server,
-    events: Vec<Event>,
+/// The real program, and its clients.
+pub(crate) struct Load {
+    pub(crate) installation: Installation,
+    pub(crate) server: Server,
+    pub(crate) events: Vec<Event>,
     attendees: Vec<Attendee>,
 }
 
-impl Scene {
-    fn on(postgres: &Postgres) -> Self {
-        let database = Database::on_server(postgres.url());
+impl Load {
+    /// A service on the database at this URL.
+    pub(crate) fn on(url: String) -> Self {
+        let database = Database::on_server(url);
         let installation = Installation::on(env!("CARGO_BIN_EXE_eventbooker"), database);
         installation.add_user("admin", "admin");
         let server = installation.serve(&UNLIMITED);
@@ -53,7 +45,7 @@ impl Scene {
     }
 
     /// Lets something happen under load. Returns how many requests were turned away.
-    fn go_through(&mut self, what: &str, happen: impl FnOnce(&Round)) -> usize {
+    pub(crate) fn go_through(&mut self, what: &str, happen: impl FnOnce(&Round)) -> usize {
         let Self { installation, server, events, attendees } = self;
         let round = Round::default();
         let database = installation.database();
@@ -67,12 +59,12 @@ impl Scene {
                 let (events, round) = (&*events, &round);
                 scope.spawn(move || attendee.work_through(clients, events, round));
             }
+            let _ending = Ending(&round);
             round.until_answered(ENOUGH);
             happen(&round);
             round.is_back.store(true, Ordering::SeqCst);
             assert_eq!(server.client().get("/ready").status, 200, "{what}");
             round.until_answered(ENOUGH);
-            round.is_over.store(true, Ordering::SeqCst);
         });
         for attendee in &mut *attendees {
             let rows = attendee.rows(database);
@@ -83,7 +75,8 @@ impl Scene {
         turned_away(attendees) - before
     }
 
-    fn finish(self) {
+    /// Ends the service in good order.
+    pub(crate) fn finish(self) {
         for attendee in &self.attendees {
             println!("{:?}", attendee.tally);
         }
@@ -92,34 +85,11 @@ impl Scene {
     }
 }
 
-#[test]
-fn a_server_that_restarts_takes_nothing_with_it() {
-    let mut postgres = Postgres::start(&["fsync = off"]);
-    let mut scene = Scene::on(&postgres);
-    for end in [End::Fast, End::Immediate] {
-        let base = scene.server.base().to_owned();
-        let turned_away = scene.go_through(&format!("{end:?}"), |_| {
-            postgres.stop(end);
-            let client = Client::new(&base);
-            client.get("/ready").problem(503, "store-unavailable");
-            client.get("/events").problem(503, "store-unavailable");
-            postgres.start_again();
-        });
-        assert!(turned_away > 0, "nobody noticed");
-    }
-    scene.finish();
-}
+/// Ends a round, also if a test fails in it.
+struct Ending<'round>(&'round Round);
 
-#[test]
-fn connections_that_are_killed_take_nothing_with_them() {
-    let postgres = Postgres::start(&["fsync = off"]);
-    let mut scene = Scene::on(&postgres);
-    let url = postgres.url();
-    scene.go_through("killed", |round| {
-        for _ in 0..KILLINGS {
-            assert!(numbers(&url, KILL_CONNECTIONS)[0] > 0);
-            round.until_answered(20);
-        }
-    });
-    scene.finish();
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::SeqCst);
+    }
 }
