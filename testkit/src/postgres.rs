@@ -4,226 +4,27 @@
 //! and removes it; any server that speaks PostgreSQL will do. A test has a schema on it that nobody
 //! else knows, and drops it when it is done.
 
+mod server;
+
 use std::fs;
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use eventbooker_store::postgres::{Clock, PostgresStore, PostgresUrl};
 use eventbooker_store::{Access, OpenError};
-use rustix::process::{Pid, Signal, getuid, kill_process};
-use tempfile::TempDir;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
-use crate::clock::PATIENCE;
+pub use self::server::{Certificates, End, Server};
 
 /// Names the server that tests share.
 pub const SHARED: &str = "EVENTBOOKER_TEST_POSTGRES_URL";
 /// A script of SQL that an operator runs after the tables have been made, such as one that spreads
 /// them over machines.
 pub const AFTER_MIGRATION: &str = "EVENTBOOKER_TEST_POSTGRES_SCRIPT";
-/// The server refuses to run as root, so it runs as this user.
-const UNPRIVILEGED: &str = "postgres";
-/// How often a server is asked whether it is there yet.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
 /// Connections of a test's store for queries.
 const READERS: usize = 2;
-
-/// How a server ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// It tells its clients, rolls back what they were doing, and writes everything to disk.
-    Fast,
-    /// It drops everything, and recovers when it starts again.
-    Immediate,
-}
-
-/// A server of a test's own. It is gone when the value is.
-pub struct Server {
-    directory: TempDir,
-    port: u16,
-    process: Option<Child>,
-}
-
-impl Server {
-    /// A new server on a free port of loopback. Settings are lines of `postgresql.conf`.
-    pub fn start(settings: &[&str]) -> Self {
-        let mut server = Self::prepare();
-        let data = server.data();
-        run(unprivileged("initdb")
-            .args(["--auth=trust", "--username=postgres", "--no-sync"])
-            .args(["--encoding=UTF8", "--no-locale", "-D"])
-            .arg(&data));
-        server.configure(settings);
-        server.launch();
-        server
-    }
-
-    /// A place for a server.
-    fn prepare() -> Self {
-        let directory = TempDir::with_prefix("eventbooker-postgres-");
-        let directory = directory.expect("there is a place for a test's files");
-        if getuid().is_root() {
-            run(Command::new("chown").arg(UNPRIVILEGED).arg(directory.path()));
-        }
-        Self { directory, port: free_port(), process: None }
-    }
-
-    /// Adds lines to `postgresql.conf`; the last word counts.
-    fn configure(&self, settings: &[&str]) {
-        let file = self.data().join("postgresql.conf");
-        let mut lines = fs::read_to_string(&file).expect("it was made");
-        for setting in settings {
-            lines.push_str(setting);
-            lines.push('\n');
-        }
-        fs::write(&file, lines).expect("it can be written");
-    }
-
-    fn launch(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            self.spawn();
-            if self.until_ready(deadline) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "the server doesn't start: {}", self.log());
-            // Somebody else has taken the port.
-            self.port = free_port();
-        }
-    }
-
-    fn spawn(&mut self) {
-        let log = self.directory.path().join("log");
-        let log = fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
-        let port = self.port.to_string();
-        let mut command = unprivileged("postgres");
-        command.arg("-D").arg(self.data()).args(["-p", &port, "-h", "127.0.0.1"]);
-        command.arg("-k").arg(self.directory.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.process = Some(command.spawn().expect("PostgreSQL is installed"));
-    }
-
-    /// Waits until it answers; whether it does.
-    fn until_ready(&mut self, deadline: Instant) -> bool {
-        let port = self.port.to_string();
-        while Instant::now() < deadline {
-            let process = self.process.as_mut().expect("it was started");
-            if process.try_wait().expect("it is ours").is_some() {
-                return false;
-            }
-            let ready = Command::new(program("pg_isready"))
-                .args(["-q", "-h", "127.0.0.1", "-p", &port])
-                .status();
-            if ready.expect("PostgreSQL is installed").success() {
-                return true;
-            }
-            thread::sleep(LOOK_EVERY);
-        }
-        false
-    }
-
-    /// Ends it and waits until it has ended.
-    pub fn stop(&mut self, end: End) {
-        let mut process = self.process.take().expect("it runs");
-        let signal = match end {
-            End::Fast => Signal::INT,
-            End::Immediate => Signal::QUIT,
-        };
-        kill_process(Pid::from_child(&process), signal).expect("it runs");
-        process.wait().expect("it is ours");
-    }
-
-    /// Ends it as a power failure would.
-    pub fn kill(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        let server = Pid::from_child(&process);
-        // It has no more children while it is stopped.
-        kill_process(server, Signal::STOP).expect("it runs");
-        for child in children(server) {
-            // One that has ended by itself is as good.
-            let _ = kill_process(child, Signal::KILL);
-        }
-        kill_process(server, Signal::KILL).expect("it runs");
-        process.wait().expect("it is ours");
-        self.free_shared_memory();
-    }
-
-    /// What a server that ends by itself does: frees the memory by which it is known to run.
-    fn free_shared_memory(&self) {
-        let pid_file = fs::read_to_string(self.data().join("postmaster.pid")).expect("it is left");
-        let segment = pid_file.lines().find_map(|line| {
-            let mut words = line.split_whitespace();
-            let (_key, id) = (words.next()?.parse::<u32>().ok()?, words.next()?);
-            Some(id.to_owned())
-        });
-        run(Command::new("ipcrm").arg("-m").arg(segment.expect("it has a segment")));
-    }
-
-    /// A standby of this server, which waits from now on for whatever is committed to be there as well.
-    pub fn synchronous_standby(&self) -> Self {
-        let mut standby = Self::prepare();
-        run(unprivileged("pg_basebackup")
-            .args(["--host=127.0.0.1", "--username=postgres", "--write-recovery-conf"])
-            .args(["--checkpoint=fast", "--no-sync", &format!("--port={}", self.port), "-D"])
-            .arg(standby.data()));
-        standby.launch();
-        execute(&self.url(), "ALTER SYSTEM SET synchronous_standby_names = '*'");
-        execute(&self.url(), "SELECT pg_reload_conf()");
-        let begun = Instant::now();
-        let count = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-        while numbers(&self.url(), count) != [1] {
-            assert!(begun.elapsed() < PATIENCE, "nobody follows; {}", standby.log());
-            thread::sleep(LOOK_EVERY);
-        }
-        standby
-    }
-
-    /// Makes a standby a server that takes writes.
-    pub fn promote(&self) {
-        assert_eq!(numbers(&self.url(), "SELECT pg_promote()::int"), [1], "{}", self.log());
-    }
-
-    /// Where the database of several servers is, whichever of them takes writes.
-    pub fn url_of(servers: &[&Self]) -> String {
-        let hosts = servers.iter().map(|server| format!("127.0.0.1:{}", server.port));
-        let hosts = hosts.collect::<Vec<_>>().join(",");
-        format!("postgres://postgres@{hosts}/postgres")
-    }
-
-    /// Starts it again, where it was, and waits until it answers.
-    pub fn start_again(&mut self) {
-        self.spawn();
-        assert!(self.until_ready(Instant::now() + PATIENCE), "it doesn't start: {}", self.log());
-    }
-
-    /// Where its database is.
-    pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
-    }
-
-    fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // At once: nobody wants to read what is on it again.
-        if self.process.is_some() {
-            self.stop(End::Immediate);
-        }
-    }
-}
 
 /// A schema of a test's own on the shared server.
 pub struct Schema {
@@ -410,48 +211,4 @@ fn new_name() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is right");
     let number = NAMES.fetch_add(1, Ordering::Relaxed);
     format!("test_{}_{}_{number}", now.as_micros(), std::process::id())
-}
-
-/// A program of the newest PostgreSQL on this machine.
-fn program(name: &str) -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let newest = versions
-        .filter_map(|entry| {
-            let version: u32 = entry.file_name().to_str()?.parse().ok()?;
-            let program = entry.path().join("bin").join(name);
-            program.exists().then_some((version, program))
-        })
-        .max();
-    newest.map_or_else(|| PathBuf::from(name), |(_, program)| program)
-}
-
-/// A program of PostgreSQL as a user that the server agrees to run as.
-fn unprivileged(name: &str) -> Command {
-    let program = program(name);
-    if !getuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", UNPRIVILEGED, "--regid", UNPRIVILEGED, "--init-groups", "--"]);
-    command.arg(program).current_dir("/");
-    command
-}
-
-/// The processes that a process has started.
-fn children(parent: Pid) -> Vec<Pid> {
-    let parent = parent.as_raw_nonzero();
-    let list = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
-    let list = list.expect("the system tells whose children are whose");
-    list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().expect("PostgreSQL is installed");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it listens").port()
 }

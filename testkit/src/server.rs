@@ -41,6 +41,19 @@ pub struct Ran {
     pub stderr: String,
 }
 
+impl Ran {
+    /// What a command that failed complained of: one line, and nothing else but what it did before.
+    pub fn complaint(&self) -> &str {
+        let is_complaint = |line: &&str| !line.contains(" INFO ");
+        let mut lines = self.stderr.lines().filter(is_complaint);
+        let line = lines.next().unwrap_or_else(|| panic!("no complaint: {self:?}"));
+        assert_eq!(lines.next(), None, "more than a line: {self:?}");
+        assert!(matches!(self.code, Some(1..)), "{self:?}");
+        assert_eq!(self.stdout, "", "{self:?}");
+        line.strip_prefix("eventbooker: ").unwrap_or_else(|| panic!("who says so? {self:?}"))
+    }
+}
+
 impl Installation {
     /// The program at this path, freshly installed.
     pub fn new(program: &str) -> Self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use eventbooker_engine::{Hindrance, Recount, Recounts, UnfinishedRecount};
+use eventbooker_engine::{Error, Hindrance, Recount, Recounts, UnfinishedRecount};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -118,7 +118,14 @@ impl UnfinishedRecountShape {
 )]
 async fn ready(State(web): State<Web>) -> Result<Response, Problem> {
     match tokio::time::timeout(READY_WITHIN, web.engine().check_ready()).await {
-        Ok(answer) => answer?,
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            // Clients aren't told why.
+            if let Error::Store(reason) = &error {
+                tracing::warn!(%reason, "not ready");
+            }
+            return Err(error.into());
+        }
         Err(_) => {
             return Err(Problem::new(ProblemKind::StoreUnavailable, "the database doesn't answer"));
         }

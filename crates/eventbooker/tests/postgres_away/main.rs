@@ -78,6 +78,8 @@ fn a_standby_takes_over_with_everything_that_was_answered() {
     let mut standby = primary.synchronous_standby();
     // The one that takes writes needn't be the first.
     let mut load = Load::on(Postgres::url_of(&[&standby, &primary]));
+    let alone = load.installation.run(&["serve", "--database", &standby.url()]);
+    assert!(alone.complaint().contains("does not allow writes"), "{alone:?}");
 
     // Nothing is answered before it is on both.
     let (event, client) = (load.events[2].id, load.server.client().registered("ann"));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Error};
@@ -10,17 +11,21 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::error::explain;
 use super::tls::{self, TlsFiles, Verify};
 
-/// How long connecting may take, for each host. Everybody waits meanwhile.
+/// How long connecting may take, for each address. Everybody waits meanwhile.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// So many times as long, until a server lets us in, or says why not. It may have two addresses of which
+/// one is dead; and one that hangs takes connections all the same.
+const LET_IN_TIMEOUTS: u32 = 2;
 /// How long what was sent may stay unacknowledged before a connection counts as lost.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 /// A connection that is silent for this long is asked whether it is still there.
 const SILENT_MAX: Duration = Duration::from_secs(10);
 
-/// A server that can be connected to.
+/// A server that can be connected to, or several, of which one takes writes.
 #[derive(Clone)]
 pub struct PostgresUrl {
-    config: Config,
+    /// One for each server.
+    servers: Vec<Config>,
     /// Ways to connect, the preferred one first.
     ways: Vec<SslMode>,
     tls: MakeRustlsConnect,
@@ -56,25 +61,18 @@ impl PostgresUrl {
         }
         // The parser takes "+" for itself, where a form means a space.
         let rest = rest.finish().replace('+', "%20");
-        let mut config: Config =
-            format!("{base}?{rest}").parse().map_err(|error| explain(&error))?;
-        if config.get_hosts().is_empty() {
+        let parse = |base: &str| -> Result<Config, String> {
+            format!("{base}?{rest}").parse().map_err(|error| explain(&error))
+        };
+        let all = parse(base)?;
+        if all.get_hosts().is_empty() {
             return Err("the database's URL names no host".to_owned());
         }
-        if config.get_password().is_none()
-            && let Some(password) = password
-        {
-            config.password(password);
+        let mut servers =
+            hosts_apart(base).iter().map(|base| parse(base)).collect::<Result<Vec<_>, _>>()?;
+        for config in &mut servers {
+            complete(config, password);
         }
-        if config.get_application_name().is_none() {
-            config.application_name("eventbooker");
-        }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_TIMEOUT);
-        }
-        config.tcp_user_timeout(UNACKNOWLEDGED_MAX).keepalives_idle(SILENT_MAX);
-        // A standby answers, too, but takes no bookings.
-        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         let has_roots = files.roots.is_some();
         let (ways, verify) = match ssl_mode.as_str() {
             "disable" => (vec![SslMode::Disable], Verify::Nothing),
@@ -93,8 +91,7 @@ impl PostgresUrl {
             }
         };
         let tls = MakeRustlsConnect::new(tls::config(verify, &files)?);
-        let name = name(&config);
-        Ok(Self { config, ways, tls, name })
+        Ok(Self { servers, ways, tls, name: name(&all) })
     }
 
     /// The server's name without secrets: `postgres://user@host:port/database`.
@@ -102,32 +99,92 @@ impl PostgresUrl {
         &self.name
     }
 
-    /// Connects. The connection has to be driven for as long as the client is used.
+    /// Connects to the first server that takes writes. The connection has to be driven for as long as
+    /// the client is used. An error is one line for people.
     pub(super) async fn connect(
         &self,
-    ) -> Result<(Client, impl Future<Output = Result<(), Error>> + Send + 'static), Error> {
-        let mut first_error = None;
-        for way in &self.ways {
-            let mut config = self.config.clone();
-            let error = match Box::pin(config.ssl_mode(*way).connect(self.tls.clone())).await {
+    ) -> Result<(Client, impl Future<Output = Result<(), Error>> + Send + 'static), String> {
+        let mut reasons = Vec::with_capacity(self.servers.len());
+        for server in &self.servers {
+            match self.connect_to(server).await {
                 Ok(connected) => return Ok(connected),
-                Err(error) => error,
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        if let [reason] = &mut *reasons {
+            return Err(std::mem::take(reason));
+        }
+        let reasons = self.servers.iter().zip(&reasons);
+        let reasons = reasons.map(|(server, reason)| format!("{}: {reason}", hosts(server)));
+        Err(reasons.collect::<Vec<_>>().join("; "))
+    }
+
+    async fn connect_to(
+        &self,
+        server: &Config,
+    ) -> Result<(Client, impl Future<Output = Result<(), Error>> + Send + 'static), String> {
+        let let_in_max =
+            *server.get_connect_timeout().unwrap_or(&CONNECT_TIMEOUT) * LET_IN_TIMEOUTS;
+        let mut first_reason = None;
+        for way in &self.ways {
+            let mut config = server.clone();
+            let connecting = Box::pin(config.ssl_mode(*way).connect(self.tls.clone()));
+            let (reason, is_final) = match timeout(let_in_max, connecting).await {
+                Ok(Ok(connected)) => return Ok(connected),
+                // What the server itself says is final, unless it wants us to come another way.
+                Ok(Err(error)) => (explain(&error), error.code().is_some_and(is_final)),
+                Err(_) => (format!("no answer within {} s", let_in_max.as_secs()), true),
             };
-            // What the server itself says is final, unless it wants us to come another way.
-            let is_final = error
-                .code()
-                .is_some_and(|code| *code != SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
-            let error = first_error.get_or_insert(error);
+            let reason = first_reason.get_or_insert(reason);
             if is_final {
                 break;
             }
-            tracing::debug!(reason = explain(error), "connecting in another way");
+            tracing::debug!(reason, "connecting in another way");
         }
-        Err(first_error.expect("there is a way at least"))
+        Err(first_reason.expect("there is a way at least"))
     }
 }
 
+fn is_final(said: &SqlState) -> bool {
+    *said != SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+}
+
+/// What a URL may leave out.
+fn complete(config: &mut Config, password: Option<&str>) {
+    if config.get_password().is_none()
+        && let Some(password) = password
+    {
+        config.password(password);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("eventbooker");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    config.tcp_user_timeout(UNACKNOWLEDGED_MAX).keepalives_idle(SILENT_MAX);
+    // A standby answers, too, but takes no bookings.
+    config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+}
+
+/// A URL without its parameters, once for each of its hosts, so that one that hangs doesn't keep us from
+/// the next.
+fn hosts_apart(base: &str) -> Vec<String> {
+    let whole = || vec![base.to_owned()];
+    let Some((scheme, rest)) = base.split_once("://") else { return whole() };
+    let (user, rest) = rest.split_once('@').map_or(("", rest), |(user, rest)| (user, rest));
+    let at = if user.is_empty() { "" } else { "@" };
+    let (hosts, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    hosts.split(',').map(|host| format!("{scheme}://{user}{at}{host}{path}")).collect()
+}
+
 fn name(config: &Config) -> String {
+    let user = config.get_user().map(|user| format!("{user}@")).unwrap_or_default();
+    let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
+    format!("postgres://{user}{}/{database}", hosts(config))
+}
+
+fn hosts(config: &Config) -> String {
     let hosts = config.get_hosts().iter().enumerate().map(|(place, host)| {
         let ports = config.get_ports();
         let port = ports.get(place).or(ports.first()).copied().unwrap_or(5432);
@@ -137,10 +194,7 @@ fn name(config: &Config) -> String {
             Host::Unix(path) => format!("{}:{port}", path.display()),
         }
     });
-    let hosts = hosts.collect::<Vec<_>>().join(",");
-    let user = config.get_user().map(|user| format!("{user}@")).unwrap_or_default();
-    let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
-    format!("postgres://{user}{hosts}/{database}")
+    hosts.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -188,7 +242,7 @@ mod tests {
             [("postgres://ann@db/t", "beside"), ("postgres://ann:inside@db/t", "inside")]
         {
             let url = PostgresUrl::parse(url, Some("beside")).expect("it is right");
-            assert_eq!(url.config.get_password(), Some(password.as_bytes()));
+            assert_eq!(url.servers[0].get_password(), Some(password.as_bytes()));
         }
     }
 
@@ -196,7 +250,20 @@ mod tests {
     fn options_travel_as_they_are() {
         let url = "postgres://ann@db/t?options=-c%20search_path%3Da%2Bb&sslmode=require";
         let url = PostgresUrl::parse(url, None).expect("it is right");
-        assert_eq!(url.config.get_options(), Some("-c search_path=a+b"));
+        assert_eq!(url.servers[0].get_options(), Some("-c search_path=a+b"));
+    }
+
+    #[test]
+    fn several_servers_are_told_apart() {
+        let url = "postgres://ann:secret@one:1,two/t?connect_timeout=7";
+        let url = PostgresUrl::parse(url, None).expect("it is right");
+        assert_eq!(url.servers.iter().map(hosts).collect::<Vec<_>>(), ["one:1", "two:5432"]);
+        assert_eq!(url.name(), "postgres://ann@one:1,two:5432/t");
+        for server in &url.servers {
+            assert_eq!(server.get_password(), Some(&b"secret"[..]));
+            assert_eq!(server.get_dbname(), Some("t"));
+            assert_eq!(server.get_connect_timeout(), Some(&Duration::from_secs(7)));
+        }
     }
 
     #[test]

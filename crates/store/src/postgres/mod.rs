@@ -87,7 +87,10 @@ impl PostgresStore {
 async fn connect(
     url: &PostgresUrl,
 ) -> Result<(tokio_postgres::Client, tokio::task::JoinHandle<()>), OpenError> {
-    let connected = url.connect().await.map_err(|error| schema::unreachable(url, &error))?;
+    let connected = url
+        .connect()
+        .await
+        .map_err(|reason| OpenError::Unreachable { database: url.name().to_owned(), reason })?;
     let (client, connection) = connected;
     let driver = tokio::spawn(async move {
         // Whoever asks something is told that the connection is closed.

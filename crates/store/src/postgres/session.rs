@@ -89,8 +89,7 @@ impl Session {
         sql: impl Iterator<Item = &'static str>,
     ) -> Result<Self, StoreError> {
         // Whatever is in the way of a connection, it's for the operator to look at.
-        let connected = connector.connect().await;
-        let (client, connection) = connected.map_err(|error| StoreError::Away(explain(&error)))?;
+        let (client, connection) = connector.connect().await.map_err(StoreError::Away)?;
         // Whoever asks something when it has ended is told that the connection is closed.
         let driver = tokio::spawn(connection);
         let mut session = Self {
