@@ -46,15 +46,27 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    break_at: Option<Moment>,
-    /// Whether it stays broken.
-    for_good: bool,
+    break_at: Option<Break>,
     is_broken: bool,
     breaks: usize,
-    hold_next: bool,
-    is_holding: bool,
+    hold: Hold,
     /// All streams that were ever open, to end them.
     streams: Vec<TcpStream>,
+}
+
+struct Break {
+    moment: Moment,
+    for_good: bool,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    #[default]
+    Nothing,
+    /// The answers to whoever begins a transaction next.
+    Next,
+    /// It has begun.
+    Now,
 }
 
 impl Wire {
@@ -109,14 +121,12 @@ impl Wire {
 
     /// Breaks the connection of whoever commits next.
     pub fn break_at(&self, moment: Moment) {
-        self.inner.state().break_at = Some(moment);
+        self.inner.state().break_at = Some(Break { moment, for_good: false });
     }
 
     /// The same, and all others; until the wire is mended there are no new ones.
     pub fn break_for_good_at(&self, moment: Moment) {
-        let mut state = self.inner.state();
-        state.break_at = Some(moment);
-        state.for_good = true;
+        self.inner.state().break_at = Some(Break { moment, for_good: true });
     }
 
     /// How often it has broken in the middle of a commit.
@@ -126,26 +136,26 @@ impl Wire {
 
     /// Lets new connections through again.
     pub fn mend(&self) {
-        let mut state = self.inner.state();
-        (state.for_good, state.is_broken) = (false, false);
+        self.inner.state().is_broken = false;
     }
 
     /// Holds what the server answers whoever begins a transaction next.
     pub fn hold_next(&self) {
-        self.inner.state().hold_next = true;
+        self.inner.state().hold = Hold::Next;
     }
 
     /// Waits until it holds an answer.
     pub fn until_holding(&self) {
         let state = self.inner.state();
-        let waited = self.inner.changed.wait_timeout_while(state, PATIENCE, |it| !it.is_holding);
+        let waited =
+            self.inner.changed.wait_timeout_while(state, PATIENCE, |it| it.hold != Hold::Now);
         let waited = waited.unwrap_or_else(PoisonError::into_inner).1;
         assert!(!waited.timed_out(), "nobody begins a transaction");
     }
 
     /// Lets go of what it holds.
     pub fn let_go(&self) {
-        self.inner.state().is_holding = false;
+        self.inner.state().hold = Hold::Nothing;
         self.inner.changed.notify_all();
     }
 }
@@ -158,12 +168,11 @@ impl Inner {
     /// Whether the wire is to break now.
     fn breaks_at(&self, moment: Moment) -> bool {
         let mut state = self.state();
-        if state.break_at != Some(moment) {
+        let Some(Break { for_good, .. }) = state.break_at.take_if(|it| it.moment == moment) else {
             return false;
-        }
-        state.break_at = None;
+        };
         state.breaks += 1;
-        if state.for_good {
+        if for_good {
             state.is_broken = true;
             for stream in state.streams.drain(..) {
                 let _ = stream.shutdown(Shutdown::Both);
@@ -174,15 +183,17 @@ impl Inner {
 
     fn begins_to_hold(&self) -> bool {
         let mut state = self.state();
-        let holds = std::mem::take(&mut state.hold_next);
-        state.is_holding |= holds;
-        self.changed.notify_all();
+        let holds = state.hold == Hold::Next;
+        if holds {
+            state.hold = Hold::Now;
+            self.changed.notify_all();
+        }
         holds
     }
 
     fn until_let_go(&self) {
         let state = self.state();
-        drop(self.changed.wait_while(state, |state| state.is_holding));
+        drop(self.changed.wait_while(state, |state| state.hold == Hold::Now));
     }
 }
 

@@ -225,6 +225,7 @@ impl Server {
     }
 
     /// A standby of this server, which waits from now on for whatever is committed to be there as well.
+    #[must_use]
     pub fn synchronous_standby(&self) -> Self {
         let mut standby = Self::prepare();
         run(unprivileged("pg_basebackup")
