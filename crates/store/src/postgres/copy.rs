@@ -62,7 +62,10 @@ impl CopyTarget {
         driver.abort();
         migrated?;
         let session = Session::open(&connector, std::iter::empty()).await;
-        let session = session.map_err(|error| schema::unreachable(&connector, &error))?;
+        let session = session.map_err(|error| OpenError::Unreachable {
+            database: connector.name().to_owned(),
+            reason: error.to_string(),
+        })?;
         let target = Self { connector, source: source.to_owned(), session };
         target.refuse_rows_of_others().await?;
         Ok(target)
