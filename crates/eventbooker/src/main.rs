@@ -8,6 +8,7 @@ mod event;
 mod open;
 mod open_files;
 mod progress;
+mod ready;
 mod saga;
 mod say;
 mod serve;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::settings::{DatabaseFlags, ServeFlags};
+use crate::settings::{DatabaseFlags, ListenFlags, ServeFlags};
 
 /// Most of what a request allocates is freed by another thread (the lane answers, the connection's
 /// task frees), which the system's allocator is slow at; see `docs/decisions/0009-allocator.md`.
@@ -41,6 +42,8 @@ TOML file given by --config (listen = \"…\"). A flag wins over a variable, and
 enum Command {
     /// Run the service.
     Serve(Box<ServeFlags>),
+    /// Ask the service on this machine whether it takes traffic. Exit code 0 if it does, 1 if not.
+    Ready(ListenFlags),
     /// Recount every invariant from the rows. Exit code 0 if all hold, 1 if one is broken, 2 if
     /// it could not look.
     Check(DatabaseFlags),
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match program.command {
             Command::Serve(flags) => serve::run(*flags).await,
+            Command::Ready(flags) => ready::run(flags).await,
             Command::Check(flags) => return check::run(flags).await,
             Command::User(command) => user::run(command).await,
             Command::Event(command) => event::run(command).await,

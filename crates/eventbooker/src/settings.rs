@@ -36,6 +36,19 @@ pub(crate) struct DatabaseFlags {
     pub(crate) database_password_file: Option<PathBuf>,
 }
 
+/// Where the service listens, for whoever asks it something.
+#[derive(Args, Serialize, Deserialize, Default, Debug, Clone)]
+pub(crate) struct ListenFlags {
+    /// A TOML file with settings.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// Where the service listens. [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+}
+
 macro_rules! serve_flags {
     ($( $(#[$attribute:meta])* $field:ident: $kind:ty; )+) => {
         /// What `serve` can be told.
@@ -235,11 +248,23 @@ impl DatabaseFlags {
     }
 }
 
+impl ListenFlags {
+    /// The address.
+    pub(crate) fn resolve(self) -> Result<SocketAddr, String> {
+        let config = self.config.clone();
+        Ok(layered(config, Serialized::defaults(self))?.listen())
+    }
+}
+
 impl ServeFlags {
     /// Everything that `serve` needs to know.
     pub(crate) fn resolve(self) -> Result<ServeSettings, String> {
         let config = self.config.clone();
         layered(config, Serialized::defaults(self))?.into_settings()
+    }
+
+    fn listen(&self) -> SocketAddr {
+        self.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 8080).into())
     }
 
     fn database(&self) -> Result<Database, String> {
@@ -261,7 +286,7 @@ impl ServeFlags {
     }
 
     fn into_settings(self) -> Result<ServeSettings, String> {
-        let listen = self.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 8080).into());
+        let listen = self.listen();
         let demo = self.demo.unwrap_or(false);
         if demo && !listen.ip().is_loopback() && !self.demo_anywhere.unwrap_or(false) {
             return Err(format!(

@@ -3,6 +3,9 @@
 #![allow(missing_docs, reason = "a test")]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::thread;
 
 use eventbooker_testkit::client::PASSWORD;
 use eventbooker_testkit::server::{Installation, Ran};
@@ -256,4 +259,34 @@ fn help_and_version_are_there() {
     let none = installation.run(&[]);
     assert_fails(&none, 2, "Usage");
     assert_fails(&installation.run(&["srve"]), 2, "serve");
+}
+
+#[test]
+fn ready_asks_the_service_that_listens_here() {
+    let installation = installed();
+    let server = installation.serve(&["--listen", "127.0.0.1:0"]);
+    let address = server.base().strip_prefix("http://").expect("a URL").to_owned();
+    assert_says(&installation.run(&["ready", "--listen", &address]), &["\"status\":\"ready\""]);
+    let (_, port) = address.rsplit_once(':').expect("a port");
+    for other in ["0.0.0.0", "[::ffff:127.0.0.1]"] {
+        let listen = format!("{other}:{port}");
+        let environment = [("EVENTBOOKER_LISTEN", listen.as_str())];
+        assert_says(&installation.run_with(&["ready"], "", &environment), &["ready"]);
+    }
+    server.terminate();
+    let ran = installation.run(&["ready", "--listen", &address]);
+    assert_fails(&ran, 1, &format!("{address} doesn't answer"));
+
+    // Something listens, and it isn't ready.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let refusing = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("it is asked");
+        let head = BufReader::new(&stream).lines().map(|line| line.expect("a question"));
+        let head: Vec<String> = head.take_while(|line| !line.is_empty()).collect();
+        assert_eq!(head[0], "GET /ready HTTP/1.1");
+        stream.write_all(b"HTTP/1.1 503 x\r\n\r\ndraining").expect("somebody listens");
+    });
+    assert_fails(&installation.run(&["ready", "--listen", &address]), 1, "not ready: draining");
+    refusing.join().expect("it has answered");
 }
