@@ -16,7 +16,7 @@ use eventbooker_store::{Access, OpenError};
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
-pub use self::server::{Certificates, End, Server};
+pub use self::server::{Certificates, End, Server, program};
 
 /// Names the server that tests share.
 pub const SHARED: &str = "EVENTBOOKER_TEST_POSTGRES_URL";

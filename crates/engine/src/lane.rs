@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use eventbooker_core::bookings::State;
 use eventbooker_store::{Changes, StoreError, Wants, Writer};
-use metrics::{Gauge, Histogram};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::{Batch, Rules};
@@ -22,6 +21,7 @@ use crate::deadlines::Schedule;
 use crate::errands::Desk;
 use crate::identity::Sessions;
 use crate::live::Live;
+use crate::meters::{self, Meters};
 use crate::{Clock, Error, Participants, Parts, Settings};
 
 /// How often a batch is tried while other transactions are in its way.
@@ -146,23 +146,6 @@ pub(crate) struct Listeners {
     pub(crate) desk: Arc<Desk>,
 }
 
-struct Meters {
-    batch_commands: Histogram,
-    batch_seconds: Histogram,
-    waiting_commands: Gauge,
-}
-
-impl Meters {
-    fn new(lane: usize) -> Self {
-        let lane = lane.to_string();
-        Self {
-            batch_commands: metrics::histogram!("eventbooker_batch_commands", "lane" => lane.clone()),
-            batch_seconds: metrics::histogram!("eventbooker_batch_seconds", "lane" => lane.clone()),
-            waiting_commands: metrics::gauge!("eventbooker_inbox_commands", "lane" => lane),
-        }
-    }
-}
-
 struct LaneTask {
     inbox: mpsc::Receiver<Message>,
     writer: Box<dyn Writer>,
@@ -197,10 +180,10 @@ impl LaneTask {
                 // What arrived before the door closed is still decided.
                 self.inbox.close();
             }
-            self.meters.waiting_commands.set(count(self.inbox.len()));
+            self.meters.waiting_commands.set(meters::count(self.inbox.len()));
             if !tasks.is_empty() {
                 let started = Instant::now();
-                self.meters.batch_commands.record(count(tasks.len()));
+                self.meters.batch_commands.record(meters::count(tasks.len()));
                 self.run_batch(tasks).await;
                 self.meters.batch_seconds.record(started.elapsed());
             }
@@ -209,7 +192,11 @@ impl LaneTask {
     }
 
     async fn run_batch(&mut self, mut tasks: Tasks) {
-        match self.attempt_often(&mut tasks).await {
+        let attempted = self.attempt_often(&mut tasks).await;
+        if let Err(trouble) = &attempted {
+            meters::count_failure(trouble.name());
+        }
+        match attempted {
             Ok(()) => tasks.into_iter().for_each(Task::answer),
             Err(Trouble::Store(error @ StoreError::OutcomeUnknown(_))) => {
                 self.resolve_by_key(tasks, &error.into()).await;
@@ -302,6 +289,7 @@ impl LaneTask {
             return self.writer.release().await.map_err(Trouble::Store);
         }
         self.writer.save(&changes).await.map_err(Trouble::Store)?;
+        self.meters.count_entries(&changes.journal);
         self.announce(&changes);
         self.listeners.desk.take(questions);
         Ok(())
@@ -333,6 +321,19 @@ impl LaneTask {
 }
 
 impl Trouble {
+    /// One of [`meters::FAILURES`].
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Store(StoreError::Conflict(_)) => "conflict",
+            Self::Store(StoreError::Contention(_)) => "contention",
+            Self::Store(StoreError::Full(_)) => "full",
+            Self::Store(StoreError::Away(_)) => "away",
+            Self::Store(StoreError::OutcomeUnknown(_)) => "unknown",
+            Self::Store(StoreError::Overloaded) => "overloaded",
+            Self::Store(StoreError::Refused(_)) | Self::Panic => "bug",
+        }
+    }
+
     fn reason(&self) -> String {
         match self {
             Self::Store(error) => error.to_string(),
@@ -345,9 +346,4 @@ fn fail_all(tasks: Tasks, error: &Error) {
     for task in tasks {
         task.fail(error);
     }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "counts of commands are small")]
-fn count(commands: usize) -> f64 {
-    commands as f64
 }

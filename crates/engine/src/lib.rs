@@ -25,6 +25,7 @@ mod identity;
 mod janitor;
 mod lane;
 mod live;
+mod meters;
 mod participants;
 mod passwords;
 mod recount;
@@ -268,6 +269,14 @@ fn describe_metrics() {
     describe_histogram!(
         "eventbooker_batch_seconds",
         "Time from taking a batch to having answered all of it, by lane"
+    );
+    describe_counter!(
+        "eventbooker_batch_failures_total",
+        "Batches that were not saved, by reason; their commands were tried one by one or refused"
+    );
+    describe_counter!(
+        "eventbooker_journal_entries_total",
+        "What has happened to events and bookings, by kind"
     );
     describe_gauge!(
         "eventbooker_parked_sagas",

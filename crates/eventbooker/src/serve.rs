@@ -191,13 +191,25 @@ fn install_metrics() -> Result<PrometheusHandle, String> {
         .install_recorder()
         .map_err(words)?;
     let folding = handle.clone();
+    metrics::describe_gauge!("eventbooker_memory_bytes", "Memory that the process has");
+    let memory = metrics::gauge!("eventbooker_memory_bytes");
+    memory.set(memory_bytes());
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(FOLD_EVERY).await;
             folding.run_upkeep();
+            memory.set(memory_bytes());
         }
     });
     Ok(handle)
+}
+
+/// The memory that the process has; not a number where the system doesn't say it as Linux does.
+fn memory_bytes() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
+    kibibytes.map_or(f64::NAN, |kibibytes: f64| kibibytes * 1024.0)
 }
 
 /// Tells a newcomer how to begin.

@@ -341,7 +341,7 @@ impl Certificates {
 }
 
 /// A program of the newest PostgreSQL on this machine.
-fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions
         .filter_map(|entry| {
