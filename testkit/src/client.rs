@@ -162,6 +162,14 @@ impl Client {
         answer.json()
     }
 
+    /// The value of a metric, or of one of its samples, such as `requests_total{status="2xx"}`.
+    pub fn metric(&self, sample: &str) -> f64 {
+        let answer = self.get("/metrics");
+        let text = String::from_utf8(answer.body).expect("text");
+        let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {sample} in {text}")).parse().expect("a number")
+    }
+
     /// The live stream of an event, from after a version if one was seen.
     pub fn live(&self, event: i64, last_seen: Option<i64>) -> LiveStream {
         let mut ask = self.ask("GET", &format!("/events/{event}/live"));

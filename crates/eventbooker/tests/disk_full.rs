@@ -56,6 +56,9 @@ fn fill_the_disk(log: Log) {
         assert!(detail.contains("disk"), "it names the reason: {detail}");
     }
 
+    let failed = alice.metric("eventbooker_batch_failures_total{reason=\"full\"}");
+    assert!(failed >= 4.0, "{failed} batches have failed");
+
     // Nothing of what was refused has happened, and everybody can go on looking.
     let pending = i64::try_from(answered.len()).expect("a few");
     assert_eq!(alice.event(event)["pendingBookings"], pending);

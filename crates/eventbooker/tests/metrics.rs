@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a test")]
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use eventbooker_testkit::server::Installation;
@@ -66,5 +67,26 @@ fn every_metric_has_the_prefix_and_says_what_it_is() {
     ] {
         assert!(families.contains_key(name), "{name} is missing in {text}");
     }
+    server.terminate();
+}
+
+#[test]
+fn what_happens_is_counted() {
+    let installation = Installation::with_users(env!("CARGO_BIN_EXE_eventbooker"));
+    let server = installation.serve(&[]);
+    let event = server.client_of("admin").create_event(9, 0, 30);
+    let alice = server.client_of("alice");
+    let booked: Vec<i64> = (0..3).map(|_| alice.book(event, 1).id()).collect();
+    assert_eq!(alice.confirm(event, booked[0]).status, 200);
+    assert_eq!(alice.cancel(booked[1]).status, 200);
+    assert_eq!(alice.confirm(event, booked[1]).status, 409, "a refusal is no entry");
+    for (kind, count) in
+        [("created", 1.0), ("held", 3.0), ("confirmed", 1.0), ("cancelled", 1.0), ("expired", 0.0)]
+    {
+        let sample = format!("eventbooker_journal_entries_total{{kind=\"{kind}\"}}");
+        assert_eq!(alice.metric(&sample).total_cmp(&count), Ordering::Equal, "{kind}");
+    }
+    let memory = alice.metric("eventbooker_memory_bytes");
+    assert!((1e6..1e10).contains(&memory), "{memory}");
     server.terminate();
 }

@@ -280,14 +280,6 @@ fn book(
     (booked, statuses)
 }
 
-/// How many batches a replica has decided.
-fn decided(server: &Server) -> usize {
-    let metrics = server.client().get("/metrics").body;
-    let text = String::from_utf8(metrics).unwrap();
-    let counts = text.lines().filter(|line| line.starts_with("eventbooker_batch_seconds_count{"));
-    counts.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
-}
-
 /// Kills a replica and starts it again; then restarts both, one after the other, as an upgrade does.
 fn upset(installation: &Installation, replicas: [Server; 2], go_on: impl Fn()) -> [Server; 2] {
     let addresses = replicas.each_ref().map(address);
@@ -296,7 +288,7 @@ fn upset(installation: &Installation, replicas: [Server; 2], go_on: impl Fn()) -
     let again = |number: usize| {
         let server = replica(installation, &addresses[number]);
         let begun = Instant::now();
-        while decided(&server) == 0 {
+        while server.client().metric("eventbooker_journal_entries_total{kind=\"held\"}") < 1.0 {
             assert!(begun.elapsed() < PATIENCE, "the proxy doesn't come back to a replica");
             thread::sleep(Duration::from_millis(5));
         }
