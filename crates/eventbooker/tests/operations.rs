@@ -10,6 +10,7 @@ use serde_json::Value;
 
 const PAGE: &str = include_str!("../../../docs/OPERATIONS.md");
 const DASHBOARD: &str = include_str!("../../../deploy/grafana/eventbooker.json");
+const DOCKERFILE: &str = include_str!("../../../deploy/Dockerfile");
 /// Metrics that are there after the first recount, ten minutes after the start, and where they come
 /// from.
 const LATE: [&str; 2] = ["eventbooker_recount_findings", "eventbooker_recount_timestamp_seconds"];
@@ -68,6 +69,19 @@ fn the_page_has_every_setting() {
     let expected = settings(options);
     assert!(expected.contains("`EVENTBOOKER_LISTEN`"), "{expected}");
     assert!(part("settings") == expected, "the page should have:\n{expected}");
+}
+
+/// The service refuses variables that it doesn't know.
+#[test]
+fn what_is_shipped_sets_only_what_there_is() {
+    let known = part("settings");
+    for text in [PAGE, include_str!("../../../deploy/compose.yaml"), DOCKERFILE] {
+        let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+        for word in words.filter(|word| word.starts_with("EVENTBOOKER_")) {
+            assert!(known.contains(&format!("`{word}`")), "there is no {word}");
+        }
+    }
+    assert!(DOCKERFILE.contains("EVENTBOOKER_LISTEN"));
 }
 
 /// The names of all metrics.
