@@ -205,14 +205,14 @@ impl Command for MoveBooking {
     }
 }
 
-/// Ends holds whose deadline has passed. Answers with how many it ended.
+/// Ends holds whose deadline has passed. Answers with the deadlines of those that it ended.
 pub(crate) struct Expire {
     /// All of one lane.
     pub(crate) holds: Vec<(EventId, BookingId)>,
 }
 
 impl Command for Expire {
-    type Reply = usize;
+    type Reply = Vec<Timestamp>;
 
     fn lane(&self) -> Lane {
         self.holds.first().map_or(Lane::Any, |(event_id, _)| Lane::Event(*event_id))
@@ -225,16 +225,17 @@ impl Command for Expire {
         wants.events.dedup();
     }
 
-    fn decide(&self, batch: &mut Batch) -> Result<usize, Refusal> {
+    fn decide(&self, batch: &mut Batch) -> Result<Vec<Timestamp>, Refusal> {
         let now = batch.now();
-        let mut ended = 0;
+        let mut ended = Vec::with_capacity(self.holds.len());
         for (_, booking_id) in &self.holds {
             // Whoever looked for due holds may have looked a moment ago, by another clock.
             let Some(mut booking) = batch.booking(*booking_id) else { continue };
+            let deadline = booking.expires_at;
             if booking.expire(now) {
                 let after = saga::run(batch, booking)?.booking;
                 saga::change(batch, &booking, after);
-                ended += 1;
+                ended.push(deadline);
             }
         }
         Ok(ended)

@@ -14,13 +14,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use eventbooker_core::{BookingId, EventId, Timestamp};
-use metrics::Gauge;
+use metrics::{Gauge, Histogram};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::bookings::Expire;
+use crate::command::Decided;
 use crate::store_time::StoreTime;
-use crate::{Clock, Engine, Error};
+use crate::{Answer, Clock, Engine, Error};
 
 /// Holds in one slice. Large enough to end 100,000 within a second or two, small enough that a
 /// booking which waits behind a slice hardly notices.
@@ -63,6 +64,7 @@ pub(crate) fn spawn(
         schedule,
         parked: BTreeSet::new(),
         parked_gauge: metrics::gauge!("eventbooker_parked_holds"),
+        lag: metrics::histogram!("eventbooker_expiry_lag_seconds"),
     };
     tokio::spawn(async move {
         loop {
@@ -84,6 +86,8 @@ struct DeadlineClock {
     /// that they don't keep sound ones from ending.
     parked: BTreeSet<BookingId>,
     parked_gauge: Gauge,
+    /// From a deadline to the batch in which its hold ended.
+    lag: Histogram,
 }
 
 impl DeadlineClock {
@@ -128,15 +132,15 @@ impl DeadlineClock {
             let engine = self.engine.clone();
             slices.spawn(async move {
                 let answer = engine.submit_patiently(Expire { holds: holds.clone() }).await;
-                (holds, answer.err())
+                (holds, answer)
             });
         }
         let mut go_on = true;
         while let Some(joined) = slices.join_next().await {
             match joined {
-                Ok((_, None)) => {}
-                Ok((holds, Some(Error::Bug))) => go_on &= self.expire_singly(holds).await,
-                Ok((_, Some(error))) => {
+                Ok((_, Ok(ended))) => self.note_lag(&ended),
+                Ok((holds, Err(Error::Bug))) => go_on &= self.expire_singly(holds).await,
+                Ok((_, Err(error))) => {
                     tracing::warn!(%error, "could not expire holds that are due");
                     go_on = false;
                 }
@@ -154,7 +158,7 @@ impl DeadlineClock {
             let (event_id, booking_id) = hold;
             let answer = self.engine.submit_patiently(Expire { holds: vec![hold] }).await;
             match answer {
-                Ok(_) => {}
+                Ok(ended) => self.note_lag(&ended),
                 Err(Error::Bug) => {
                     self.parked.insert(booking_id);
                     tracing::error!(
@@ -171,5 +175,13 @@ impl DeadlineClock {
         #[allow(clippy::cast_precision_loss, reason = "a count that should be 0")]
         self.parked_gauge.set(self.parked.len() as f64);
         go_on
+    }
+
+    fn note_lag(&self, ended: &Answer<Vec<Timestamp>>) {
+        if let Answer::Given(Decided { outcome: Ok(deadlines), now, .. }) = ended {
+            for deadline in deadlines {
+                self.lag.record(deadline.until(*now));
+            }
+        }
     }
 }

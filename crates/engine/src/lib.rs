@@ -278,6 +278,10 @@ fn describe_metrics() {
         "eventbooker_journal_entries_total",
         "What has happened to events and bookings, by kind"
     );
+    describe_histogram!(
+        "eventbooker_expiry_lag_seconds",
+        "Time from a hold's deadline to the batch in which it ended"
+    );
     describe_gauge!(
         "eventbooker_parked_sagas",
         "Sagas that wait for the operator, because a step that they can't do without keeps failing"

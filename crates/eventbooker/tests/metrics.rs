@@ -4,7 +4,10 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::server::Installation;
 
 /// One metric, as the lines before its samples describe it.
@@ -80,11 +83,22 @@ fn what_happens_is_counted() {
     assert_eq!(alice.confirm(event, booked[0]).status, 200);
     assert_eq!(alice.cancel(booked[1]).status, 200);
     assert_eq!(alice.confirm(event, booked[1]).status, 409, "a refusal is no entry");
+    let entries =
+        |kind| alice.metric(&format!("eventbooker_journal_entries_total{{kind=\"{kind}\"}}"));
+    let begun = Instant::now();
+    installation.database().change("UPDATE bookings SET expires_at = created_at WHERE state = 2");
+    while entries("expired") < 1.0 {
+        assert!(begun.elapsed() < PATIENCE, "a hold outlives its deadline");
+        thread::sleep(Duration::from_millis(50));
+    }
     for (kind, count) in
-        [("created", 1.0), ("held", 3.0), ("confirmed", 1.0), ("cancelled", 1.0), ("expired", 0.0)]
+        [("created", 1.0), ("held", 3.0), ("confirmed", 1.0), ("cancelled", 1.0), ("expired", 1.0)]
     {
-        let sample = format!("eventbooker_journal_entries_total{{kind=\"{kind}\"}}");
-        assert_eq!(alice.metric(&sample).total_cmp(&count), Ordering::Equal, "{kind}");
+        assert_eq!(entries(kind).total_cmp(&count), Ordering::Equal, "{kind}");
+    }
+    // What is answered comes a moment after what is durable.
+    while alice.metric("eventbooker_expiry_lag_seconds_count") < 1.0 {
+        assert!(begun.elapsed() < PATIENCE, "how late it was is not told");
     }
     let memory = alice.metric("eventbooker_memory_bytes");
     assert!((1e6..1e10).contains(&memory), "{memory}");
