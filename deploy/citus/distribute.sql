@@ -16,8 +16,8 @@
 --
 -- - A booking that is paid changes rows of an event and of an account, which lie on different machines.
 --   Citus commits that in two phases.
--- - The numbers of bookings come from the coordinator in blocks, and its log isn't the one that bookings
---   are written to: a block has to be synced there before it is used (docs/decisions/0014-postgresql.md).
+-- - The numbers of bookings come from the coordinator in blocks. Its log isn't the one that bookings are
+--   written to, so the service syncs each block there before it uses it.
 -- - Citus has no snapshot across machines. A recount beside the running service may see one side of a
 --   payment before the other; `eventbooker check` is certain while nothing is changed.
 

@@ -37,6 +37,24 @@ impl Database for Postgres {
     }
 }
 
+/// A server that looks as if it spread tables over machines.
+struct Spread(Postgres);
+
+impl Spread {
+    fn new() -> Self {
+        let schema = Schema::new();
+        schema.execute("CREATE TABLE pg_dist_partition ()");
+        Self(Postgres(schema))
+    }
+}
+
+#[async_trait]
+impl Database for Spread {
+    async fn open(&self) -> Arc<dyn Store> {
+        self.0.open().await
+    }
+}
+
 mod sqlite {
     use super::Sqlite;
 
@@ -47,4 +65,10 @@ mod postgres {
     use super::{Postgres, Schema};
 
     eventbooker_testkit::store_contract!(Postgres(Schema::new()));
+}
+
+mod spread {
+    use super::Spread;
+
+    eventbooker_testkit::store_contract!(Spread::new());
 }

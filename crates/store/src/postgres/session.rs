@@ -169,6 +169,11 @@ pub(super) struct Flight<'session> {
 pub(super) struct Ticket(usize);
 
 impl<'session> Flight<'session> {
+    /// Whether the server writes everything to one log.
+    pub(super) fn has_one_log(&self) -> bool {
+        !self.session.spreads
+    }
+
     /// Locks rows by their keys, all by one statement if the server can do that.
     pub(super) fn lock(
         &mut self,

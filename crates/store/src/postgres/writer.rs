@@ -25,11 +25,13 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
 pub(super) const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
-/// Takes a block of numbers. It needs no sync of its own: a commit that uses them comes behind it in
-/// the log, and brings it to disk as well.
+/// Takes a block of numbers. It needs no sync of its own where all rows are written to one log: a commit
+/// that uses the numbers comes behind it there, and brings it to disk as well.
 const TAKE_IDS: &str = "
     UPDATE ids SET last = last + $1
-    FROM (SELECT set_config('synchronous_commit', 'off', true)) unsynced
+    FROM (SELECT set_config('synchronous_commit',
+                            CASE WHEN $3 THEN 'off' ELSE current_setting('synchronous_commit') END,
+                            true)) sync
     WHERE kind = $2 RETURNING last";
 /// Gives back what is left of a block, unless somebody has taken another behind it.
 const GIVE_BACK_IDS: &str = "UPDATE ids SET last = $1 WHERE kind = $2 AND last = $3";
@@ -233,7 +235,8 @@ impl Numbers {
             }
             if range.end - range.next < wanted {
                 let block = if wanted < CROWD { wanted } else { BATCHES_AHEAD * wanted };
-                *asked = Some((flight.ask(TAKE_IDS, params![block, kind]), block));
+                *asked =
+                    Some((flight.ask(TAKE_IDS, params![block, kind, flight.has_one_log()]), block));
             }
         }
         if asked.iter().any(Option::is_some) {
