@@ -1,11 +1,11 @@
-//! A clock that stands still until a test moves it.
+//! A clock that stands still until a test moves it, and one that is wrong.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use eventbooker_core::Timestamp;
-use eventbooker_engine::Clock;
+use eventbooker_engine::{Clock, SystemClock};
 use tokio::sync::watch;
 
 /// How long a test waits for something that takes milliseconds. Only a failing test waits so long.
@@ -145,5 +145,30 @@ mod tests {
     #[should_panic(expected = "time doesn't go back")]
     fn time_does_not_go_back() {
         ManualClock::default().set(Timestamp::from_micros(0));
+    }
+}
+
+/// A machine's clock that is wrong by the same span all the time.
+pub struct WrongClock {
+    right: SystemClock,
+    ahead_micros: i64,
+}
+
+impl WrongClock {
+    /// One that is ahead by so much, or behind.
+    pub fn ahead_by_micros(ahead_micros: i64) -> Self {
+        Self { right: SystemClock::default(), ahead_micros }
+    }
+}
+
+#[async_trait]
+impl Clock for WrongClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.right.now().as_micros() + self.ahead_micros)
+    }
+
+    async fn sleep_until(&self, instant: Timestamp) {
+        let right = instant.as_micros().saturating_sub(self.ahead_micros);
+        self.right.sleep_until(Timestamp::from_micros(right)).await;
     }
 }
