@@ -270,6 +270,16 @@ impl Server {
         self.child.wait().expect("it was killed");
     }
 
+    /// Stops it in the middle of whatever it does, until it is told to go on.
+    pub fn pause(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).expect("it is running");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).expect("it is running");
+    }
+
     /// Asks it to end.
     pub fn begin_stop(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is running");

@@ -80,12 +80,12 @@ impl Wire {
         Self::with(server, Some(Swap { said: b" FOR UPDATE", heard: b"           " }))
     }
 
-    /// The same, on which a transaction may idle for 1 s instead of 10.
+    /// The same, on which a transaction may idle for 2 s instead of 10.
     pub fn with_short_patience(server: u16) -> Self {
         let said = b"idle_in_transaction_session_timeout = '10s'";
         Self::with(
             server,
-            Some(Swap { said, heard: b"idle_in_transaction_session_timeout =  '1s'" }),
+            Some(Swap { said, heard: b"idle_in_transaction_session_timeout =  '2s'" }),
         )
     }
 
