@@ -57,6 +57,7 @@ struct Plan {
     bookings: AtomicU32,
     saves_tried: AtomicUsize,
     looks_for_errands: AtomicUsize,
+    looks_for_oldest: AtomicUsize,
 }
 
 struct Gate {
@@ -149,6 +150,11 @@ impl Faults {
     /// How often somebody has looked for errands that nobody carries.
     pub fn looks_for_errands(&self) -> usize {
         self.plan.looks_for_errands.load(Ordering::SeqCst)
+    }
+
+    /// How often somebody has looked for rows that have outlived their use.
+    pub fn looks_for_oldest(&self) -> usize {
+        self.plan.looks_for_oldest.load(Ordering::SeqCst)
     }
 
     async fn before_save(&self, changes: &Changes) -> Option<Fault> {
@@ -362,6 +368,7 @@ impl Queries for FaultyStore {
     }
 
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError> {
+        self.faults.plan.looks_for_oldest.fetch_add(1, Ordering::SeqCst);
         self.inner.oldest_kept().await
     }
 

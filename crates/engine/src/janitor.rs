@@ -15,8 +15,24 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Rows of each kind removed in one transaction: few enough that no booking notices.
 const ROWS_AT_ONCE: u32 = 500;
 
+/// How far a clock may be ahead of another for its answers to stay: those of one that was far ahead
+/// would stay for just as long beyond their time.
+const AHEAD_AT_MOST: Duration = Duration::from_secs(3600);
+
 struct Sweep {
-    purge: Purge,
+    answers_kept: Duration,
+}
+
+impl Sweep {
+    /// What has outlived its use by this instant.
+    fn outlived(&self, now: Timestamp) -> Purge {
+        Purge {
+            sessions_until: now,
+            answers_until: now.minus(self.answers_kept),
+            answers_after: now.plus(AHEAD_AT_MOST),
+            limit: ROWS_AT_ONCE,
+        }
+    }
 }
 
 impl Command for Sweep {
@@ -29,7 +45,8 @@ impl Command for Sweep {
     fn wants(&self, _: &Rules, _: &mut Wants) {}
 
     fn decide(&self, batch: &mut Batch) -> Result<(), Refusal> {
-        batch.purge(self.purge);
+        // By the batch's time: since somebody looked, answers have been given.
+        batch.purge(self.outlived(batch.now()));
         Ok(())
     }
 }
@@ -47,12 +64,8 @@ pub(crate) fn spawn(engine: Engine) -> JoinHandle<()> {
 
 /// Removes one portion. Returns whether there was something to remove.
 async fn sweep(engine: &Engine, now: Timestamp) -> bool {
-    let purge = Purge {
-        sessions_until: now,
-        answers_until: now.minus(engine.settings().answers_kept),
-        answers_after: now,
-        limit: ROWS_AT_ONCE,
-    };
+    let sweep = Sweep { answers_kept: engine.settings().answers_kept };
+    let purge = sweep.outlived(now);
     let oldest = match engine.store().oldest_kept().await {
         Ok(oldest) => oldest,
         Err(error) => {
@@ -65,7 +78,7 @@ async fn sweep(engine: &Engine, now: Timestamp) -> bool {
     if !due {
         return false;
     }
-    match engine.submit_patiently(Sweep { purge }).await {
+    match engine.submit_patiently(sweep).await {
         Ok(_) => true,
         Err(error) => {
             tracing::warn!(%error, "could not remove rows that have outlived their use");

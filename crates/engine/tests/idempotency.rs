@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use eventbooker_core::events::OccupyRefusal;
 use eventbooker_core::{EventId, UserId};
-use eventbooker_engine::{Answer, BookingAt, Decided, Effect, Error, Key, Refusal};
+use eventbooker_engine::{Answer, BookingAt, Decided, Effect, Error, Key, Refusal, Settings};
 use eventbooker_store::StoreError;
-use eventbooker_testkit::clock::just_before;
+use eventbooker_testkit::clock::{PATIENCE, just_before};
 use eventbooker_testkit::rows::key;
 use eventbooker_testkit::service::attendee;
 use eventbooker_testkit::{Fault, Options, Service, begin};
@@ -173,6 +173,38 @@ async fn an_answer_is_kept_as_long_as_promised_and_then_forgotten() {
     // The clean-up looks every so often.
     service.pass(Duration::from_secs(60)).await;
     assert_eq!(book(&service, 1, event_id, "a").await, kept("booking 2", Effect::Now));
+    service.finish().await;
+}
+
+/// Whoever cleans up looks first, and waits for its lane. What is answered meanwhile is as new as can be.
+#[tokio::test]
+async fn an_answer_that_was_just_given_is_not_taken_for_one_by_a_wrong_clock() {
+    const KEPT: Duration = Duration::from_secs(60);
+    let settings = Settings { answers_kept: KEPT, ..Options::default().settings };
+    let service = Service::with(Options { settings, ..Options::default() }).await;
+    let event_id = service.create_event(10, 0, 30).await;
+    assert_eq!(book(&service, 1, event_id, "old").await, kept("booking 1", Effect::Now));
+    service.pass(just_before(KEPT)).await;
+
+    let mut held = service.faults.hold_next_save();
+    let first = begin(service.book(9, event_id, 1)).await;
+    held.reached().await;
+    let looks = service.faults.looks_for_oldest();
+    service.clock.advance(KEPT);
+    let looked = async {
+        while service.faults.looks_for_oldest() == looks {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looked).await.expect("its time has come");
+    service.clock.advance(Duration::from_secs(1));
+    let new = begin(book(&service, 1, event_id, "new")).await;
+    held.let_go();
+    assert!(first.await.is_ok());
+    assert_eq!(new.await, kept("booking 3", Effect::Now));
+    service.settle().await;
+    assert_eq!(book(&service, 1, event_id, "new").await, kept("booking 3", Effect::Earlier));
+    assert_eq!(book(&service, 1, event_id, "old").await, kept("booking 4", Effect::Now));
     service.finish().await;
 }
 

@@ -407,4 +407,13 @@ pub async fn a_purge_is_bounded_and_oldest_first(database: &dyn Database) {
     };
     save(&*store, Changes { purge: Some(early), ..Changes::default() }).await;
     assert_eq!(signed_in(&*store).await, [4]);
+
+    let ahead = vec![answer(1, "ahead", 50), answer(1, "far ahead", 51)];
+    save(&*store, Changes { answers_added: ahead, ..Changes::default() }).await;
+    let purge = Purge { answers_after: at(50), ..early };
+    save(&*store, Changes { purge: Some(purge), ..Changes::default() }).await;
+    for (name, stays) in [("4", true), ("ahead", true), ("far ahead", false)] {
+        let kept = store.answer(key(1, name)).await.expect("read");
+        assert_eq!(kept.is_some(), stays, "{name}");
+    }
 }
