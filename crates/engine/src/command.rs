@@ -89,6 +89,16 @@ pub enum Answer<R> {
     },
 }
 
+impl<R> Answer<R> {
+    /// What a command without a key came to: nothing is remembered of it.
+    pub(crate) fn given(self) -> Result<Decided<R>, Error> {
+        match self {
+            Self::Given(decided) => Ok(decided),
+            Self::Kept { .. } => Err(Error::Bug),
+        }
+    }
+}
+
 /// When a command took effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {

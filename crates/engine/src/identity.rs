@@ -320,7 +320,8 @@ impl Engine {
             replaces: replaces.map(Token::digest_of),
             lifetime,
         };
-        Ok(given(self.submit(command, None).await?)?.map(|user| SignedIn { user, token, lifetime }))
+        let decided = self.submit(command, None).await?.given()?;
+        Ok(decided.outcome.map(|user| SignedIn { user, token, lifetime }))
     }
 
     /// Ends the session that a token belongs to, if it belongs to one.
@@ -356,13 +357,5 @@ impl Engine {
 
     fn refused<R>(&self, refusal: Refusal) -> Answer<R> {
         Answer::Given(Decided::refused(refusal, self.now()))
-    }
-}
-
-/// The outcome of a command that had no key, and so has no remembered answer.
-fn given<R>(answer: Answer<R>) -> Result<Result<R, Refusal>, Error> {
-    match answer {
-        Answer::Given(decided) => Ok(decided.outcome),
-        Answer::Kept { .. } => Err(Error::Bug),
     }
 }

@@ -16,7 +16,7 @@ use eventbooker_store::{Changes, StoreError, Wants, Writer};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::{Batch, Rules};
-use crate::command::{Answer, Command, Job, Key, Task};
+use crate::command::{Answer, Command, Decided, Job, Key, Task};
 use crate::deadlines::Schedule;
 use crate::errands::Desk;
 use crate::identity::Sessions;
@@ -95,12 +95,12 @@ impl Lanes {
     pub(crate) async fn submit_patiently<C: Command>(
         &self,
         command: C,
-    ) -> Result<Answer<C::Reply>, Error> {
+    ) -> Result<Decided<C::Reply>, Error> {
         let inbox = self.inbox_of(&command);
         let (client, answered) = oneshot::channel();
         let job = Job { command, key: None, client, answer: None };
         inbox.send(Message::Task(Box::new(job))).await.map_err(|_| Error::Draining)?;
-        answered.await.unwrap_or_else(|_| Err(lane_ended()))
+        answered.await.unwrap_or_else(|_| Err(lane_ended()))?.given()
     }
 
     /// Whether every lane takes commands.

@@ -204,7 +204,7 @@ impl Engine {
     pub(crate) async fn submit_patiently<C: Command>(
         &self,
         command: C,
-    ) -> Result<Answer<C::Reply>, Error> {
+    ) -> Result<Decided<C::Reply>, Error> {
         self.inner.lanes.submit_patiently(command).await
     }
 

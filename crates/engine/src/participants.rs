@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::batch::{Batch, Rules};
 use crate::command::{Command, Lane};
-use crate::{Engine, Error, Refusal, saga};
+use crate::{Engine, Refusal, saga};
 
 /// Where a participant's rows are.
 #[derive(Clone, Default)]
@@ -78,13 +78,8 @@ impl Engine {
         loop {
             // Whoever asks has waited before: that there is much to do is no reason to say nothing.
             let served = self.submit_patiently(Serve { request, was_charged }).await;
-            let said = match served.map_err(|error| error.to_string())? {
-                crate::Answer::Given(decided) => {
-                    decided.outcome.map_err(|refusal| refusal.to_string())?
-                }
-                crate::Answer::Kept { .. } => return Err(Error::Bug.to_string()),
-            };
-            match said {
+            let served = served.map_err(|error| error.to_string())?;
+            match served.outcome.map_err(|refusal| refusal.to_string())? {
                 Said::Answer(answer) => return Ok(answer),
                 Said::Trouble(trouble) => return Err(trouble),
                 Said::Look => {

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use super::{Rooms, say_parked, want_saga};
 use crate::batch::{Batch, Rules};
-use crate::command::{Answer, Command, Lane};
+use crate::command::{Command, Lane};
 use crate::{Clock, Engine, Error, Refusal, saga};
 
 /// Errands that are taken up in one command.
@@ -140,10 +140,8 @@ impl Recovery {
 
     async fn send(&self, errands: Vec<Errand>) -> Result<usize, Error> {
         let rooms = self.engine.inner.desk.rooms();
-        match self.engine.submit_patiently(TakeUp { errands, rooms }).await? {
-            Answer::Given(decided) => decided.outcome.map_err(|_| Error::Bug),
-            Answer::Kept { .. } => Err(Error::Bug),
-        }
+        let taken_up = self.engine.submit_patiently(TakeUp { errands, rooms }).await?;
+        taken_up.outcome.map_err(|_| Error::Bug)
     }
 }
 
@@ -252,9 +250,6 @@ impl Command for Unpark {
 impl Engine {
     /// Lets a parked saga be tried again; whether it was parked.
     pub async fn retry_saga(&self, errand: Errand) -> Result<bool, Error> {
-        match self.submit_patiently(Unpark { errand }).await? {
-            Answer::Given(decided) => decided.outcome.map_err(|_| Error::Bug),
-            Answer::Kept { .. } => Err(Error::Bug),
-        }
+        self.submit_patiently(Unpark { errand }).await?.outcome.map_err(|_| Error::Bug)
     }
 }
