@@ -13,19 +13,19 @@ mod carry;
 mod recover;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use eventbooker_core::bookings::participant::{Participant, Request};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::Wants;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::Engine;
 use crate::batch::Rules;
 use crate::bookings::BookingAt;
+use crate::due::Alarm;
 use crate::participants::{Participants, Participate, Place};
 
 /// Questions that may wait for one participant; what is over is taken up when its lease has ended.
@@ -53,10 +53,6 @@ pub(crate) struct Question {
 pub(crate) struct Desk {
     events: Option<mpsc::Sender<Question>>,
     accounts: Option<mpsc::Sender<Question>>,
-    /// When the store will be looked at for errands that nobody carries.
-    next_look_micros: AtomicI64,
-    /// There are errands that are due sooner than that.
-    sooner: Notify,
     waiting: Mutex<HashMap<BookingId, Vec<oneshot::Sender<()>>>>,
 }
 
@@ -149,14 +145,6 @@ impl Desk {
         Rooms { events: room(Participant::Events), accounts: room(Participant::Accounts) }
     }
 
-    /// Errands that are durable may be taken up at this instant.
-    pub(crate) fn note(&self, due_at: Timestamp) {
-        let next_look = self.next_look_micros.fetch_min(due_at.as_micros(), Ordering::Relaxed);
-        if due_at.as_micros() < next_look {
-            self.sooner.notify_one();
-        }
-    }
-
     /// Wakes whoever waits for these bookings.
     pub(crate) fn moved(&self, bookings: impl Iterator<Item = BookingId>) {
         let mut waiting = self.waiting();
@@ -184,12 +172,12 @@ impl Desk {
 
 /// Starts the carriers and whoever looks for errands that nobody carries. Errands of an earlier
 /// arrangement, and what an operator lets go on, are found where all participants are here as well.
-pub(crate) fn spawn(engine: &Engine, inboxes: Inboxes) -> Vec<JoinHandle<()>> {
+pub(crate) fn spawn(engine: &Engine, alarm: Arc<Alarm>, inboxes: Inboxes) -> Vec<JoinHandle<()>> {
     let carriers = inboxes
         .into_iter()
         .map(|(participant, inbox)| tokio::spawn(carry::carry(engine.clone(), participant, inbox)));
     let mut tasks: Vec<JoinHandle<()>> = carriers.collect();
-    tasks.push(recover::spawn(engine.clone()));
+    tasks.push(recover::spawn(engine.clone(), alarm));
     tasks
 }
 
@@ -280,21 +268,6 @@ mod tests {
         assert_eq!(desk.waiting().keys().copied().collect::<Vec<_>>(), [two]);
         drop(stays);
         assert!(desk.waiting().is_empty());
-    }
-
-    #[tokio::test]
-    async fn whoever_looks_for_errands_is_woken_only_for_what_is_due_sooner() {
-        let desk = Desk::default();
-        let at = Timestamp::from_micros;
-        let is_woken = async || {
-            let nothing = tokio::time::timeout(Duration::from_millis(1), desk.sooner.notified());
-            nothing.await.is_ok()
-        };
-        desk.next_look_micros.store(1000, Ordering::Relaxed);
-        for (due_at, sooner) in [(1000, false), (2000, false), (999, true), (999, false)] {
-            desk.note(at(due_at));
-            assert_eq!(is_woken().await, sooner, "{due_at}");
-        }
     }
 
     #[test]

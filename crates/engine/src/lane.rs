@@ -17,12 +17,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::{Batch, Rules};
 use crate::command::{Answer, Command, Decided, Job, Key, Task};
-use crate::deadlines::Schedule;
+use crate::due::Alarm;
 use crate::errands::Desk;
 use crate::identity::Sessions;
 use crate::live::Live;
 use crate::meters::{self, Meters};
-use crate::{Clock, Error, Participants, Parts, Settings};
+use crate::{Clock, Error, Participants, Parts, Settings, count};
 
 /// How often a batch is tried while other transactions are in its way.
 const TRIES_MAX: u32 = 8;
@@ -140,7 +140,8 @@ fn lane_ended() -> Error {
 /// Who in this process hears of what has become durable.
 #[derive(Clone)]
 pub(crate) struct Listeners {
-    pub(crate) schedule: Arc<Schedule>,
+    pub(crate) holds_due: Arc<Alarm>,
+    pub(crate) errands_due: Arc<Alarm>,
     pub(crate) live: Arc<Live>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) desk: Arc<Desk>,
@@ -297,7 +298,7 @@ impl LaneTask {
 
     /// Tells the rest of the process about what is now durable. Whoever asked for it may be gone.
     fn announce(&self, changes: &Changes) {
-        let Listeners { schedule, live, sessions, desk } = &self.listeners;
+        let Listeners { holds_due, errands_due, live, sessions, desk } = &self.listeners;
         for digest in &changes.sessions_removed {
             sessions.forget(digest);
         }
@@ -307,13 +308,13 @@ impl LaneTask {
         let held = changes.bookings_added.iter().chain(&changes.bookings_changed);
         let held = held.filter(|booking| booking.state == State::Occupied);
         if let Some(soonest) = held.map(|booking| booking.expires_at).min() {
-            schedule.note(soonest);
+            holds_due.note(soonest);
         }
         let changed = changes.tallies_changed.iter().map(|(id, _)| *id);
         live.changed(changed);
         let free = changes.errands_set.iter().filter(|errand| !errand.is_parked);
         if let Some(soonest) = free.map(|errand| errand.due_at).min() {
-            desk.note(soonest);
+            errands_due.note(soonest);
         }
         let moved = changes.bookings_changed.iter().map(|booking| booking.id);
         desk.moved(moved.chain(changes.bookings_removed.iter().map(|(_, id)| *id)));

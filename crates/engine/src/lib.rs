@@ -18,6 +18,7 @@ mod clock;
 mod command;
 pub mod copy;
 mod deadlines;
+mod due;
 mod errands;
 mod error;
 mod events;
@@ -51,7 +52,7 @@ pub use self::live::{Subscription, Update};
 pub use self::participants::{Participants, Participate, Place};
 pub use self::recount::{Hindrance, Recount, Recounts, UnfinishedRecount};
 
-use self::deadlines::Schedule;
+use self::due::Alarm;
 use self::errands::Desk;
 use self::identity::Sessions;
 use self::lane::{Lanes, Listeners};
@@ -151,13 +152,14 @@ impl Engine {
         let time = Arc::new(StoreTime::new(parts.clock));
         time.compare(&*parts.store).await?;
         let parts = Parts { clock: Arc::clone(&time) as _, ..parts };
-        let schedule = Arc::new(Schedule::default());
+        let [holds_due, errands_due] = [Arc::<Alarm>::default(), Arc::default()];
         let live = Arc::new(Live::new(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
         let sessions = Arc::new(Sessions::new());
         let (desk, inboxes) = Desk::open(&participants);
         let desk = Arc::new(desk);
         let listeners = Listeners {
-            schedule: Arc::clone(&schedule),
+            holds_due: Arc::clone(&holds_due),
+            errands_due: Arc::clone(&errands_due),
             live: Arc::clone(&live),
             sessions: Arc::clone(&sessions),
             desk: Arc::clone(&desk),
@@ -179,10 +181,10 @@ impl Engine {
         let engine = Self { inner };
         if engine.settings().background {
             let mut background = vec![
-                deadlines::spawn(engine.clone(), schedule, time),
+                deadlines::spawn(engine.clone(), holds_due, time),
                 janitor::spawn(engine.clone()),
             ];
-            background.extend(errands::spawn(&engine, inboxes));
+            background.extend(errands::spawn(&engine, errands_due, inboxes));
             let every = engine.settings().recount_every;
             background.extend(every.map(|every| recount::spawn(engine.clone(), every)));
             *engine.background() = background;
@@ -263,6 +265,12 @@ impl Engine {
     }
 }
 
+/// A count, for a metric.
+#[allow(clippy::cast_precision_loss, reason = "counts are small, or near enough")]
+fn count(things: impl TryInto<u64>) -> f64 {
+    things.try_into().map_or(f64::MAX, |things| things as f64)
+}
+
 /// Tells whoever reads the metrics of the engine what they mean.
 fn describe_metrics() {
     describe_histogram!("eventbooker_batch_commands", "Commands decided in one batch, by lane");
@@ -288,7 +296,7 @@ fn describe_metrics() {
     );
     describe_gauge!(
         "eventbooker_damaged_sagas",
-        "Sagas under way that can't be taken up, because their rows are damaged"
+        "Sagas under way that can't be taken up for now, because their rows are damaged or the store refuses them"
     );
     describe_gauge!(
         "eventbooker_inbox_commands",
@@ -296,7 +304,7 @@ fn describe_metrics() {
     );
     describe_gauge!(
         "eventbooker_parked_holds",
-        "Holds past their deadline that can't be ended, because their rows are damaged"
+        "Holds past their deadline that can't be ended for now, because their rows are damaged or the store refuses them"
     );
     describe_gauge!(
         "eventbooker_recount_findings",

@@ -27,7 +27,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::check::{Finding, Meter, Report, Room, recount_rows};
-use crate::{Clock, Engine};
+use crate::{Clock, Engine, count};
 
 /// When the first one begins: not while a service that has just been started has to catch up.
 const FIRST_AFTER: Duration = Duration::from_secs(10 * 60);
@@ -313,8 +313,7 @@ fn tell_findings(recount: &Recount) {
 }
 
 fn set_findings_gauge(findings: u64) {
-    #[allow(clippy::cast_precision_loss, reason = "a count that should be 0")]
-    metrics::gauge!("eventbooker_recount_findings").set(findings as f64);
+    metrics::gauge!("eventbooker_recount_findings").set(count(findings));
 }
 
 #[cfg(test)]

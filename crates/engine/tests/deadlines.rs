@@ -2,22 +2,37 @@
 #![allow(missing_docs, reason = "a test's name says what it proves")]
 
 use std::collections::BTreeMap;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use eventbooker_core::bookings::{Booking, CancelRefusal, ConfirmRefusal};
 use eventbooker_core::events::JournalKind;
 use eventbooker_core::{BookingId, EventId, Timestamp};
-use eventbooker_engine::{Engine, Refusal, Settings};
-use eventbooker_store::StoreError;
-use eventbooker_testkit::clock::{MOMENT, just_before};
+use eventbooker_engine::{Batch, Command, Engine, Lane, Refusal, Rules, Settings};
+use eventbooker_store::{StoreError, Wants};
+use eventbooker_testkit::clock::{MOMENT, PATIENCE, just_before};
 use eventbooker_testkit::service::{attendee, outcome};
-use eventbooker_testkit::{Failure, Fault, Options, Outcome, Service, refused};
+use eventbooker_testkit::{Failure, Fault, Options, Outcome, Service, begin, refused};
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 const WINDOW: Duration = Duration::from_secs(60);
 /// How long the deadline clock waits after the store failed it.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
+/// How long it leaves a hold alone at first that it can't end.
+const LEFT_ALONE: Duration = Duration::from_secs(60);
+/// It looks at least this often.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Waits until something is so that will be so in a moment.
+async fn until(is_so: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it comes to be so");
+}
 
 /// An event with a window of [`WINDOW`], and so many holds on it, one seat and one user each.
 async fn with_holds(service: &Service, count: i64) -> (EventId, Vec<Booking>) {
@@ -275,7 +290,7 @@ async fn a_damaged_hold_keeps_no_sound_one_from_ending() {
     let (event_id, holds) = with_holds(&service, 3).await;
     let (elsewhere, _) = with_holds(&service, 1).await;
     let damaged = holds[1].id;
-    service.sql(&format!("DELETE FROM slots WHERE booking_id = {damaged}"));
+    service.sql(&format!("UPDATE slots SET booking_id = -{damaged} WHERE booking_id = {damaged}"));
     service.pass(WINDOW).await;
     let tally = service.event(event_id).await.tally;
     let left = (tally.pending_bookings, tally.occupied.get());
@@ -287,7 +302,107 @@ async fn a_damaged_hold_keeps_no_sound_one_from_ending() {
     assert!(service.book(9, later, 1).await.is_ok());
     service.pass(WINDOW).await;
     assert_eq!(service.free_seats(later).await, 1);
-    service.finish_spoilt().await;
+
+    // Until somebody mends it.
+    service.sql(&format!("UPDATE slots SET booking_id = {damaged} WHERE booking_id = -{damaged}"));
+    service.pass(LEFT_ALONE * 2).await;
+    assert_eq!(service.free_seats(event_id).await, 3);
+    service.finish().await;
+}
+
+/// As when an operator takes a right away for a while, or mends a row.
+#[tokio::test]
+async fn what_can_be_ended_again_is_ended() {
+    let service = Service::start().await;
+    let (event_id, _) = with_holds(&service, 3).await;
+    service.faults.object(|changes| {
+        let refused = || StoreError::Refused("permission denied".to_owned());
+        (!changes.bookings_removed.is_empty()).then(refused)
+    });
+    service.pass(WINDOW).await;
+    assert_eq!(service.free_seats(event_id).await, 0);
+    // It is tried again, less and less often.
+    for wait in [LEFT_ALONE, 2 * LEFT_ALONE] {
+        let tried = service.faults.saves_tried();
+        service.pass(just_before(wait)).await;
+        assert_eq!(service.faults.saves_tried(), tried, "too early after {wait:?}");
+        service.pass(LOOK_EVERY).await;
+        assert!(service.faults.saves_tried() > tried, "too late after {wait:?}");
+    }
+    service.faults.object(|_| None);
+    service.pass(4 * LEFT_ALONE).await;
+    assert_eq!(service.free_seats(event_id).await, 3);
+    service.finish().await;
+}
+
+/// Whoever finds that another replica was first leaves it the next ones, too.
+#[tokio::test]
+async fn whoever_was_second_waits_a_moment() {
+    let service = Service::with(Options { engines: 2, ..Options::default() }).await;
+    let (event_id, _) = with_holds(&service, 3).await;
+    let mut held = service.faults.hold_next_save();
+    let before = service.faults.looks_for_due_holds();
+    service.clock.advance(WINDOW);
+    held.reached().await;
+    until(async || service.faults.looks_for_due_holds() >= before + 2).await;
+    held.let_go();
+    service.settle().await;
+    assert_eq!(service.free_seats(event_id).await, 3);
+    let looks = service.faults.looks_for_due_holds();
+    service.pass(just_before(AFTER_FAILURE)).await;
+    assert_eq!(service.faults.looks_for_due_holds(), looks);
+    service.pass(MOMENT).await;
+    assert_eq!(service.faults.looks_for_due_holds(), looks + 1, "one of them was second");
+    service.finish().await;
+}
+
+/// Keeps its lane from going on until it is told to let go.
+struct Stuck {
+    event_id: EventId,
+    reached: mpsc::Sender<()>,
+    let_go: mpsc::Receiver<()>,
+}
+
+impl Command for Stuck {
+    type Reply = ();
+
+    fn lane(&self) -> Lane {
+        Lane::Event(self.event_id)
+    }
+
+    fn wants(&self, _: &Rules, _: &mut Wants) {
+        self.reached.send(()).expect("somebody waits for it");
+        self.let_go.recv().expect("whoever holds the lane lets it go");
+    }
+
+    fn decide(&self, _: &mut Batch) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// As when another replica has stopped with an event locked.
+#[tokio::test]
+async fn a_lane_that_does_not_get_on_keeps_no_other_from_ending_holds() {
+    let settings = Settings { lanes: 2, ..Options::default().settings };
+    let service = Service::with(Options { settings, ..Options::default() }).await;
+    let (slow, _) = with_holds(&service, 1).await;
+    let (other, _) = with_holds(&service, 1).await;
+    let ((reached, was_reached), (go, let_go)) = (mpsc::channel(), mpsc::channel());
+    let stuck = service.engine().submit(Stuck { event_id: slow, reached, let_go }, None);
+    let stuck = begin(stuck).await;
+    until(async || was_reached.try_recv().is_ok()).await;
+    // The second time, the stuck lane has been at work for a while.
+    for _ in 0..2 {
+        service.clock.advance(WINDOW);
+        until(async || service.free_seats(other).await == 1).await;
+        assert!(service.book(9, other, 1).await.is_ok());
+    }
+    assert_eq!(service.free_seats(slow).await, 0);
+    go.send(()).expect("the lane waits");
+    assert!(stuck.await.is_ok());
+    service.settle().await;
+    assert_eq!(service.free_seats(slow).await, 1);
+    service.finish().await;
 }
 
 /// Whoever pays at once has no deadline, so nobody is woken for it; a hold is noted once.

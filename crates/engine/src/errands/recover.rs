@@ -1,147 +1,60 @@
 //! Takes up errands that nobody carries.
 //!
-//! The store's index of errands is the queue. It is looked at when the head of it is due, when a
-//! lane says that something is due sooner, and every few seconds in any case, for other replicas
-//! and the operator's tool say nothing.
-//!
 //! Most of what is found here is carried on to a participant elsewhere. Where the participant is in
 //! this database, because it has moved here since the errand began, its step is taken at once.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::{Claim, Errand};
 use eventbooker_core::bookings::participant::Request;
-use eventbooker_core::{BookingId, Timestamp};
-use eventbooker_store::Wants;
+use eventbooker_core::{BookingId, EventId, Timestamp};
+use eventbooker_store::{StoreError, Wants};
 use metrics::Gauge;
 use tokio::task::JoinHandle;
 
 use super::{Rooms, say_parked, want_saga};
 use crate::batch::{Batch, Rules};
 use crate::command::{Command, Lane};
-use crate::{Clock, Engine, Error, Refusal, saga};
+use crate::due::{self, Alarm, Due};
+use crate::{Engine, Error, Refusal, count, saga};
 
-/// Errands that are taken up in one command.
-const SLICE_ERRANDS: u32 = 400;
-/// The store is looked at this often even if nobody said anything.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long to wait after the store failed, and while participants have enough to do.
-const AFTER_FAILURE: Duration = Duration::from_millis(200);
-
-pub(super) fn spawn(engine: Engine) -> JoinHandle<()> {
-    let mut recovery = Recovery {
-        clock: Arc::clone(&engine.inner.parts.clock),
-        engine,
-        damaged: BTreeSet::new(),
-        damaged_gauge: metrics::gauge!("eventbooker_damaged_sagas"),
-        parked_gauge: metrics::gauge!("eventbooker_parked_sagas"),
-    };
-    recovery.damaged_gauge.set(0.0);
-    tokio::spawn(async move {
-        loop {
-            if let Some(wake_at) = recovery.look().await {
-                let desk = &recovery.engine.inner.desk;
-                desk.next_look_micros.fetch_min(wake_at.as_micros(), Ordering::Relaxed);
-                tokio::select! {
-                    () = recovery.clock.sleep_until(wake_at) => {}
-                    () = desk.sooner.notified() => {}
-                }
-            }
-        }
-    })
+pub(super) fn spawn(engine: Engine, alarm: Arc<Alarm>) -> JoinHandle<()> {
+    let errands = Errands { parked_gauge: metrics::gauge!("eventbooker_parked_sagas") };
+    due::watch(engine, errands, alarm, metrics::gauge!("eventbooker_damaged_sagas"))
 }
 
-struct Recovery {
-    engine: Engine,
-    clock: Arc<dyn Clock>,
-    /// Sagas that can't be taken up because their rows are damaged. They are left to the operator,
-    /// so that they don't keep sound ones from going on.
-    damaged: BTreeSet<BookingId>,
-    damaged_gauge: Gauge,
+/// Errands that nobody carries.
+struct Errands {
     parked_gauge: Gauge,
 }
 
-impl Recovery {
-    /// Takes up one slice of what is due. Returns when to look again, or `None` for at once.
-    async fn look(&mut self) -> Option<Timestamp> {
-        let now = self.clock.now();
-        let soon = now.plus(LOOK_EVERY);
-        // Before the store is asked: an errand that is saved from here on is noted, and one that
-        // was saved before is found.
-        let desk = &self.engine.inner.desk;
-        desk.next_look_micros.store(soon.as_micros(), Ordering::Relaxed);
-        let damaged = u32::try_from(self.damaged.len()).unwrap_or(u32::MAX);
-        let limit = SLICE_ERRANDS.saturating_add(damaged);
-        let mut due = match self.engine.store().due_errands(now, limit).await {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::warn!(%error, "could not look for errands that nobody carries");
-                return Some(now.plus(AFTER_FAILURE));
-            }
-        };
-        #[allow(clippy::cast_precision_loss, reason = "a count that should be 0")]
-        self.parked_gauge.set(due.parked as f64);
-        due.errands.retain(|errand| !self.damaged.contains(&errand.booking_id));
-        if due.errands.is_empty() {
-            return Some(due.next.map_or(soon, |next| next.min(soon)));
-        }
-        let lanes = self.engine.settings().lanes;
-        let mut by_lane: BTreeMap<usize, Vec<Errand>> = BTreeMap::new();
-        for errand in due.errands {
-            by_lane.entry(Lane::Event(errand.event_id).index(lanes)).or_default().push(errand);
-        }
-        let mut is_of_use = false;
-        for errands in by_lane.into_values() {
-            is_of_use |= self.take_up(errands).await;
-        }
-        if is_of_use { None } else { Some(now.plus(AFTER_FAILURE)) }
+#[async_trait]
+impl Due for Errands {
+    type Row = Errand;
+    type Command = TakeUp;
+
+    const WHAT: &'static str = "a saga that nobody sees to";
+    const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+    async fn look(
+        &self,
+        engine: &Engine,
+        limit: u32,
+    ) -> Result<(Vec<Errand>, Option<Timestamp>), StoreError> {
+        let due = engine.store().due_errands(engine.now(), limit).await?;
+        self.parked_gauge.set(count(due.parked));
+        Ok((due.errands, due.next))
     }
 
-    /// Takes up errands of one lane. Returns whether anything became of them.
-    async fn take_up(&mut self, errands: Vec<Errand>) -> bool {
-        match self.send(errands.clone()).await {
-            Ok(moved) => moved > 0,
-            Err(Error::Bug) => self.take_up_singly(errands).await,
-            Err(error) => {
-                tracing::warn!(%error, "could not take up errands that nobody carries");
-                false
-            }
-        }
+    fn booking(errand: &Errand) -> (EventId, BookingId) {
+        (errand.event_id, errand.booking_id)
     }
 
-    /// Takes up what can be taken up of a slice that holds something damaged. Returns whether
-    /// anything became of it.
-    async fn take_up_singly(&mut self, errands: Vec<Errand>) -> bool {
-        let mut is_of_use = false;
-        for errand in errands {
-            let (event, booking) = (errand.event_id, errand.booking_id);
-            match self.send(vec![errand]).await {
-                Ok(moved) => is_of_use |= moved > 0,
-                Err(Error::Bug) => {
-                    is_of_use |= self.damaged.insert(booking);
-                    tracing::error!(
-                        %event, %booking,
-                        "a saga can't go on because its rows are damaged; run `eventbooker check`"
-                    );
-                }
-                Err(error) => {
-                    tracing::warn!(%error, %booking, "could not take up an errand");
-                }
-            }
-        }
-        #[allow(clippy::cast_precision_loss, reason = "a count that should be 0")]
-        self.damaged_gauge.set(self.damaged.len() as f64);
-        is_of_use
-    }
-
-    async fn send(&self, errands: Vec<Errand>) -> Result<usize, Error> {
-        let rooms = self.engine.inner.desk.rooms();
-        let taken_up = self.engine.submit_patiently(TakeUp { errands, rooms }).await?;
-        taken_up.outcome.map_err(|_| Error::Bug)
+    fn command(engine: &Engine, errands: Vec<Errand>) -> TakeUp {
+        TakeUp { errands, rooms: engine.inner.desk.rooms() }
     }
 }
 
