@@ -4,7 +4,7 @@
 //! grow by themselves, because more commands arrive while one is being saved.
 //!
 //! A command that a store refuses or that panics doesn't fail its neighbours: the batch is run
-//! again, command by command.
+//! again by halves.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -181,44 +181,60 @@ impl LaneTask {
                 // What arrived before the door closed is still decided.
                 self.inbox.close();
             }
-            self.meters.waiting_commands.set(meters::count(self.inbox.len()));
+            self.meters.waiting_commands.set(count(self.inbox.len()));
             if !tasks.is_empty() {
                 let started = Instant::now();
-                self.meters.batch_commands.record(meters::count(tasks.len()));
-                self.run_batch(tasks).await;
+                self.meters.batch_commands.record(count(tasks.len()));
+                self.run_batch(tasks, None).await;
                 self.meters.batch_seconds.record(started.elapsed());
             }
         }
         self.writer.close().await;
     }
 
-    async fn run_batch(&mut self, mut tasks: Tasks) {
+    /// Runs a batch and answers it. Where a commit came before of which nobody knows whether it
+    /// happened, `lost` says so.
+    async fn run_batch(&mut self, mut tasks: Tasks, lost: Option<&Error>) {
         let attempted = self.attempt_often(&mut tasks).await;
         if let Err(trouble) = &attempted {
             meters::count_failure(trouble.name());
         }
         match attempted {
             Ok(()) => tasks.into_iter().for_each(Task::answer),
-            Err(Trouble::Store(error @ StoreError::OutcomeUnknown(_))) => {
+            // One of them is to blame. By halves it is soon found, and fails no neighbour.
+            Err(
+                Trouble::Panic | Trouble::Store(StoreError::Conflict(_) | StoreError::Refused(_)),
+            ) if tasks.len() > 1 => {
+                let others = tasks.split_off(tasks.len() / 2);
+                Box::pin(self.run_batch(tasks, lost)).await;
+                Box::pin(self.run_batch(others, lost)).await;
+            }
+            Err(trouble) => self.give_up(tasks, trouble, lost).await,
+        }
+    }
+
+    async fn give_up(&mut self, tasks: Tasks, trouble: Trouble, lost: Option<&Error>) {
+        match (trouble, lost) {
+            // That they fail now says nothing about the commit before.
+            (_, Some(lost)) => fail_all(tasks, lost),
+            (Trouble::Store(error @ StoreError::OutcomeUnknown(_)), None) => {
                 self.resolve_by_key(tasks, &error.into()).await;
             }
-            Err(Trouble::Store(
-                error @ (StoreError::Full(_)
-                | StoreError::Away(_)
-                | StoreError::Contention(_)
-                | StoreError::Overloaded),
-            )) => {
+            (
+                Trouble::Store(
+                    error @ (StoreError::Full(_)
+                    | StoreError::Away(_)
+                    | StoreError::Contention(_)
+                    | StoreError::Overloaded),
+                ),
+                None,
+            ) => {
                 tracing::warn!(%error, commands = tasks.len(), "a batch was not saved");
                 fail_all(tasks, &error.into());
             }
-            Err(trouble @ (Trouble::Panic | Trouble::Store(_))) if tasks.len() == 1 => {
+            (trouble @ (Trouble::Panic | Trouble::Store(_)), None) => {
                 tracing::error!(reason = trouble.reason(), "a command can't be decided");
                 fail_all(tasks, &Error::Bug);
-            }
-            Err(Trouble::Panic | Trouble::Store(_)) => {
-                for task in tasks {
-                    Box::pin(self.run_batch(vec![task])).await;
-                }
             }
         }
     }
@@ -228,15 +244,10 @@ impl LaneTask {
     /// nothing to find it by, and only the client can look.
     async fn resolve_by_key(&mut self, tasks: Tasks, error: &Error) {
         tracing::error!(%error, commands = tasks.len(), "the outcome of a batch is unknown");
-        let (mut keyed, others): (Tasks, Tasks) =
-            tasks.into_iter().partition(|task| task.has_key());
+        let (keyed, others): (Tasks, Tasks) = tasks.into_iter().partition(|task| task.has_key());
         fail_all(others, error);
-        if keyed.is_empty() {
-            return;
-        }
-        match self.attempt_often(&mut keyed).await {
-            Ok(()) => keyed.into_iter().for_each(Task::answer),
-            Err(_) => fail_all(keyed, error),
+        if !keyed.is_empty() {
+            Box::pin(self.run_batch(keyed, Some(error))).await;
         }
     }
 
@@ -252,8 +263,8 @@ impl LaneTask {
             let again = match &trouble {
                 Trouble::Store(StoreError::Contention(_)) => true,
                 // Somebody else wrote a row first: loaded again, the command finds it. With
-                // neighbours it is run again alone, so that they need not wait for it.
-                Trouble::Store(StoreError::Conflict(_)) => tasks.len() == 1,
+                // neighbours once more is enough, so that they don't wait for one that never will.
+                Trouble::Store(StoreError::Conflict(_)) => tasks.len() == 1 || tries == 1,
                 Trouble::Store(_) | Trouble::Panic => false,
             };
             if !again || tries >= TRIES_MAX {

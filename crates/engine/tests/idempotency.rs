@@ -257,3 +257,26 @@ async fn without_a_key_an_unknown_outcome_stays_unknown() {
         service.finish().await;
     }
 }
+
+/// What is in the way when they run again is in the way of all at most, and they are tried by halves.
+#[tokio::test]
+async fn commands_with_keys_are_told_what_became_of_them_though_something_is_in_the_way() {
+    let conflict = || StoreError::Conflict("somebody was first".to_owned());
+    for in_the_way in [vec![conflict(), conflict()], vec![StoreError::Refused("no".to_owned())]] {
+        let service = Service::start().await;
+        let event_id = service.create_event(10, 0, 30).await;
+        let mut held = service.faults.hold_next_save();
+        let first = begin(service.book(9, event_id, 1)).await;
+        held.reached().await;
+        let one = begin(book(&service, 1, event_id, "a")).await;
+        let other = begin(book(&service, 2, event_id, "a")).await;
+        for refused in [unknown()].into_iter().chain(in_the_way) {
+            service.faults.next_save(Fault::Refuse(refused));
+        }
+        held.let_go();
+        assert!(first.await.is_ok());
+        assert_eq!(one.await, kept("booking 2", Effect::Now));
+        assert_eq!(other.await, kept("booking 3", Effect::Now));
+        service.finish().await;
+    }
+}

@@ -147,6 +147,58 @@ async fn a_command_that_the_store_refuses_fails_no_neighbour() {
     }
 }
 
+/// It is found by halves, so that what a client can cause costs its neighbours little.
+#[tokio::test]
+async fn one_command_in_many_is_found_soon() {
+    const NEIGHBOURS: i64 = 127;
+    for error in [StoreError::Conflict("there".into()), StoreError::Refused("no".into())] {
+        let service = Service::start().await;
+        objecting(&service, error);
+        let event_id = service.create_event(1000, 0, 30).await;
+        let (held, first) = busy(&service, event_id).await;
+        let mut neighbours = Vec::new();
+        for user in 1..=NEIGHBOURS / 2 {
+            neighbours.push(waiting(&service, user, event_id, 1).await);
+        }
+        let unlucky = waiting(&service, 999, event_id, UNLUCKY).await;
+        for user in NEIGHBOURS / 2 + 1..=NEIGHBOURS {
+            neighbours.push(waiting(&service, user, event_id, 1).await);
+        }
+        let before = service.faults.saves_tried();
+        held.let_go();
+        assert!(first.await.is_ok());
+        assert_eq!(unlucky.await, failed(Error::Bug));
+        for neighbour in neighbours {
+            assert!(neighbour.await.is_ok());
+        }
+        let tries = service.faults.saves_tried() - before;
+        assert!(tries <= 30, "tried {tries} times");
+        service.finish().await;
+    }
+}
+
+/// As when a client uses a key for two events at once: the one who was second finds the answer.
+#[tokio::test]
+async fn a_conflict_that_passes_keeps_a_batch_together() {
+    let service = Service::start().await;
+    let event_id = service.create_event(10, 0, 30).await;
+    let (held, first) = busy(&service, event_id).await;
+    let batch = [
+        waiting(&service, 1, event_id, 1).await,
+        waiting(&service, 2, event_id, 1).await,
+        waiting(&service, 3, event_id, 1).await,
+    ];
+    let before = service.faults.saves_tried();
+    service.faults.next_save(Fault::Refuse(StoreError::Conflict("first".into())));
+    held.let_go();
+    assert!(first.await.is_ok());
+    for command in batch {
+        assert!(command.await.is_ok());
+    }
+    assert_eq!(service.faults.saves_tried() - before, 2);
+    service.finish().await;
+}
+
 /// Somebody else wrote a row first, and the second look finds it.
 #[tokio::test]
 async fn a_conflict_that_passes_is_not_the_clients_business() {
