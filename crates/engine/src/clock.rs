@@ -9,7 +9,7 @@ use eventbooker_core::Timestamp;
 /// What time it is, and how to wait for a time.
 #[async_trait]
 pub trait Clock: Send + Sync + 'static {
-    /// This instant. Never earlier than one that was returned before.
+    /// This instant. A clock that follows another's may be set back.
     fn now(&self) -> Timestamp;
 
     /// Waits until `instant` has come.

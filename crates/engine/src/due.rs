@@ -148,6 +148,8 @@ impl<D: Due> Watch<D> {
         loop {
             let Some(wake_at) = self.look().await else { continue };
             if self.slices.is_empty() {
+                // The clock may have been set back since the look began.
+                let wake_at = wake_at.min(self.clock.now().plus(D::LOOK_EVERY));
                 self.alarm.sleep_until(&*self.clock, wake_at).await;
                 continue;
             }

@@ -222,7 +222,7 @@ impl Engine {
             }
             tokio::select! {
                 () = waiting.moved() => {}
-                () = clock.sleep_until(now.plus(LOOK_AT_BOOKING_EVERY).min(give_up)) => {}
+                () = clock.sleep_until(clock.now().plus(LOOK_AT_BOOKING_EVERY).min(give_up)) => {}
             }
         }
     }

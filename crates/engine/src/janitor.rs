@@ -54,9 +54,9 @@ impl Command for Sweep {
 pub(crate) fn spawn(engine: Engine) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
-            let now = engine.now();
-            if !sweep(&engine, now).await {
-                engine.inner.parts.clock.sleep_until(now.plus(LOOK_EVERY)).await;
+            if !sweep(&engine, engine.now()).await {
+                let clock = &engine.inner.parts.clock;
+                clock.sleep_until(clock.now().plus(LOOK_EVERY)).await;
             }
         }
     })

@@ -120,11 +120,10 @@ impl Live {
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, event = %id, "could not read what is new"),
             }
-            let now = self.clock.now();
-            self.clock.sleep_until(now.plus(PACE)).await;
+            self.clock.sleep_until(self.clock.now().plus(PACE)).await;
             tokio::select! {
                 () = watched.changed.notified() => {}
-                () = self.clock.sleep_until(now.plus(LOOK_EVERY)) => {}
+                () = self.clock.sleep_until(self.clock.now().plus(LOOK_EVERY)) => {}
             }
             // Under the lock, so that nobody subscribes to a reporter that is leaving.
             let mut events = self.events();

@@ -3,6 +3,9 @@
 //! Replicas share a store and not a clock. What is decided is decided by the store's time; so that
 //! everybody waits for the right instant and shows the right time, too, each replica knows how far
 //! the store's clock is ahead of its own, and looks again now and then.
+//!
+//! When somebody sets the machine's clock, this one is wrong until the next comparison, which may set
+//! it back. So nothing is decided by it, and nobody sleeps beyond the next look.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,8 +19,8 @@ use crate::Clock;
 
 /// How often the clocks are compared.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
-/// An answer that took longer than this says too little about what time it is.
-const ANSWER_MAX: Duration = Duration::from_millis(100);
+/// No clock has shown this instant.
+const NEVER_MICROS: i64 = i64::MIN;
 
 /// A clock that shows the store's time.
 pub(crate) struct StoreTime {
@@ -26,38 +29,33 @@ pub(crate) struct StoreTime {
     ahead_micros: AtomicI64,
     /// When the clocks were compared last, by ours.
     compared_at_micros: AtomicI64,
-    /// The latest instant that was shown.
-    shown_micros: AtomicI64,
 }
 
 impl StoreTime {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        let never = || AtomicI64::new(i64::MIN);
-        Self {
-            clock,
-            ahead_micros: AtomicI64::new(0),
-            compared_at_micros: never(),
-            shown_micros: never(),
-        }
+        let compared_at_micros = AtomicI64::new(NEVER_MICROS);
+        Self { clock, ahead_micros: AtomicI64::new(0), compared_at_micros }
     }
 
     /// Compares the clocks, unless that was done a moment ago.
     pub(crate) async fn compare(&self, store: &(impl Queries + ?Sized)) -> Result<(), StoreError> {
-        let asked_at = self.clock.now();
         let compared_at = self.compared_at_micros.load(Ordering::Relaxed);
-        let is_first = compared_at == i64::MIN;
-        if !is_first && Timestamp::from_micros(compared_at).plus(COMPARE_EVERY) > asked_at {
+        if compared_at == NEVER_MICROS {
+            // A question that has to wait for a connection says little about what time it is.
+            store.ping().await?;
+        } else if Timestamp::from_micros(compared_at).plus(COMPARE_EVERY) > self.clock.now() {
             return Ok(());
         }
+        let asked_at = self.clock.now();
         let Some(theirs) = store.clock().await? else { return Ok(()) };
-        let took = asked_at.until(self.clock.now());
-        if is_first || took <= ANSWER_MAX {
-            // In the middle of the question, as far as anybody can know.
-            let ours = asked_at.plus(took / 2);
-            let ahead = theirs.as_micros().saturating_sub(ours.as_micros());
-            self.ahead_micros.store(ahead, Ordering::Relaxed);
-            self.compared_at_micros.store(asked_at.as_micros(), Ordering::Relaxed);
-        }
+        let heard_at = self.clock.now();
+        // They looked at their clock in between, so it can't be ahead by less or by more than this.
+        // An answer that took long leaves much room, and changes nothing about what is known better.
+        let ahead_of = |ours: Timestamp| theirs.as_micros().saturating_sub(ours.as_micros());
+        let known = self.ahead_micros.load(Ordering::Relaxed);
+        let ahead = known.clamp(ahead_of(heard_at), ahead_of(asked_at));
+        self.ahead_micros.store(ahead, Ordering::Relaxed);
+        self.compared_at_micros.store(asked_at.as_micros(), Ordering::Relaxed);
         Ok(())
     }
 }
@@ -66,9 +64,7 @@ impl StoreTime {
 impl Clock for StoreTime {
     fn now(&self) -> Timestamp {
         let ahead = self.ahead_micros.load(Ordering::Relaxed);
-        let now = self.clock.now().as_micros().saturating_add(ahead);
-        let shown = self.shown_micros.fetch_max(now, Ordering::Relaxed);
-        Timestamp::from_micros(now.max(shown))
+        Timestamp::from_micros(self.clock.now().as_micros().saturating_add(ahead))
     }
 
     async fn sleep_until(&self, instant: Timestamp) {
