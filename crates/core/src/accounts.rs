@@ -187,7 +187,8 @@ impl Posting {
     pub fn change_minor(&self) -> i64 {
         match self.kind {
             PostingKind::Deposit | PostingKind::Refund => self.amount.as_minor(),
-            PostingKind::Charge => -self.amount.as_minor(),
+            // Of a damaged row it may be an amount that can't be negated.
+            PostingKind::Charge => self.amount.as_minor().saturating_neg(),
         }
     }
 }

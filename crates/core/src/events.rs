@@ -351,11 +351,12 @@ impl Event {
     /// Notes that a held slot is paid for.
     ///
     /// # Panics
-    /// If the slot isn't held or isn't this event's: whoever asks has checked the booking.
+    /// If the slot isn't held, or isn't this event's or counted by it: whoever asks has checked the
+    /// booking.
     pub fn settle(&mut self, slot: Slot, now: Timestamp) -> (Slot, JournalEntry) {
         assert_eq!(slot.event_id, self.id, "a slot is settled by its own event");
         assert_eq!(slot.state, SlotState::Held, "a slot is settled once");
-        self.tally.pending_bookings -= 1;
+        self.tally.pending_bookings = one_less(self.tally.pending_bookings);
         self.tally.confirmed_bookings += 1;
         let entry = self.record(JournalKind::Confirmed, Some(slot.booking_id), slot.seats, now);
         (Slot { state: SlotState::Sold, ..slot }, entry)
@@ -364,7 +365,7 @@ impl Event {
     /// Gives a slot's seats back. The slot is gone afterwards.
     ///
     /// # Panics
-    /// If the slot isn't this event's, or holds more seats than are occupied.
+    /// If the slot isn't this event's, or isn't among what it counts.
     pub fn release(&mut self, slot: Slot, why: Release, now: Timestamp) -> JournalEntry {
         assert_eq!(slot.event_id, self.id, "a slot is released by its own event");
         self.tally.occupied = Seats::new(
@@ -374,10 +375,11 @@ impl Event {
                 .checked_sub(slot.seats.get())
                 .expect("a live slot's seats are among the occupied ones"),
         );
-        match slot.state {
-            SlotState::Held => self.tally.pending_bookings -= 1,
-            SlotState::Sold => self.tally.confirmed_bookings -= 1,
-        }
+        let bookings = match slot.state {
+            SlotState::Held => &mut self.tally.pending_bookings,
+            SlotState::Sold => &mut self.tally.confirmed_bookings,
+        };
+        *bookings = one_less(*bookings);
         let kind = match why {
             Release::Cancelled => JournalKind::Cancelled,
             Release::Expired => JournalKind::Expired,
@@ -395,6 +397,10 @@ impl Event {
         self.tally.version += 1;
         JournalEntry { event_id: self.id, version: self.tally.version, kind, booking_id, seats, at }
     }
+}
+
+fn one_less(bookings: u32) -> u32 {
+    bookings.checked_sub(1).expect("a live slot's booking is counted")
 }
 
 #[cfg(test)]

@@ -111,6 +111,8 @@ fn a_posting_has_two_sides() {
         assert_eq!(posting.sides(), sides, "{kind:?}");
         assert_eq!(posting.change_minor(), change, "{kind:?}");
     }
+    let damaged = posting(PostingKind::Charge, i64::MIN, 9, Some(PURPOSE));
+    assert_eq!(damaged.change_minor(), i64::MAX);
 }
 
 #[derive(Debug, Clone, Copy)]

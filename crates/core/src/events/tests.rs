@@ -114,6 +114,26 @@ fn settling_twice_is_a_bug() {
     event.settle(slot, NOW);
 }
 
+/// A damaged tally isn't made worse.
+#[test]
+fn what_an_event_has_not_counted_is_a_bug() {
+    type Step = fn(&mut Event, Slot);
+    let settle: Step = |event, slot| drop(event.settle(slot, NOW));
+    let release: Step = |event, slot| drop(event.release(slot, Release::Cancelled, NOW));
+    for (step, state) in
+        [(settle, SlotState::Held), (release, SlotState::Held), (release, SlotState::Sold)]
+    {
+        let (mut event, id) = (event(10, 3), EventId::new(1));
+        (event.tally.pending_bookings, event.tally.confirmed_bookings) = (0, 0);
+        let slot =
+            Slot { event_id: id, booking_id: BookingId::new(1), seats: Seats::new(3), state };
+        let bug = std::panic::catch_unwind(move || step(&mut event, slot)).expect_err("a bug");
+        let words = bug.downcast_ref::<String>().map(String::as_str);
+        let words = words.or(bug.downcast_ref::<&str>().copied());
+        assert_eq!(words, Some("a live slot's booking is counted"), "{state:?}");
+    }
+}
+
 #[test]
 fn an_amount_that_cannot_be_written_is_no_amount() {
     let mut event = event(10, 0);
