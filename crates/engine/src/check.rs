@@ -31,6 +31,7 @@ use eventbooker_store::{Snapshot, StoreError, TableCounts};
 
 use self::events::Events;
 use self::overview::Overview;
+use crate::recount::Pace;
 
 /// Findings that are kept; one mistake can show in a million rows.
 const FINDINGS_MAX: usize = 1_000;
@@ -252,7 +253,7 @@ async fn read_bookings(
     report: &mut Report,
     meter: &mut Meter<'_>,
 ) -> Result<(), StoreError> {
-    let last_given = snapshot.last_booking_id().await?;
+    let last_given = overview.last_given;
     pages::bookings(snapshot, meter, |booking| {
         let Booking { id, event_id, .. } = booking;
         if id > last_given {
@@ -277,16 +278,29 @@ fn is_on_its_way(booking: &Booking) -> bool {
     booking.state.ask().is_some()
 }
 
-/// Counts rows as they are read.
+/// Counts rows as they are read, and rests in between if it is told to.
 pub(crate) struct Meter<'a> {
     pub(crate) read: u64,
     total: u64,
     progress: Progress<'a>,
+    pace: Option<Pace>,
 }
 
 impl<'a> Meter<'a> {
     pub(crate) fn new(total: u64, progress: Progress<'a>) -> Self {
-        Self { read: 0, total, progress }
+        Self { read: 0, total, progress, pace: None }
+    }
+
+    /// The same, with rests.
+    pub(crate) fn at(self, pace: Pace) -> Self {
+        Self { pace: Some(pace), ..self }
+    }
+
+    /// Rests from reading a page, and from looking through the one before.
+    async fn rest(&mut self) {
+        if let Some(pace) = &mut self.pace {
+            pace.rest().await;
+        }
     }
 
     pub(crate) fn add(&mut self, rows: usize) {

@@ -6,6 +6,8 @@
 //! What it has found by then is right all the same, because rows of a snapshot don't change; that it
 //! has found nothing says nothing about the rows.
 //!
+//! Where an open snapshot slows writers down, as on PostgreSQL, it hardly rests and has less time.
+//!
 //! Absent on purpose: the database's look at its own files, and counting rows beforehand. Neither
 //! comes in pages, so there would be no rest in it and no end before it is done. `eventbooker check`
 //! does both.
@@ -14,13 +16,8 @@ use std::future::pending;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use eventbooker_core::accounts::{Account, Posting};
-use eventbooker_core::bookings::Booking;
-use eventbooker_core::bookings::errand::Errand;
-use eventbooker_core::events::{Event, JournalEntry, Slot};
-use eventbooker_core::{BookingId, Timestamp};
-use eventbooker_store::{Snapshot, StoreError, TableCounts};
+use eventbooker_core::Timestamp;
+use eventbooker_store::{Snapshot, StoreError};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
@@ -33,8 +30,8 @@ use crate::{Clock, Engine, count};
 const FIRST_AFTER: Duration = Duration::from_secs(10 * 60);
 /// How long a snapshot may be open.
 const TAKES_AT_MOST: Duration = Duration::from_secs(5 * 60);
-/// Rows in one page: a millisecond or two of work, so that no booking notices.
-const ROWS_AT_ONCE: u32 = 1_000;
+/// The same, where writers get slower by it.
+const SLOWING_AT_MOST: Duration = Duration::from_secs(30);
 /// How many times as long as a page took the rest after it is.
 const REST_PER_WORK: u32 = 3;
 /// There is always some rest, for it is there that a recount hears that it is to end.
@@ -70,11 +67,8 @@ pub struct UnfinishedRecount {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Hindrance {
     /// Its time was up.
-    #[error("it took longer than {} s", TAKES_AT_MOST.as_secs())]
-    Late,
-    /// The service is stopping.
-    #[error("the service is stopping")]
-    Stopping,
+    #[error("it took longer than {} s", .0.as_secs())]
+    Late(Duration),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -127,18 +121,18 @@ async fn recount(engine: &Engine) -> Result<Recount, UnfinishedRecount> {
 
 /// How far the recount of a snapshot came, and why not further.
 async fn recount_snapshot(
-    snapshot: Box<dyn Snapshot>,
+    mut snapshot: Box<dyn Snapshot>,
     clock: Arc<dyn Clock>,
 ) -> (Recount, Option<Hindrance>) {
     let at = clock.now();
     let late = Arc::new(Notify::new());
-    let mut rested = Rested {
-        snapshot,
-        clock,
-        works_since: at,
-        give_up_at: at.plus(TAKES_AT_MOST),
-        late: Arc::clone(&late),
+    let (takes_at_most, rest_per_work) = if snapshot.slows_writers() {
+        (SLOWING_AT_MOST, 0)
+    } else {
+        (TAKES_AT_MOST, REST_PER_WORK)
     };
+    let give_up_at = at.plus(takes_at_most);
+    let pace = Pace { clock, works_since: at, rest_per_work, give_up_at, late: Arc::clone(&late) };
     // Goes with this future, when the engine stops; the thread hears of it in its next rest.
     let (_wanted, unwanted) = oneshot::channel::<()>();
     let runtime = Handle::current();
@@ -146,20 +140,24 @@ async fn recount_snapshot(
         runtime.block_on(async move {
             let mut report = Report::default();
             let mut unseen = |_, _| {};
-            let mut meter = Meter::new(0, &mut unseen);
+            let mut meter = Meter::new(0, &mut unseen).at(pace);
             let why = tokio::select! {
                 biased;
-                _ = unwanted => Some(Hindrance::Stopping),
-                () = late.notified() => Some(Hindrance::Late),
-                done = recount_rows(Room::default(), &mut rested, &mut report, &mut meter) => {
+                _ = unwanted => return None,
+                () = late.notified() => Some(Hindrance::Late(takes_at_most)),
+                // Where a page never comes, there is no rest either.
+                () = tokio::time::sleep(takes_at_most + REST_MAX) => {
+                    Some(Hindrance::Late(takes_at_most))
+                }
+                done = recount_rows(Room::default(), &mut *snapshot, &mut report, &mut meter) => {
                     done.err().map(Hindrance::Store)
                 }
             };
-            (Recount::of(at, meter.read, report), why)
+            Some((Recount::of(at, meter.read, report), why))
         })
     });
     let nothing = || (Recount::of(at, 0, Report::default()), Some(Hindrance::Panicked));
-    thread.await.unwrap_or_else(|_| nothing())
+    thread.await.ok().flatten().unwrap_or_else(nothing)
 }
 
 impl Recount {
@@ -172,21 +170,22 @@ impl Recount {
     }
 }
 
-/// A snapshot that is read in small pages, with a rest after each.
-struct Rested {
-    snapshot: Box<dyn Snapshot>,
+/// How a recount works and rests, and until when.
+pub(crate) struct Pace {
     clock: Arc<dyn Clock>,
     works_since: Timestamp,
+    rest_per_work: u32,
     give_up_at: Timestamp,
     late: Arc<Notify>,
 }
 
-impl Rested {
-    /// Rests from all work since the last rest: from reading a page, and from looking through the
-    /// one before. When the time is up, this says so and doesn't come back.
-    async fn rest(&mut self) {
+impl Pace {
+    /// Rests from all work since the last rest. When the time is up, this says so and doesn't come
+    /// back.
+    pub(crate) async fn rest(&mut self) {
         let now = self.clock.now();
-        self.clock.sleep_until(now.plus(rest_after(self.works_since.until(now)))).await;
+        let rest = rest_after(self.works_since.until(now), self.rest_per_work);
+        self.clock.sleep_until(now.plus(rest)).await;
         self.works_since = self.clock.now();
         if self.works_since >= self.give_up_at {
             self.late.notify_one();
@@ -195,77 +194,11 @@ impl Rested {
     }
 }
 
-fn rest_after(work: Duration) -> Duration {
-    work.saturating_mul(REST_PER_WORK).clamp(REST_MIN, REST_MAX)
-}
-
-#[async_trait]
-impl Snapshot for Rested {
-    async fn counts(&mut self) -> Result<TableCounts, StoreError> {
-        self.snapshot.counts().await
-    }
-
-    async fn integrity(&mut self) -> Result<Vec<String>, StoreError> {
-        self.snapshot.integrity().await
-    }
-
-    async fn last_booking_id(&mut self) -> Result<BookingId, StoreError> {
-        self.snapshot.last_booking_id().await
-    }
-
-    async fn rewind(&mut self) -> Result<(), StoreError> {
-        self.snapshot.rewind().await
-    }
-
-    async fn events(&mut self, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let page = self.snapshot.events(limit.min(ROWS_AT_ONCE)).await;
-        self.rest().await;
-        page
-    }
-
-    async fn slots(&mut self, limit: u32) -> Result<Vec<Slot>, StoreError> {
-        let page = self.snapshot.slots(limit.min(ROWS_AT_ONCE)).await;
-        self.rest().await;
-        page
-    }
-
-    async fn journal(&mut self, limit: u32) -> Result<Vec<JournalEntry>, StoreError> {
-        let page = self.snapshot.journal(limit.min(ROWS_AT_ONCE)).await;
-        self.rest().await;
-        page
-    }
-
-    async fn accounts(&mut self, limit: u32) -> Result<Vec<Account>, StoreError> {
-        let page = self.snapshot.accounts(limit.min(ROWS_AT_ONCE)).await;
-        self.rest().await;
-        page
-    }
-
-    async fn postings(&mut self, limit: u32) -> Result<Vec<Posting>, StoreError> {
-        let page = self.snapshot.postings(limit.min(ROWS_AT_ONCE)).await;
-        self.rest().await;
-        page
-    }
-
-    async fn bookings(&mut self, limit: u32) -> Result<Vec<Booking>, StoreError> {
-        let page = self.snapshot.bookings(limit.min(ROWS_AT_ONCE)).await;
-        self.rest().await;
-        page
-    }
-
-    async fn errands(&mut self, limit: u32) -> Result<Vec<Errand>, StoreError> {
-        let page = self.snapshot.errands(limit.min(ROWS_AT_ONCE)).await;
-        self.rest().await;
-        page
-    }
+fn rest_after(work: Duration, rest_per_work: u32) -> Duration {
+    work.saturating_mul(rest_per_work).clamp(REST_MIN, REST_MAX)
 }
 
 impl Engine {
-    /// What the latest recount that came to its end came to, if there has been one since the start.
-    pub fn last_recount(&self) -> Option<Recount> {
-        self.recounts().finished
-    }
-
     /// What the latest recounts came to.
     pub fn recounts(&self) -> Recounts {
         self.recounted().clone()
@@ -324,7 +257,8 @@ mod tests {
     fn it_rests_three_times_as_long_as_it_works_but_never_for_long() {
         let millis = Duration::from_millis;
         for (work, rest) in [(0, 1), (1, 3), (20, 60), (333, 999), (334, 1000), (60_000, 1000)] {
-            assert_eq!(rest_after(millis(work)), millis(rest), "after {work} ms");
+            assert_eq!(rest_after(millis(work), REST_PER_WORK), millis(rest), "after {work} ms");
+            assert_eq!(rest_after(millis(work), 0), millis(1), "where it slows writers");
         }
     }
 }

@@ -193,6 +193,10 @@ pub struct TableCounts {
 /// page; a page is empty when all rows have been read.
 #[async_trait]
 pub trait Snapshot: Send {
+    /// Whether writers get slower the longer it is open.
+    fn slows_writers(&self) -> bool {
+        false
+    }
     /// How many rows there are.
     async fn counts(&mut self) -> Result<TableCounts, StoreError>;
     /// What the database itself finds wrong with its files; empty if nothing.

@@ -100,7 +100,7 @@ impl UnfinishedRecountShape {
     fn of(recount: &UnfinishedRecount) -> Self {
         let UnfinishedRecount { so_far, why } = recount;
         let reason = match why {
-            Hindrance::Late | Hindrance::Stopping | Hindrance::Panicked => why.to_string(),
+            Hindrance::Late(_) | Hindrance::Panicked => why.to_string(),
             // Nor what the database said.
             Hindrance::Store(_) => "the database failed; the log says how".to_owned(),
         };

@@ -118,8 +118,12 @@ fn settling_twice_is_a_bug() {
 #[test]
 fn what_an_event_has_not_counted_is_a_bug() {
     type Step = fn(&mut Event, Slot);
-    let settle: Step = |event, slot| drop(event.settle(slot, NOW));
-    let release: Step = |event, slot| drop(event.release(slot, Release::Cancelled, NOW));
+    let settle: Step = |event, slot| {
+        event.settle(slot, NOW);
+    };
+    let release: Step = |event, slot| {
+        event.release(slot, Release::Cancelled, NOW);
+    };
     for (step, state) in
         [(settle, SlotState::Held), (release, SlotState::Held), (release, SlotState::Sold)]
     {

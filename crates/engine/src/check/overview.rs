@@ -19,7 +19,7 @@ use super::{Room, is_on_its_way};
 pub(super) struct Overview {
     sums: Sums,
     /// The highest number that was given out.
-    last_given: BookingId,
+    pub(super) last_given: BookingId,
     /// How many numbers are followed at once.
     numbers_max: i64,
     /// The lowest number that is followed.

@@ -23,6 +23,7 @@ macro_rules! read_to_the_end {
                 if page.is_empty() {
                     return Ok(());
                 }
+                meter.rest().await;
                 meter.add(page.len());
                 page.into_iter().for_each(&mut each);
             }

@@ -115,6 +115,11 @@ impl PostgresSnapshot {
 
 #[async_trait]
 impl Snapshot for PostgresSnapshot {
+    /// While it is open, no version of a row can go that was written since.
+    fn slows_writers(&self) -> bool {
+        true
+    }
+
     async fn counts(&mut self) -> Result<TableCounts, StoreError> {
         let rows = self.rows_of(COUNTS, params![]).await?;
         let count = |column| {
