@@ -48,7 +48,7 @@ impl Command for Book {
     }
 
     fn wants(&self, rules: &Rules, wants: &mut Wants) {
-        wants.events.push(self.event_id);
+        want_event(rules, wants, self.event_id);
         wants.new_bookings += 1;
         want_holdings(rules, wants, self.event_id, self.user_id);
     }
@@ -67,6 +67,33 @@ impl Command for Book {
         let booking = begin(batch, self.user_id, self.event_id, seats, payment)?;
         batch.count_holding(&booking);
         Ok(BookingAt { booking, at: now })
+    }
+}
+
+/// A booking that exists, with what its event keeps for it. Where the event is elsewhere it isn't
+/// wanted, for a store takes a booking whose event it has locked for locked as well.
+pub(crate) fn want_booking(
+    rules: &Rules,
+    wants: &mut Wants,
+    event_id: EventId,
+    booking_id: BookingId,
+) {
+    wants.bookings.push((event_id, booking_id));
+    want_event(rules, wants, event_id);
+    if rules.has(Participant::Events) {
+        wants.slots.push((event_id, booking_id));
+    }
+}
+
+fn want_event(rules: &Rules, wants: &mut Wants, event_id: EventId) {
+    if rules.has(Participant::Events) {
+        wants.events.push(event_id);
+    }
+}
+
+pub(crate) fn want_account(rules: &Rules, wants: &mut Wants, user_id: UserId) {
+    if rules.has(Participant::Accounts) {
+        wants.accounts.push(user_id);
     }
 }
 
@@ -107,8 +134,8 @@ impl Command for Purchase {
     }
 
     fn wants(&self, rules: &Rules, wants: &mut Wants) {
-        wants.events.push(self.event_id);
-        wants.accounts.push(self.user_id);
+        want_event(rules, wants, self.event_id);
+        want_account(rules, wants, self.user_id);
         wants.new_bookings += 1;
         want_holdings(rules, wants, self.event_id, self.user_id);
     }
@@ -157,12 +184,10 @@ impl Command for MoveBooking {
         }
     }
 
-    fn wants(&self, _: &Rules, wants: &mut Wants) {
+    fn wants(&self, rules: &Rules, wants: &mut Wants) {
         if let BookingRoute::Exists { event_id, user_id } = self.route {
-            wants.bookings.push((event_id, self.booking_id));
-            wants.slots.push((event_id, self.booking_id));
-            wants.events.push(event_id);
-            wants.accounts.push(user_id);
+            want_booking(rules, wants, event_id, self.booking_id);
+            want_account(rules, wants, user_id);
         }
     }
 
@@ -218,11 +243,10 @@ impl Command for Expire {
         self.holds.first().map_or(Lane::Any, |(event_id, _)| Lane::Event(*event_id))
     }
 
-    fn wants(&self, _: &Rules, wants: &mut Wants) {
-        wants.bookings.extend(&self.holds);
-        wants.slots.extend(&self.holds);
-        wants.events.extend(self.holds.iter().map(|(event_id, _)| *event_id));
-        wants.events.dedup();
+    fn wants(&self, rules: &Rules, wants: &mut Wants) {
+        for (event_id, booking_id) in &self.holds {
+            want_booking(rules, wants, *event_id, *booking_id);
+        }
     }
 
     fn decide(&self, batch: &mut Batch) -> Result<Vec<Timestamp>, Refusal> {

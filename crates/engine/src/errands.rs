@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 
 use crate::Engine;
 use crate::batch::Rules;
-use crate::bookings::BookingAt;
+use crate::bookings::{BookingAt, want_account, want_booking};
 use crate::due::Alarm;
 use crate::participants::{Participants, Participate, Place};
 
@@ -182,12 +182,16 @@ pub(crate) fn spawn(engine: &Engine, alarm: Arc<Alarm>, inboxes: Inboxes) -> Vec
 }
 
 /// A saga that is under way, and what the steps that follow need, should they be ours.
-fn want_saga(wants: &mut Wants, booking_id: BookingId, event_id: EventId, user_id: UserId) {
-    wants.bookings.push((event_id, booking_id));
+fn want_saga(
+    rules: &Rules,
+    wants: &mut Wants,
+    booking_id: BookingId,
+    event_id: EventId,
+    user_id: UserId,
+) {
+    want_booking(rules, wants, event_id, booking_id);
+    want_account(rules, wants, user_id);
     wants.errands.push(booking_id);
-    wants.events.push(event_id);
-    wants.slots.push((event_id, booking_id));
-    wants.accounts.push(user_id);
 }
 
 /// Tells that an errand was parked.

@@ -139,9 +139,9 @@ impl Command for Tell {
         Lane::Event(self.question.request.event_id)
     }
 
-    fn wants(&self, _: &Rules, wants: &mut Wants) {
+    fn wants(&self, rules: &Rules, wants: &mut Wants) {
         let Request { booking_id, event_id, user_id, .. } = self.question.request;
-        want_saga(wants, booking_id, event_id, user_id);
+        want_saga(rules, wants, booking_id, event_id, user_id);
     }
 
     fn decide(&self, batch: &mut Batch) -> Result<bool, Refusal> {

@@ -73,9 +73,9 @@ impl Command for TakeUp {
         self.errands.first().map_or(Lane::Any, |errand| Lane::Event(errand.event_id))
     }
 
-    fn wants(&self, _: &Rules, wants: &mut Wants) {
+    fn wants(&self, rules: &Rules, wants: &mut Wants) {
         for Errand { booking_id, event_id, user_id, .. } in &self.errands {
-            want_saga(wants, *booking_id, *event_id, *user_id);
+            want_saga(rules, wants, *booking_id, *event_id, *user_id);
         }
     }
 

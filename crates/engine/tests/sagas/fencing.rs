@@ -7,6 +7,7 @@ use eventbooker_core::bookings::State;
 use eventbooker_core::bookings::errand::LEASE;
 use eventbooker_testkit::ManualClock;
 use eventbooker_testkit::clock::{NEW_YEAR, PATIENCE};
+use eventbooker_testkit::database::is_embedded;
 use tokio::time::timeout;
 
 use super::link::{Fault, When};
@@ -91,6 +92,43 @@ async fn an_answer_to_an_earlier_errand_is_not_heard() {
     let answer = timeout(PATIENCE, confirmed).await.expect("it is answered");
     assert_eq!(answer.expect("a client doesn't panic"), Ok(State::Complete));
     assert_eq!(pair.balance().await, 0);
+    second.stop().await;
+    pair.finish().await;
+}
+
+/// One engine is about to save a confirmation when another wants to cancel. Where the event is
+/// elsewhere nothing but the booking itself can be locked, and the embedded store locks everything.
+#[tokio::test]
+async fn two_engines_move_a_booking_one_after_the_other() {
+    if is_embedded() {
+        return;
+    }
+    let mut pair = Pair::start(10, 80).await;
+    pair.begin(Act::Book);
+    pair.until_at_rest("the hold").await;
+    let second = pair.another(&pair.link, &pair.clock).await;
+
+    let mut held = pair.faults.hold_next_save();
+    pair.begin(Act::Confirm);
+    held.reached().await;
+    let saves = pair.faults.saves_tried();
+    let cancelled = tokio::spawn(Act::Cancel.run(second.clone(), pair.ids));
+    let second_is_there = async {
+        while pair.faults.saves_tried() == saves && !pair.somebody_waits_for_a_booking() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, second_is_there).await.expect("it waits, or doesn't");
+    assert_eq!(pair.faults.saves_tried(), saves, "it waits");
+    held.let_go();
+    pair.until_at_rest("the confirmation").await;
+    assert_eq!(pair.answer().await, Some(Ok(State::Complete)));
+    // The second looks now and then how far the first has come, by a clock that stands still.
+    pair.pass(Duration::from_secs(1)).await;
+    let answer = timeout(PATIENCE, cancelled).await.expect("it is answered");
+    assert_eq!(answer.expect("a client doesn't panic"), Ok(State::Complete));
+    assert_eq!((pair.balance().await, pair.free_seats().await), (0, 8));
+    assert_eq!(pair.link.contradictions(), [""; 0]);
     second.stop().await;
     pair.finish().await;
 }

@@ -211,6 +211,12 @@ impl Pair {
         assert!(forgotten > 0, "there was something to forget");
     }
 
+    /// Whether somebody waits until a booking's row isn't locked any more, on PostgreSQL.
+    pub(crate) fn somebody_waits_for_a_booking(&self) -> bool {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'tuple' AND relation = 'bookings'::regclass";
+        self.databases[1].number(waiting) > 0
+    }
+
     /// Lets the errand look as if it had been tried so often in vain, and spares the test hours.
     pub(crate) async fn has_been_tried(&mut self, tries: u32) {
         self.until("the step fails", |errand| errand.trouble.is_some()).await;
