@@ -45,7 +45,7 @@ pub struct Batch {
     holdings: BTreeMap<(EventId, UserId), Vec<Holding>>,
     accounts: Table<UserId, Account>,
     errands: Table<BookingId, Errand>,
-    memories: BTreeMap<MemoryKey, Memory>,
+    memories: Table<MemoryKey, Remembered>,
     questions: Vec<Question>,
     users: Table<UserId, User>,
     logins: BTreeMap<String, UserId>,
@@ -79,7 +79,7 @@ impl Batch {
                 .collect(),
             accounts: Table::of(loaded.accounts.into_iter().map(|a| (a.user_id, a))),
             errands: Table::of(loaded.errands.into_iter().map(|e| (e.booking_id, e))),
-            memories: loaded.memories.into_iter().map(|m| (m.key, m.memory)).collect(),
+            memories: Table::of(loaded.memories.into_iter().map(|m| (m.key, m))),
             questions: Vec::new(),
             users: Table::of(loaded.users.into_iter().map(|u| (u.id, u))),
             logins,
@@ -231,13 +231,15 @@ impl Batch {
     }
 
     pub(crate) fn memory(&self, key: &MemoryKey) -> Option<Memory> {
-        self.memories.get(key).copied()
+        self.memories.get(key).map(|remembered| remembered.memory)
     }
 
     /// A participant's memory of a step, from now on.
     pub(crate) fn remember_step(&mut self, remembered: Remembered) {
-        self.memories.insert(remembered.key, remembered.memory);
-        self.changes.memories_set.push(remembered);
+        match self.memories.get(&remembered.key) {
+            Some(_) => self.memories.set(&remembered.key, remembered),
+            None => self.memories.add(remembered.key, remembered),
+        }
     }
 
     /// The questions that are to be asked when the batch is durable.
@@ -320,6 +322,9 @@ impl Batch {
         changes.errands_set = errands.added;
         changes.errands_set.extend(errands.changed);
         changes.errands_removed = errands.removed.iter().map(|errand| errand.booking_id).collect();
+        let memories = self.memories.into_delta();
+        changes.memories_added = memories.added;
+        changes.memories_changed = memories.changed;
         let users = self.users.into_delta();
         changes.users_added = users.added;
         changes.users_changed = users.changed;

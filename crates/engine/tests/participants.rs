@@ -7,7 +7,8 @@ use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{PaymentWindow, Release, Seats};
 use eventbooker_core::{BookingId, EventId, Money, UserId};
 use eventbooker_engine::{Participate, Settings};
-use eventbooker_testkit::{Options, Service};
+use eventbooker_testkit::database::is_embedded;
+use eventbooker_testkit::{Options, Service, begin};
 
 const RELEASE: Ask = Ask::Release(Release::Cancelled);
 
@@ -55,6 +56,28 @@ async fn a_step_that_comes_after_its_undoing_is_refused() {
             assert_eq!(stands(&service, event_id).await, (100, 10), "{late}");
         }
     }
+    service.finish().await;
+}
+
+/// Nothing has been posted to the account, so there is no row that could be locked. The embedded
+/// store locks everything.
+#[tokio::test]
+async fn an_older_decision_makes_nobody_forget_a_newer_one() {
+    if is_embedded() {
+        return;
+    }
+    let service = Service::with(Options { engines: 2, ..Options::default() }).await;
+    let event_id = service.create_event(10, 40, 30).await;
+    service.add_users([1]).await;
+    let ask = |engine: usize, ask| service.engines()[engine].ask(vec![request(7, event_id, ask)]);
+    let mut held = service.faults.hold_next_save();
+    let charged = begin(ask(0, Ask::Charge)).await;
+    held.reached().await;
+    assert_eq!(ask(1, Ask::Refund).await, [Ok(Answer::Refunded)]);
+    held.let_go();
+    assert_eq!(charged.await, [Ok(Answer::NotCharged)]);
+    let withdrawn = "SELECT count(*) FROM memories WHERE memory = 4";
+    assert_eq!(service.database().number(withdrawn), 1);
     service.finish().await;
 }
 

@@ -187,8 +187,10 @@ pub struct Changes {
     pub errands_removed: Vec<BookingId>,
     /// Steps that sagas have taken elsewhere.
     pub saga_steps: Vec<SagaStep>,
-    /// What participants are to remember from now on.
-    pub memories_set: Vec<Remembered>,
+    /// What participants remember of steps that they didn't know before.
+    pub memories_added: Vec<Remembered>,
+    /// What they remember otherwise from now on.
+    pub memories_changed: Vec<Remembered>,
     /// Answers to remember.
     pub answers_added: Vec<Answer>,
     /// Rows that have outlived their use.

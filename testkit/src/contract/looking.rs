@@ -305,13 +305,13 @@ pub async fn memories_and_steps_are_kept(database: &dyn Database) {
         at: at(second),
     };
     let changes = Changes {
-        memories_set: memories.to_vec(),
+        memories_added: memories.to_vec(),
         saga_steps: vec![step(1, "Occupy", 1), step(2, "Occupy", 1), step(1, "Charge", 2)],
         ..Changes::default()
     };
     save(&*store, changes).await;
     let withdrawn = Remembered { memory: Memory::Withdrawn, at: at(9), ..memories[0] };
-    let changes = Changes { memories_set: vec![withdrawn], ..Changes::default() };
+    let changes = Changes { memories_changed: vec![withdrawn], ..Changes::default() };
     save(&*store, changes).await;
 
     let mut wanted: Vec<MemoryKey> = memories.iter().map(|remembered| remembered.key).collect();

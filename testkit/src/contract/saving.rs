@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use eventbooker_core::bookings::participant::{Memory, MemoryKey, Participant, Remembered};
 use eventbooker_core::bookings::{Booking, Payment, State};
 use eventbooker_core::events::{Seats, Slot, SlotState};
 use eventbooker_core::identity::{Role, User};
@@ -222,6 +223,16 @@ pub async fn keys_are_unique(database: &dyn Database) {
         ..Changes::default()
     };
     save(&*store, posted(charge(2, 1, 1, 0), account(2, 0, 1))).await;
+    let refused = |second| Remembered {
+        key: MemoryKey {
+            participant: Participant::Accounts,
+            booking_id: BookingId::new(1),
+            attempt: 1,
+        },
+        memory: Memory::Refused,
+        at: at(second),
+    };
+    save(&*store, Changes { memories_added: vec![refused(0)], ..Changes::default() }).await;
     let twice = [
         ("login", Changes { users_added: vec![user(2, "ann")], ..Changes::default() }),
         ("user", Changes { users_added: vec![user(1, "bob")], ..Changes::default() }),
@@ -233,6 +244,7 @@ pub async fn keys_are_unique(database: &dyn Database) {
         ("entry left out", posted(deposit(1, 3, 5, 55), account(1, 55, 3))),
         ("charge", posted(charge(2, 2, 1, 0), account(2, 0, 2))),
         ("booking", Changes { bookings_added: vec![hold(1, 1, 2, 5)], ..Changes::default() }),
+        ("memory", Changes { memories_added: vec![refused(1)], ..Changes::default() }),
         ("answer", Changes { answers_added: vec![answer(1, "key", 9)], ..Changes::default() }),
     ];
     let mut writer = store.writer().await.expect("a writer");

@@ -31,15 +31,18 @@ const ADD_STEPS: &str = "
     SELECT booking_id, asked, answered, at
     FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
          WITH ORDINALITY k (booking_id, asked, answered, at, place) ORDER BY place";
-const SET_MEMORIES: &str = "
+/// Refused if somebody else has remembered the step: where there is no row that could be locked, two
+/// may decide it at the same time.
+const ADD_MEMORY: &str = "
     INSERT INTO memories (booking_id, participant, attempt, memory, amount, window_minutes, at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
-    ON CONFLICT (booking_id, participant, attempt) DO UPDATE
-    SET memory = excluded.memory, amount = excluded.amount,
-        window_minutes = excluded.window_minutes, at = excluded.at";
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const CHANGE_MEMORY: &str = "
+    UPDATE memories SET memory = $4, amount = $5, window_minutes = $6, at = $7
+    WHERE booking_id = $1 AND participant = $2 AND attempt = $3";
 
 /// The statements of a writer.
-pub(super) const WRITES: [&str; 6] = [LOCK, LOAD_MEMORIES, SET, REMOVE, ADD_STEPS, SET_MEMORIES];
+pub(super) const WRITES: [&str; 7] =
+    [LOCK, LOAD_MEMORIES, SET, REMOVE, ADD_STEPS, ADD_MEMORY, CHANGE_MEMORY];
 
 pub(super) const DUE: &str = "
     SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked FROM errands
@@ -128,11 +131,12 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
             ],
         );
     }
-    // One by one: a batch may remember the same step twice, and the last word counts.
-    for Remembered { key, memory, at } in &changes.memories_set {
+    let added = changes.memories_added.iter().map(|memory| (ADD_MEMORY, memory));
+    let changed = changes.memories_changed.iter().map(|memory| (CHANGE_MEMORY, memory));
+    for (sql, Remembered { key, memory, at }) in added.chain(changed) {
         let (code, amount, window) = codes::of_memory(*memory);
         flight.ask(
-            SET_MEMORIES,
+            sql,
             params![
                 key.booking_id.get(),
                 codes::of_participant(key.participant),

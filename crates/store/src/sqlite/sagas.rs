@@ -8,6 +8,13 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::{Changes, DueErrands, SagaStep, codes};
 
+const ADD_MEMORY: &str = "
+    INSERT INTO memories (booking_id, participant, attempt, memory, amount, window_minutes, at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const CHANGE_MEMORY: &str = "
+    UPDATE memories SET memory = ?4, amount = ?5, window_minutes = ?6, at = ?7
+    WHERE booking_id = ?1 AND participant = ?2 AND attempt = ?3";
+
 const ERRAND: &str = "booking_id, event_id, user_id, token, due_at, tries, trouble, parked";
 
 fn errand(row: &Row<'_>) -> rusqlite::Result<Errand> {
@@ -106,16 +113,11 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
             step.at.as_micros(),
         ))?;
     }
-    for Remembered { key, memory, at } in &changes.memories_set {
+    let added = changes.memories_added.iter().map(|memory| (ADD_MEMORY, memory));
+    let changed = changes.memories_changed.iter().map(|memory| (CHANGE_MEMORY, memory));
+    for (sql, Remembered { key, memory, at }) in added.chain(changed) {
         let (number, amount, window) = codes::of_memory(*memory);
-        conn.prepare_cached(
-            "INSERT INTO memories
-               (booking_id, participant, attempt, memory, amount, window_minutes, at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT (booking_id, participant, attempt) DO UPDATE
-             SET memory = ?4, amount = ?5, window_minutes = ?6, at = ?7",
-        )?
-        .execute((
+        conn.prepare_cached(sql)?.execute((
             key.booking_id.get(),
             codes::of_participant(key.participant),
             key.attempt,
