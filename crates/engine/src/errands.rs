@@ -194,14 +194,6 @@ fn want_saga(
     wants.errands.push(booking_id);
 }
 
-/// Tells that an errand was parked.
-fn say_parked(booking: BookingId, trouble: Option<&str>) {
-    tracing::error!(
-        %booking, trouble = trouble.unwrap_or_default(),
-        "a saga is stuck and waits for the operator; see `eventbooker saga list`"
-    );
-}
-
 impl Engine {
     /// A booking when its saga has come to rest, or as it stands when that takes too long or the
     /// store doesn't say. `None` if it is gone.

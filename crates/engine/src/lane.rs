@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use eventbooker_core::bookings::State;
+use eventbooker_core::bookings::errand::Errand;
 use eventbooker_store::{Changes, StoreError, Wants, Writer};
 use tokio::sync::{mpsc, oneshot};
 
@@ -323,8 +324,15 @@ impl LaneTask {
         }
         let changed = changes.tallies_changed.iter().map(|(id, _)| *id);
         live.changed(changed);
-        let free = changes.errands_set.iter().filter(|errand| !errand.is_parked);
-        if let Some(soonest) = free.map(|errand| errand.due_at).min() {
+        let (parked, free): (Vec<_>, Vec<_>) =
+            changes.errands_set.iter().partition(|errand| errand.is_parked);
+        for Errand { booking_id, trouble, .. } in parked {
+            tracing::error!(
+                booking = %booking_id, trouble = trouble.as_deref().unwrap_or_default(),
+                "a saga is stuck and waits for the operator; see `eventbooker saga list`"
+            );
+        }
+        if let Some(soonest) = free.into_iter().map(|errand| errand.due_at).min() {
             errands_due.note(soonest);
         }
         let moved = changes.bookings_changed.iter().map(|booking| booking.id);

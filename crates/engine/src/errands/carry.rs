@@ -11,7 +11,7 @@ use eventbooker_store::{SagaStep, Wants};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Question, say_parked, want_saga};
+use super::{Question, want_saga};
 use crate::batch::{Batch, Rules};
 use crate::command::{Command, Lane};
 use crate::participants::Participate;
@@ -100,7 +100,11 @@ async fn tell(engine: Engine, question: Question, word: Word) {
     let is_answer = matches!(word, Word::Answer(_));
     let told = engine.submit_patiently(Tell { question: question.clone(), word }).await;
     match told {
-        Ok(_) => {}
+        Ok(decided) => {
+            if let Ok(Some(trouble)) = decided.outcome {
+                tracing::error!(%booking, %trouble, "an answer moves nothing");
+            }
+        }
         Err(Error::Bug) if is_answer => {
             tracing::error!(
                 %booking, "the answer of a participant can't be acted on; run `eventbooker check`"
@@ -132,8 +136,8 @@ struct Tell {
 }
 
 impl Command for Tell {
-    /// Whether it was heard.
-    type Reply = bool;
+    /// Why the answer moves nothing, if it doesn't.
+    type Reply = Option<String>;
 
     fn lane(&self) -> Lane {
         Lane::Event(self.question.request.event_id)
@@ -144,38 +148,31 @@ impl Command for Tell {
         want_saga(rules, wants, booking_id, event_id, user_id);
     }
 
-    fn decide(&self, batch: &mut Batch) -> Result<bool, Refusal> {
+    fn decide(&self, batch: &mut Batch) -> Result<Option<String>, Refusal> {
         let now = batch.now();
         let Request { booking_id, ask, .. } = self.question.request;
         let errand = batch.errand(booking_id).cloned();
         let booking = batch.booking(booking_id);
         // Somebody else may carry the errand by now, or have ended it.
-        let (Some(mut errand), Some(before)) = (errand, booking) else { return Ok(false) };
+        let (Some(mut errand), Some(before)) = (errand, booking) else { return Ok(None) };
         // Tokens begin anew with each errand, so the token alone doesn't tell what was asked.
         if errand.token != self.question.token || before.request() != Some(self.question.request) {
-            return Ok(false);
+            return Ok(None);
         }
-        let trouble = match &self.word {
+        let mut moves_nothing = None;
+        match &self.word {
             Word::Answer(answer) => match hear(batch, &before, ask, *answer) {
-                Ok(()) => return Ok(true),
+                Ok(()) => return Ok(None),
                 Err(trouble) => {
-                    tracing::error!(booking = %booking_id, %trouble, "an answer moves nothing");
-                    trouble
+                    errand.fail(&trouble, ask.is_forced(), now);
+                    moves_nothing = Some(trouble);
                 }
             },
-            Word::Trouble(trouble) => trouble.clone(),
-            Word::NotAsked => {
-                errand.put_back(now);
-                batch.set_errand(errand);
-                return Ok(true);
-            }
-        };
-        errand.fail(&trouble, ask.is_forced(), now);
-        if errand.is_parked {
-            say_parked(booking_id, errand.trouble.as_deref());
+            Word::Trouble(trouble) => errand.fail(trouble, ask.is_forced(), now),
+            Word::NotAsked => errand.put_back(now),
         }
         batch.set_errand(errand);
-        Ok(true)
+        Ok(moves_nothing)
     }
 }
 

@@ -15,7 +15,7 @@ use eventbooker_store::{StoreError, Wants};
 use metrics::Gauge;
 use tokio::task::JoinHandle;
 
-use super::{Rooms, say_parked, want_saga};
+use super::{Rooms, want_saga};
 use crate::batch::{Batch, Rules};
 use crate::command::{Command, Lane};
 use crate::due::{self, Alarm, Due};
@@ -105,10 +105,7 @@ fn take_up(batch: &mut Batch, id: BookingId, rooms: &mut Rooms) -> bool {
     }
     match errand.claim(request.ask.is_forced(), now) {
         Claim::NotFree => return false,
-        Claim::Parked => {
-            say_parked(id, errand.trouble.as_deref());
-            batch.set_errand(errand);
-        }
+        Claim::Parked => batch.set_errand(errand),
         Claim::Taken if is_here => go_on_here(batch, errand, &booking, &request),
         Claim::Taken => batch.ask(errand, request),
     }
@@ -125,9 +122,6 @@ fn go_on_here(batch: &mut Batch, mut errand: Errand, booking: &Booking, request:
         }
         Err(refusal) => {
             errand.fail(&refusal.to_string(), request.ask.is_forced(), now);
-            if errand.is_parked {
-                say_parked(booking.id, errand.trouble.as_deref());
-            }
             batch.set_errand(errand);
         }
     }
