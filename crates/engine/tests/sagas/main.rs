@@ -162,23 +162,18 @@ async fn run(scenario: &Scenario, fault: Option<(usize, Fault)>) -> usize {
 }
 
 /// Each question of each scenario, with each fault: lost on the way there, lost on the way back,
-/// asked twice, delivered when all is over, and the asking process gone before and after.
+/// asked twice, answered with nonsense, ended in a panic, delivered when all is over, and the asking
+/// process gone before and after.
 #[tokio::test]
 async fn every_saga_ends_as_if_nothing_had_happened() {
-    let mut cases = 0;
     for scenario in SCENARIOS {
         assert_eq!(run(scenario, None).await, scenario.questions, "{}", scenario.name);
-        cases += 1;
         for question in 0..scenario.questions {
             for fault in Fault::ALL {
                 run(scenario, Some((question, fault))).await;
-                cases += 1;
             }
         }
     }
-    let questions: usize = SCENARIOS.iter().map(|scenario| scenario.questions).sum();
-    println!("{cases} cases: {questions} questions with {} faults each", Fault::ALL.len());
-    assert_eq!(cases, SCENARIOS.len() + questions * Fault::ALL.len());
 }
 
 /// The negative control: with the participants' memory gone, a question that comes late takes effect
