@@ -327,6 +327,10 @@ impl Queries for FaultyStore {
         self.inner.postings(user_id, before, limit).await
     }
 
+    async fn postings_for(&self, id: BookingId) -> Result<Vec<Posting>, StoreError> {
+        self.inner.postings_for(id).await
+    }
+
     async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
         let route = self.inner.booking_route(id).await;
         self.faults.plan.routes.fetch_add(1, Ordering::SeqCst);

@@ -50,9 +50,6 @@ impl Place {
     }
 }
 
-/// Postings that are read at once, where an account's history has to tell what nobody remembers.
-const PAGE_POSTINGS: u32 = 500;
-
 /// An engine is a participant for the sagas of others.
 #[async_trait]
 impl Participate for Engine {
@@ -92,19 +89,9 @@ impl Engine {
 
     /// Whether an account has been charged for a booking and not refunded, by its postings.
     async fn has_charge(&self, user_id: UserId, id: BookingId) -> Result<bool, StoreError> {
-        let mut before = None;
-        loop {
-            let page = self.postings(user_id, before, PAGE_POSTINGS).await?;
-            let Some(oldest) = page.last() else { return Ok(false) };
-            before = Some(oldest.entry);
-            // The newest first: a refund comes before the charge that it gives back.
-            let newest = page
-                .iter()
-                .find(|posting| posting.purpose.is_some_and(|for_| for_.booking_id == id));
-            if let Some(posting) = newest {
-                return Ok(posting.kind == PostingKind::Charge);
-            }
-        }
+        let postings = self.store().postings_for(id).await?;
+        let newest = postings.iter().rfind(|posting| posting.user_id == user_id);
+        Ok(newest.is_some_and(|posting| posting.kind == PostingKind::Charge))
     }
 }
 

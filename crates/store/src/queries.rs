@@ -140,6 +140,8 @@ pub trait Queries: Send + Sync + 'static {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<Posting>, StoreError>;
+    /// What was posted for a booking, oldest first.
+    async fn postings_for(&self, id: BookingId) -> Result<Vec<Posting>, StoreError>;
     /// Where commands for a booking have to go.
     async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError>;
     /// The holds that are due, and when the next one will be. `clock` is this process's time; a

@@ -137,6 +137,7 @@ CREATE TABLE errands (
     parked     boolean NOT NULL
 );
 CREATE INDEX errands_by_time ON errands (due_at, booking_id) WHERE NOT parked;
+CREATE INDEX errands_parked ON errands (booking_id) WHERE parked;
 
 -- What such participants have answered, for whoever asks what became of a booking.
 CREATE TABLE saga_steps (

@@ -48,6 +48,7 @@ CREATE TABLE errands (
     parked     INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX errands_by_time ON errands (due_at) WHERE parked = 0;
+CREATE INDEX errands_parked ON errands (booking_id) WHERE parked = 1;
 
 -- What such participants have answered, for whoever asks what became of a booking.
 CREATE TABLE saga_steps (

@@ -216,6 +216,11 @@ impl Queries for PostgresStore {
         self.readers.rows(accounts::POSTINGS_OF, params, accounts::posting).await
     }
 
+    async fn postings_for(&self, id: BookingId) -> Result<Vec<Posting>, StoreError> {
+        let params = || params![id.get()];
+        self.readers.rows(accounts::POSTINGS_FOR, params, accounts::posting).await
+    }
+
     async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
         let read = |row: &Row| bookings::route(row, id);
         let route = self.readers.row(bookings::ROUTE, || params![id.get()], read).await?;
@@ -263,11 +268,10 @@ impl Queries for PostgresStore {
         // Each is read by itself; an operator who looks at a booking on its way looks again.
         let params = || params![id.get()];
         let journal = self.readers.rows(events::JOURNAL_OF_BOOKING, params, events::entry).await?;
-        let postings = self.readers.rows(accounts::POSTINGS_FOR, params, accounts::posting).await?;
         Ok(BookingTrail {
             booking: self.bookings(vec![id]).await?.pop(),
             journal,
-            postings,
+            postings: self.postings_for(id).await?,
             steps: self.saga_steps(id).await?,
             errand: self.readers.row(sagas::OF_BOOKING, params, sagas::errand).await?,
         })

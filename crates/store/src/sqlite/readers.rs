@@ -221,6 +221,10 @@ impl Queries for SqliteStore {
         self.readers.lists.run(read).await
     }
 
+    async fn postings_for(&self, id: BookingId) -> Result<Vec<Posting>, StoreError> {
+        self.readers.rows.run(move |conn| accounts::postings_for(conn, id)).await
+    }
+
     async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
         self.readers.rows.run(move |conn| bookings::route(conn, id)).await
     }
