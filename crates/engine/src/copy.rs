@@ -209,7 +209,7 @@ impl Tables<'_> {
                 break;
             }
         }
-        let memories = |page| Changes { memories_set: page, ..Changes::default() };
+        let memories = |page| Changes { memories_added: page, ..Changes::default() };
         while self.take("memories", from.memories(PAGE_ROWS).await?, memories).await? {}
         let answers = |page| Changes { answers_added: page, ..Changes::default() };
         while self.take("answers", from.answers(PAGE_ROWS).await?, answers).await? {}

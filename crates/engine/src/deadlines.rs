@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use eventbooker_core::{BookingId, EventId, Timestamp};
 use eventbooker_store::StoreError;
+use metrics::Histogram;
 use tokio::task::JoinHandle;
 
 use crate::bookings::Expire;
@@ -17,12 +18,15 @@ use crate::store_time::StoreTime;
 use crate::{Clock as _, Engine};
 
 pub(crate) fn spawn(engine: Engine, alarm: Arc<Alarm>, time: Arc<StoreTime>) -> JoinHandle<()> {
-    due::watch(engine, Holds { time }, alarm, metrics::gauge!("eventbooker_parked_holds"))
+    let lag = metrics::histogram!("eventbooker_expiry_lag_seconds");
+    due::watch(engine, Holds { time, lag }, alarm, metrics::gauge!("eventbooker_parked_holds"))
 }
 
 /// Holds whose deadline has come.
 struct Holds {
     time: Arc<StoreTime>,
+    /// From a deadline to the batch in which its hold ended.
+    lag: Histogram,
 }
 
 #[async_trait]
@@ -49,5 +53,12 @@ impl Due for Holds {
 
     fn command(_: &Engine, holds: Vec<Self::Row>) -> Expire {
         Expire { holds }
+    }
+
+    fn note(&self, deadlines: Vec<Timestamp>, now: Timestamp) -> usize {
+        for deadline in &deadlines {
+            self.lag.record(deadline.until(now));
+        }
+        deadlines.len()
     }
 }

@@ -69,8 +69,7 @@ impl Alarm {
 #[async_trait]
 pub(crate) trait Due: Send + Sync + 'static {
     type Row: Clone + Send;
-    /// Answers of how many rows something became.
-    type Command: Command<Reply = usize>;
+    type Command: Command;
 
     /// What a row stands for, in a log.
     const WHAT: &'static str;
@@ -88,6 +87,9 @@ pub(crate) trait Due: Send + Sync + 'static {
 
     /// What is sent for rows of one lane.
     fn command(engine: &Engine, rows: Vec<Self::Row>) -> Self::Command;
+
+    /// Notes what was answered at an instant. Returns of how many rows something became.
+    fn note(&self, reply: <Self::Command as Command>::Reply, now: Timestamp) -> usize;
 }
 
 /// Sees to what falls due. The gauge tells how much is left alone.
@@ -100,7 +102,7 @@ pub(crate) fn watch<D: Due>(
     let watch = Watch {
         clock: Arc::clone(&engine.inner.parts.clock),
         engine,
-        due,
+        due: Arc::new(due),
         alarm,
         slices: JoinSet::new(),
         lanes: BTreeMap::new(),
@@ -114,7 +116,7 @@ pub(crate) fn watch<D: Due>(
 struct Watch<D> {
     engine: Engine,
     clock: Arc<dyn Clock>,
-    due: D,
+    due: Arc<D>,
     alarm: Arc<Alarm>,
     /// What lanes are at work on.
     slices: JoinSet<Slice>,
@@ -189,7 +191,7 @@ impl<D: Due> Watch<D> {
         }
         for (lane, rows) in slices {
             self.lanes.insert(lane, None);
-            self.slices.spawn(send::<D>(self.engine.clone(), lane, rows));
+            self.slices.spawn(send(self.engine.clone(), Arc::clone(&self.due), lane, rows));
         }
         let rests = self.lanes.values().filter_map(|rests_until| *rests_until);
         rests.chain(next).chain([soon]).min()
@@ -243,14 +245,14 @@ impl<D: Due> Watch<D> {
 }
 
 /// Has rows of one lane decided; one by one, if they can't be together.
-async fn send<D: Due>(engine: Engine, lane: usize, rows: Vec<D::Row>) -> Slice {
+async fn send<D: Due>(engine: Engine, due: Arc<D>, lane: usize, rows: Vec<D::Row>) -> Slice {
     let mut slice = Slice { lane, moved: 0, stuck: Vec::new() };
-    match decide::<D>(&engine, rows.clone()).await {
+    match decide(&engine, &*due, rows.clone()).await {
         Ok(moved) => slice.moved = moved,
         Err(Error::Bug) => {
             for row in rows {
                 let booking = D::booking(&row);
-                match decide::<D>(&engine, vec![row]).await {
+                match decide(&engine, &*due, vec![row]).await {
                     Ok(moved) => slice.moved += moved,
                     Err(Error::Bug) => slice.stuck.push(booking),
                     Err(error) => say_failed::<D>(&error),
@@ -262,9 +264,9 @@ async fn send<D: Due>(engine: Engine, lane: usize, rows: Vec<D::Row>) -> Slice {
     slice
 }
 
-async fn decide<D: Due>(engine: &Engine, rows: Vec<D::Row>) -> Result<usize, Error> {
+async fn decide<D: Due>(engine: &Engine, due: &D, rows: Vec<D::Row>) -> Result<usize, Error> {
     let decided = engine.submit_patiently(D::command(engine, rows)).await?;
-    decided.outcome.map_err(|_| Error::Bug)
+    decided.outcome.map(|reply| due.note(reply, decided.now)).map_err(|_| Error::Bug)
 }
 
 fn say_failed<D: Due>(error: &Error) {

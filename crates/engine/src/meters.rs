@@ -66,8 +66,3 @@ pub(crate) fn count_failure(reason: &'static str) {
 fn failures(reason: &'static str) -> Counter {
     metrics::counter!("eventbooker_batch_failures_total", "reason" => reason)
 }
-
-#[allow(clippy::cast_precision_loss, reason = "counts of commands are small")]
-pub(crate) fn count(commands: usize) -> f64 {
-    commands as f64
-}

@@ -56,6 +56,10 @@ impl Due for Errands {
     fn command(engine: &Engine, errands: Vec<Errand>) -> TakeUp {
         TakeUp { errands, rooms: engine.inner.desk.rooms() }
     }
+
+    fn note(&self, taken_up: usize, _: Timestamp) -> usize {
+        taken_up
+    }
 }
 
 /// Takes up errands, as far as there is room for their questions.
