@@ -59,7 +59,7 @@ pub async fn a_full_snapshot_is_everything(database: &dyn Database) {
         users_added: vec![user(7, "Zoë"), user(3, "ben")],
         sessions_added: vec![session(9, 7, 60), session(0, 7, 0), session(255, 4, 60)],
         saga_steps: ["Occupy", "Charge", "Charge", "Settle"].map(|it| step(2, it)).to_vec(),
-        memories_set: memories().into_iter().rev().collect(),
+        memories_added: memories().into_iter().rev().collect(),
         answers_added: vec![answer(1, "other", 5), answer(0, "key", 5), answer(7, "~", 5)],
         last_ids: LastIds { booking: Some(40), event: Some(9), user: Some(7) },
         ..Changes::default()
