@@ -144,7 +144,7 @@ fn fill(database: &Database, booking: i64) {
         accounts_changed: vec![rows::account(FIRST_OF_MANY, 3 * MANY, MANY)],
         answers_added: (0..MANY).map(answer).collect(),
         saga_steps: (0..MANY).map(step).collect(),
-        memories_set: (1..1_100).map(memory).collect(),
+        memories_added: (1..1_100).map(memory).collect(),
         last_ids: LastIds { user: Some(FIRST_OF_MANY + MANY), ..LastIds::default() },
         ..Changes::default()
     };
