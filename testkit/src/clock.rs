@@ -119,6 +119,31 @@ impl Drop for Sleeper<'_> {
     }
 }
 
+/// A machine's clock that is wrong by the same span all the time.
+pub struct WrongClock {
+    right: SystemClock,
+    ahead_micros: i64,
+}
+
+impl WrongClock {
+    /// One that is ahead by so much, or behind.
+    pub fn ahead_by_micros(ahead_micros: i64) -> Self {
+        Self { right: SystemClock::default(), ahead_micros }
+    }
+}
+
+#[async_trait]
+impl Clock for WrongClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.right.now().as_micros() + self.ahead_micros)
+    }
+
+    async fn sleep_until(&self, instant: Timestamp) {
+        let right = instant.as_micros().saturating_sub(self.ahead_micros);
+        self.right.sleep_until(Timestamp::from_micros(right)).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,30 +170,5 @@ mod tests {
     #[should_panic(expected = "time doesn't go back")]
     fn time_does_not_go_back() {
         ManualClock::default().set(Timestamp::from_micros(0));
-    }
-}
-
-/// A machine's clock that is wrong by the same span all the time.
-pub struct WrongClock {
-    right: SystemClock,
-    ahead_micros: i64,
-}
-
-impl WrongClock {
-    /// One that is ahead by so much, or behind.
-    pub fn ahead_by_micros(ahead_micros: i64) -> Self {
-        Self { right: SystemClock::default(), ahead_micros }
-    }
-}
-
-#[async_trait]
-impl Clock for WrongClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.right.now().as_micros() + self.ahead_micros)
-    }
-
-    async fn sleep_until(&self, instant: Timestamp) {
-        let right = instant.as_micros().saturating_sub(self.ahead_micros);
-        self.right.sleep_until(Timestamp::from_micros(right)).await;
     }
 }
