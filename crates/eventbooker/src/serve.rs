@@ -64,6 +64,8 @@ impl Service {
         let database = settings.database;
         tracing::info!("opening {}", database.name());
         let store = database.open(Access::Serve, settings.database_connections).await?;
+        // Before anybody else asks: what may not be read is told once.
+        let users = store.users(UserId::new(0), 1).await.map_err(|error| error.to_string())?;
         let engine = open::engine(store, settings.engine).await?;
         let is_demo = settings.demo && demo::fill(&engine).await?;
         if settings.demo && !is_demo {
@@ -72,7 +74,7 @@ impl Service {
                  everybody may pay in"
             );
         }
-        welcome(&engine, database.name(), is_demo).await?;
+        welcome(database.name(), is_demo, users.is_empty());
 
         let web = if is_demo {
             Web::with_examples(engine.clone(), settings.web, metrics, demo::make_events)
@@ -213,17 +215,14 @@ fn memory_bytes() -> f64 {
 }
 
 /// Tells a newcomer how to begin.
-async fn welcome(engine: &Engine, database: &str, demo: bool) -> Result<(), String> {
-    if demo {
+fn welcome(database: &str, is_demo: bool, is_new: bool) {
+    if is_demo {
         tracing::info!("demo: sign in as admin or user, both with the password `password`");
-    }
-    let users = engine.store().users(UserId::new(0), 1).await;
-    if users.map_err(|error| error.to_string())?.is_empty() {
+    } else if is_new {
         tracing::info!(
             "there are no users yet; add an admin: eventbooker user add NAME --role admin --database {database}"
         );
     }
-    Ok(())
 }
 
 /// The signals that end the service.
