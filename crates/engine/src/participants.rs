@@ -159,10 +159,8 @@ impl Command for Serve {
                 Said::Answer(Answer::Settled)
             }
             Duty::Decide => match saga::answer(batch, &self.request) {
-                Ok((answer, refusal)) => {
-                    if ask != Ask::Settle {
-                        let given = Memory::Given(answer);
-                        let memory = if refusal.is_some() { Memory::Refused } else { given };
+                Ok((answer, _)) => {
+                    if let Some(memory) = Memory::of(answer) {
                         remember(batch, &self.request, memory);
                     }
                     Said::Answer(answer)

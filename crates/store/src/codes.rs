@@ -4,7 +4,6 @@
 use eventbooker_core::Money;
 use eventbooker_core::accounts::PostingKind;
 use eventbooker_core::bookings::participant::{Memory, Participant};
-use eventbooker_core::bookings::saga::Answer;
 use eventbooker_core::bookings::{Booking, Payment, State};
 use eventbooker_core::events::{JournalKind, PaymentWindow, SlotState};
 use eventbooker_core::identity::Role;
@@ -149,17 +148,10 @@ pub(crate) const fn participant(code: i16) -> Option<Participant> {
 /// A memory as three columns: what it is, and of an offer its amount and its window.
 pub(crate) const fn of_memory(memory: Memory) -> (i16, Option<i64>, Option<u32>) {
     match memory {
-        Memory::Given(Answer::Occupied { amount, window }) => {
+        Memory::Occupied { amount, window } => {
             (1, Some(amount.as_minor()), Some(window.as_minutes()))
         }
-        Memory::Given(
-            Answer::Charged
-            | Answer::NotOccupied
-            | Answer::NotCharged
-            | Answer::Settled
-            | Answer::Refunded
-            | Answer::Released,
-        ) => (2, None, None),
+        Memory::Charged => (2, None, None),
         Memory::Refused => (3, None, None),
         Memory::Withdrawn => (4, None, None),
     }
@@ -168,11 +160,11 @@ pub(crate) const fn of_memory(memory: Memory) -> (i16, Option<i64>, Option<u32>)
 /// A memory from its three columns.
 pub(crate) fn memory(code: i16, amount: Option<i64>, window: Option<u32>) -> Option<Memory> {
     match code {
-        1 => Some(Memory::Given(Answer::Occupied {
+        1 => Some(Memory::Occupied {
             amount: Money::from_minor(amount?),
             window: PaymentWindow::from_minutes(window?),
-        })),
-        2 => Some(Memory::Given(Answer::Charged)),
+        }),
+        2 => Some(Memory::Charged),
         3 => Some(Memory::Refused),
         4 => Some(Memory::Withdrawn),
         _ => None,

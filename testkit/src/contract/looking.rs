@@ -3,7 +3,6 @@
 use eventbooker_core::accounts::{Posting, PostingKind};
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::participant::{Memory, MemoryKey, Participant, Remembered};
-use eventbooker_core::bookings::saga::Answer;
 use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{Event, JournalEntry, JournalKind, PaymentWindow, Seats};
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
@@ -290,11 +289,11 @@ pub async fn memories_and_steps_are_kept(database: &dyn Database) {
         attempt,
     };
     let offer =
-        Answer::Occupied { amount: Money::from_minor(80), window: PaymentWindow::from_minutes(30) };
+        Memory::Occupied { amount: Money::from_minor(80), window: PaymentWindow::from_minutes(30) };
     let memories = [
-        (key(Participant::Events, 1, 0), Memory::Given(offer)),
+        (key(Participant::Events, 1, 0), offer),
         (key(Participant::Accounts, 1, 1), Memory::Refused),
-        (key(Participant::Accounts, 1, 2), Memory::Given(Answer::Charged)),
+        (key(Participant::Accounts, 1, 2), Memory::Charged),
         (key(Participant::Events, 2, 0), Memory::Withdrawn),
     ]
     .map(|(key, memory)| Remembered { key, memory, at: at(1) });

@@ -7,7 +7,7 @@
 //! | remembered | forward step (occupy, charge) | backward step (release, refund) |
 //! |---|---|---|
 //! | nothing | is decided | tombstone; undone first if the rows say that it was taken |
-//! | [`Given`](Memory::Given) | the same yes | is undone, tombstone |
+//! | [`Occupied`](Memory::Occupied), [`Charged`](Memory::Charged) | the same yes | is undone, tombstone |
 //! | [`Refused`](Memory::Refused) | the same no | nothing to undo |
 //! | [`Withdrawn`](Memory::Withdrawn), the tombstone | no | nothing to undo |
 //!
@@ -16,7 +16,7 @@
 
 use super::Booking;
 use super::saga::{Answer, Ask};
-use crate::events::Seats;
+use crate::events::{PaymentWindow, Seats};
 use crate::{BookingId, EventId, Money, Timestamp, UserId};
 
 /// What a saga asks of a participant, with everything that the participant needs to know.
@@ -83,12 +83,40 @@ impl Booking {
 /// What a participant remembers of a booking's step forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Memory {
-    /// It said yes, in these words.
-    Given(Answer),
+    /// It gave seats, on these terms.
+    Occupied {
+        /// What they cost.
+        amount: Money,
+        /// How long they are kept.
+        window: PaymentWindow,
+    },
+    /// It took the money.
+    Charged,
     /// It said no.
     Refused,
     /// It was asked to undo the step, whether or not it had taken it.
     Withdrawn,
+}
+
+impl Memory {
+    /// What is to be remembered of an answer; nothing where the rows themselves tell.
+    pub const fn of(answer: Answer) -> Option<Self> {
+        match answer {
+            Answer::Occupied { amount, window } => Some(Self::Occupied { amount, window }),
+            Answer::Charged => Some(Self::Charged),
+            Answer::NotOccupied | Answer::NotCharged => Some(Self::Refused),
+            Answer::Settled | Answer::Refunded | Answer::Released => None,
+        }
+    }
+
+    /// The yes that it is of.
+    const fn yes(self) -> Option<Answer> {
+        match self {
+            Self::Occupied { amount, window } => Some(Answer::Occupied { amount, window }),
+            Self::Charged => Some(Answer::Charged),
+            Self::Refused | Self::Withdrawn => None,
+        }
+    }
 }
 
 /// Which step a memory is of.
@@ -148,12 +176,11 @@ pub fn duty(memory: Option<Memory>, ask: Ask, was_taken: Option<bool>) -> Duty {
     match ask {
         Ask::Occupy | Ask::Charge => match memory {
             None => Duty::Decide,
-            Some(Memory::Given(answer)) => Duty::Say(answer),
-            Some(Memory::Refused | Memory::Withdrawn) => Duty::Say(no(ask)),
+            Some(memory) => Duty::Say(memory.yes().unwrap_or(no(ask))),
         },
         Ask::Settle => match memory {
             // The slot itself knows whether it is settled.
-            Some(Memory::Given(_)) => Duty::Decide,
+            Some(Memory::Occupied { .. } | Memory::Charged) => Duty::Decide,
             None if was_taken == Some(true) => Duty::Decide,
             None | Some(Memory::Refused | Memory::Withdrawn) => Duty::Balk,
         },
@@ -166,7 +193,7 @@ fn undo(memory: Option<Memory>, was_taken: Option<bool>, done: Answer) -> Duty {
     match (memory, was_taken) {
         (None, None) => Duty::Look,
         (None, Some(false)) => Duty::Entomb,
-        (None, Some(true)) | (Some(Memory::Given(_)), _) => Duty::Undo,
+        (None, Some(true)) | (Some(Memory::Occupied { .. } | Memory::Charged), _) => Duty::Undo,
         (Some(Memory::Refused | Memory::Withdrawn), _) => Duty::Say(done),
     }
 }
@@ -181,7 +208,7 @@ fn no(ask: Ask) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{PaymentWindow, Release};
+    use crate::events::Release;
 
     #[test]
     fn a_participant_repeats_itself_and_refuses_what_was_withdrawn() {
@@ -189,8 +216,7 @@ mod tests {
             amount: Money::from_minor(5),
             window: PaymentWindow::from_minutes(1),
         };
-        let (occupied, charged) =
-            (Some(Memory::Given(offer)), Some(Memory::Given(Answer::Charged)));
+        let (occupied, charged) = (Memory::of(offer), Memory::of(Answer::Charged));
         let (refused, withdrawn) = (Some(Memory::Refused), Some(Memory::Withdrawn));
         let release = Ask::Release(Release::Expired);
         let table = [
