@@ -11,6 +11,7 @@ use eventbooker_store::{Access, Changes, Queries as _, Store, StoreError, Wants,
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::postgres::{End, Schema, Server, execute, numbers as numbers_of};
 use eventbooker_testkit::rows::{at, save, user};
+use eventbooker_testkit::wire::{Moment, Wire};
 
 async fn open(server: &Server) -> PostgresStore {
     let url = PostgresUrl::parse(&server.url(), None).expect("the URL is right");
@@ -128,6 +129,61 @@ async fn a_save_that_is_cut_off_before_its_commit_has_not_happened() {
     assert_eq!(store.user_by_login("user-1".to_owned()).await, Ok(None));
     writer.load(&wanted(1), at(0)).await.expect("it loads on another connection");
     writer.save(&one_user(1)).await.expect("it saves");
+}
+
+/// Before the commit the server's word is final, whatever it says. To the commit itself it may have
+/// answered when everything was done, or somebody for it who doesn't know.
+#[tokio::test]
+async fn what_is_said_to_a_commit_is_taken_for_a_no_only_if_it_is_one() {
+    let schema = Schema::new();
+    let (_, mut writer) = store_and_writer(&schema).await;
+    let is_known = |saved: Result<(), StoreError>| {
+        !matches!(saved.expect_err("it is refused"), StoreError::OutcomeUnknown(_))
+    };
+    let codes = [("40001", true), ("40P01", true), ("23505", true), ("53100", true)];
+    let unclear = ["40003", "08006", "08007", "57014", "XX000"].map(|code| (code, false));
+    for (id, (code, is_no)) in codes.into_iter().chain(unclear).enumerate() {
+        let id = i64::try_from(id).expect("there are a few") + 1;
+        for (moment, expected) in [("INITIALLY IMMEDIATE", true), ("INITIALLY DEFERRED", is_no)] {
+            schema.execute(&format!(
+                "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql
+                   AS $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$;
+                 CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON users DEFERRABLE {moment}
+                   FOR EACH ROW EXECUTE FUNCTION fail()"
+            ));
+            writer.load(&wanted(id), at(0)).await.expect("it loads");
+            let saved = writer.save(&one_user(id)).await;
+            assert_eq!(is_known(saved), expected, "{code}, {moment}");
+            schema.execute("DROP FUNCTION fail CASCADE");
+        }
+    }
+}
+
+/// A connection that has ended without a word before the save began has carried nothing of it.
+#[tokio::test]
+async fn a_save_on_a_connection_that_was_cut_before_has_not_happened() {
+    let schema = Schema::new();
+    let (store, _) = store_and_writer(&schema).await;
+    let wire = Wire::to(schema.port());
+    let url = PostgresUrl::parse(&schema.url_through(wire.port()), None).expect("the URL is right");
+    let over_wire = PostgresStore::open(url, Access::Look, Clock::Given, 1).await;
+    let over_wire = over_wire.expect("it opens");
+    let mut one = over_wire.writer().await.expect("a writer");
+    let mut other = over_wire.writer().await.expect("a writer");
+    one.load(&wanted(1), at(0)).await.expect("it loads");
+    other.load(&wanted(2), at(0)).await.expect("it loads");
+    wire.break_for_good_at(Moment::BeforeCommit);
+    let unknown = other.save(&one_user(2)).await;
+    assert!(matches!(unknown, Err(StoreError::OutcomeUnknown(_))), "{unknown:?}");
+    assert_eq!(wire.breaks(), 1);
+    // The connection hears what has come when this test's only thread rests.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let refused = one.save(&one_user(1)).await;
+    assert!(matches!(refused, Err(StoreError::Contention(_))), "{refused:?}");
+    wire.mend();
+    assert_eq!(store.user_by_login("user-1".to_owned()).await, Ok(None));
+    one.load(&wanted(1), at(0)).await.expect("it loads on another connection");
+    one.save(&one_user(1)).await.expect("it saves");
 }
 
 /// A newer program changes a table while this one is at work.

@@ -23,9 +23,27 @@ pub(super) fn explain(error: &Error) -> String {
 
 /// Whether the connection is gone, so that what was asked may have happened or not.
 pub(super) fn is_lost(error: &Error) -> bool {
-    error.as_db_error().is_none_or(|said| {
-        matches!(said.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
-    })
+    match error.as_db_error() {
+        Some(said) => {
+            matches!(said.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
+        }
+        None => !is_ours(error),
+    }
+}
+
+/// Whether it is about what can't be read or written as the type that it should have.
+fn is_ours(error: &Error) -> bool {
+    !error.is_closed() && error.source().is_some_and(|cause| !cause.is::<std::io::Error>())
+}
+
+/// Whether this answer to a commit says that nothing was changed. Others may be about what came after,
+/// or somebody between us and the server says that it doesn't know.
+pub(super) fn refuses_commit(error: &Error) -> bool {
+    let refuses = |code: &SqlState| {
+        [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code)
+            || ["23", "53"].iter().any(|class| code.code().starts_with(class))
+    };
+    !is_lost(error) && error.code().is_some_and(refuses)
 }
 
 /// Whether a connection is of no use any more: it is gone, or what was prepared on it means something
@@ -41,13 +59,7 @@ impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         let text = explain(&error);
         let Some(said) = error.as_db_error() else {
-            // What can't be read or written as the type that it should have.
-            let is_ours = error.source().is_some_and(|cause| !cause.is::<std::io::Error>());
-            return if is_ours && !error.is_closed() {
-                Self::Refused(text)
-            } else {
-                Self::Away(text)
-            };
+            return if is_ours(&error) { Self::Refused(text) } else { Self::Away(text) };
         };
         from_server(said, text)
     }

@@ -34,6 +34,10 @@ pub(super) fn column<T, U>(rows: &[T], read: impl FnMut(&T) -> U) -> Vec<U> {
     rows.iter().map(read).collect()
 }
 
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+pub(super) const COMMIT: &str = "COMMIT";
+pub(super) const ROLLBACK: &str = "ROLLBACK";
+
 /// What is told to a server before anything else, whoever it is: without these a promise is broken.
 /// A transaction whose owner has been stopped must not keep its locks for ever, and a commit has to
 /// be durable (on the standby as well, where the server has a synchronous one) whatever the server's
@@ -145,7 +149,7 @@ impl Session {
 
     /// Requests that are sent one behind the other without waiting.
     pub(super) fn flight(&self) -> Flight<'_> {
-        let mut flight = Flight { session: self, requests: Vec::new() };
+        let mut flight = Flight { session: self, requests: Vec::new(), has_failed: false };
         let before = self.flights.fetch_add(1, Ordering::Relaxed);
         if self.forgets_plans && before % FORGET_PLANS_EVERY == FORGET_PLANS_EVERY - 1 {
             flight.ask(FORGET_PLANS, params![]);
@@ -162,6 +166,8 @@ type Request<'session> =
 pub(super) struct Flight<'session> {
     session: &'session Session,
     requests: Vec<Pin<Box<Request<'session>>>>,
+    /// Whether one has failed at once, and so perhaps was never sent.
+    has_failed: bool,
 }
 
 /// Which of a flight's requests.
@@ -197,8 +203,17 @@ impl<'session> Flight<'session> {
         });
         let mut request = Box::pin(maybe_done(rows));
         begin(&mut request);
+        self.has_failed |= matches!(&*request, MaybeDone::Done(Err(_)));
         self.requests.push(request);
         Ticket(self.requests.len() - 1)
+    }
+
+    /// Sends the end of a transaction: a commit only if all that belongs to it has been sent. What the
+    /// server refuses it remembers by itself; of what it was never asked, it doesn't know. Whether it is
+    /// a commit.
+    pub(super) fn end(&mut self) -> (Ticket, bool) {
+        let is_commit = !self.has_failed;
+        (self.ask(if is_commit { COMMIT } else { ROLLBACK }, params![]), is_commit)
     }
 
     /// Waits for all answers; the first error, if there is one.
@@ -243,4 +258,32 @@ impl Answers {
 /// Whoever waits for it polls it again and is woken then.
 fn begin<F: Future + ?Sized>(future: &mut Pin<Box<F>>) {
     let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+}
+
+#[cfg(test)]
+mod tests {
+    use eventbooker_testkit::postgres::{Schema, numbers};
+
+    use super::*;
+
+    const ADD: &str = "INSERT INTO kept (number) VALUES ($1)";
+
+    /// The server knows nothing of what it was never asked, and would commit the rest.
+    #[tokio::test]
+    async fn what_could_not_all_be_sent_is_not_committed() {
+        let schema = Schema::new();
+        schema.execute("CREATE TABLE kept (number bigint)");
+        let url = Connector::parse(schema.url(), None).expect("the URL is right");
+        let session = Session::open(&url, [BEGIN, ADD, COMMIT, ROLLBACK].into_iter()).await;
+        let session = session.expect("it opens");
+        for (is_number, kept) in [(false, &[][..]), (true, &[1, 2])] {
+            let mut flight = session.flight();
+            flight.ask(BEGIN, params![]);
+            flight.ask(ADD, params![1_i64]);
+            flight.ask(ADD, if is_number { params![2_i64] } else { params!["two"] });
+            assert_eq!(flight.end().1, is_number);
+            assert_eq!(flight.land().await.is_ok(), is_number);
+            assert_eq!(numbers(schema.url(), "SELECT number FROM kept"), kept);
+        }
+    }
 }

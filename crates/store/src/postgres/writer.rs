@@ -15,15 +15,14 @@ use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use tokio_postgres::Row;
 
 use super::config::Connector;
-use super::error::{ends_session, explain, is_lost};
+use super::error::{ends_session, explain, is_lost, refuses_commit};
 use super::row::{all, can_be_text, get, instant};
-use super::session::{Answers, Flight, Params, Session, Ticket, column, params};
+use super::session::{
+    Answers, BEGIN, COMMIT, Flight, Params, ROLLBACK, Session, Ticket, column, params,
+};
 use super::{Clock, accounts, answers, bookings, events, identity, sagas};
 use crate::{Changes, IdRange, LastIds, Loaded, StoreError, Wants, Writer, codes};
 
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
-const COMMIT: &str = "COMMIT";
-const ROLLBACK: &str = "ROLLBACK";
 pub(super) const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 /// Takes a block of numbers. It needs no sync of its own where all rows are written to one log: a commit
 /// that uses the numbers comes behind it there, and brings it to disk as well.
@@ -125,21 +124,22 @@ impl PostgresWriter {
         }
         self.numbers.raise(&mut flight, changes.last_ids);
         // If anything before it is refused, this ends the transaction without a change.
-        let commit = flight.ask(COMMIT, params![]);
+        let (end, is_commit) = flight.end();
         let Err((ticket, error)) = flight.land_all().await else { return Ok(()) };
-        if !ends_session(&error) {
-            return Err(error.into());
-        }
-        let session = self.forget_session();
-        if !is_lost(&error) {
-            return Err(error.into());
+        let session = if ends_session(&error) { self.forget_session() } else { None };
+        let is_answered = error.as_db_error().is_some();
+        if !is_commit || (is_answered && (ticket != end || refuses_commit(&error))) {
+            // Nothing has happened, and may well if it is tried again on another connection.
+            let is_over = is_lost(&error);
+            return Err(if is_over {
+                StoreError::Contention(explain(&error))
+            } else {
+                error.into()
+            });
         }
         // The commit was on its way with everything else. It wasn't heard if the server ended the
-        // session at something before it, or before it heard anything.
-        if error.as_db_error().is_some() && ticket != commit {
-            return Err(StoreError::Contention(explain(&error)));
-        }
-        if error.as_db_error().is_none()
+        // session before it heard anything.
+        if !is_answered
             && let Some(session) = session.filter(Session::is_closed)
             && let Some(words) = session.last_words().await
         {
