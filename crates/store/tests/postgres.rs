@@ -201,3 +201,34 @@ async fn what_was_prepared_is_prepared_again_when_a_table_has_changed() {
     store.users(UserId::new(0), 1).await.expect("it answers");
     writer.load(&wanted(1), at(0)).await.expect("it loads");
 }
+
+/// Nor does it mean that the program is wrong, and it goes on when they are back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_that_an_operator_has_changed_are_away() {
+    let schema = Schema::new();
+    let (store, mut writer) = store_and_writer(&schema).await;
+    for (change, back) in [
+        ("ALTER TABLE users RENAME email TO mail", "ALTER TABLE users RENAME mail TO email"),
+        ("ALTER TABLE users RENAME TO people", "ALTER TABLE people RENAME TO users"),
+    ] {
+        // On connections that have everything prepared, and on new ones.
+        for is_new in [false, true] {
+            if !is_new {
+                store.users(UserId::new(0), 1).await.expect("it answers");
+                writer.load(&wanted(1), at(0)).await.expect("it loads");
+                writer.release().await.expect("it gives up");
+            }
+            schema.execute(change);
+            if is_new {
+                numbers_of(schema.url(), KILL);
+            }
+            let looked = store.users(UserId::new(0), 1).await;
+            assert!(matches!(looked, Err(StoreError::Away(_))), "{change}: {looked:?}");
+            let loaded = writer.load(&wanted(1), at(0)).await;
+            assert!(matches!(loaded, Err(StoreError::Away(_))), "{change}: {loaded:?}");
+            schema.execute(back);
+        }
+    }
+    store.users(UserId::new(0), 1).await.expect("it answers");
+    writer.load(&wanted(1), at(0)).await.expect("it loads");
+}

@@ -77,20 +77,16 @@ fn from_server(said: &DbError, text: String) -> StoreError {
     if *code == SqlState::DISK_FULL {
         return StoreError::Full(text);
     }
-    // What only an operator can have done: rights that were taken away, tables that are gone.
-    if *code == SqlState::INSUFFICIENT_PRIVILEGE
-        || *code == SqlState::UNDEFINED_TABLE
-        || *code == SqlState::INVALID_SCHEMA_NAME
-    {
-        return StoreError::Away(text);
-    }
     match &code.code()[..2] {
         // Serialisation failures and deadlocks; locks that were not to be had in time; and what was
         // prepared before a newer program changed it, or forgotten.
         "40" | "55" | "0A" | "26" => StoreError::Contention(text),
-        // No connection, not let in, no such database, no resources, an operator at work, a system
-        // error; and a standby, which takes no writes.
-        "08" | "28" | "3D" | "53" | "57" | "58" | "25" | "XX" => StoreError::Away(text),
+        // No connection, not let in, no such database or schema, tables that are gone or others, rights
+        // that were taken away, no resources, an operator at work, a system error; and a standby,
+        // which takes no writes.
+        "08" | "28" | "3D" | "3F" | "42" | "53" | "57" | "58" | "25" | "XX" => {
+            StoreError::Away(text)
+        }
         _ => StoreError::Refused(text),
     }
 }
