@@ -2,6 +2,8 @@
 //! can't do what it is asked.
 #![allow(missing_docs, reason = "a test's name says what it proves")]
 
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -231,4 +233,63 @@ async fn tables_that_an_operator_has_changed_are_away() {
     }
     store.users(UserId::new(0), 1).await.expect("it answers");
     writer.load(&wanted(1), at(0)).await.expect("it loads");
+}
+
+/// A server that lets us in and then hangs.
+#[tokio::test]
+async fn a_server_that_says_no_more_is_not_waited_for() {
+    let schema = Schema::new();
+    let (_, _) = store_and_writer(&schema).await;
+    let port = until_it_is_told(schema.port(), b"lock_timeout");
+    let url = format!("{}&connect_timeout=1", schema.url_through(port));
+    let url = PostgresUrl::parse(&url, None).expect("the URL is right");
+    let store = PostgresStore::open(url, Access::Look, Clock::Given, 1).await.expect("it opens");
+    let mut writer = store.writer().await.expect("a writer");
+    let waiting = tokio::time::timeout(PATIENCE, async {
+        (store.ping().await, writer.load(&wanted(1), at(0)).await.map(drop))
+    });
+    let silent = Err(StoreError::Away("no answer within 2 s".to_owned()));
+    assert_eq!(waiting.await, Ok((silent.clone(), silent)));
+}
+
+/// A port of a server that answers until it is told this.
+fn until_it_is_told(server: u16, words: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let port = listener.local_addr().expect("it listens").port();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            thread::spawn(move || -> io::Result<()> {
+                let server = TcpStream::connect(("127.0.0.1", server))?;
+                let (mut answers, mut back) = (server.try_clone()?, client.try_clone()?);
+                thread::spawn(move || io::copy(&mut answers, &mut back));
+                let (mut said, mut client, mut server) = (vec![0; 4096], client, server);
+                loop {
+                    let length = client.read(&mut said)?;
+                    if length == 0 || said.windows(words.len()).any(|part| part == words) {
+                        // The rest is thrown away, until the client hangs up.
+                        return io::copy(&mut client, &mut io::sink()).map(drop);
+                    }
+                    server.write_all(&said[..length])?;
+                }
+            });
+        }
+    });
+    port
+}
+
+/// Neither does a query go on for ever, nor does another wait for its connection for ever.
+#[tokio::test]
+async fn queries_end_in_time() {
+    let schema = Schema::new();
+    let url = PostgresUrl::parse(schema.url(), None).expect("the URL is right");
+    let store = PostgresStore::open(url, Access::Serve, Clock::Given, 1).await.expect("it opens");
+    save(&store, one_user(1)).await;
+    schema.execute(
+        "ALTER TABLE users RENAME TO people;
+         CREATE VIEW users AS SELECT people.* FROM people, pg_sleep(3600)",
+    );
+    let ask = || tokio::time::timeout(PATIENCE, store.users(UserId::new(0), 1));
+    let (slow, waiting) = tokio::join!(ask(), ask());
+    assert_eq!(waiting, Ok(Err(StoreError::Overloaded)));
+    assert!(matches!(slow, Ok(Err(StoreError::Away(_)))), "{slow:?}");
 }

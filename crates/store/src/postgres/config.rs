@@ -18,8 +18,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const LET_IN_TIMEOUTS: u32 = 2;
 /// How long what was sent may stay unacknowledged before a connection counts as lost.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
-/// A connection that is silent for this long is asked whether it is still there.
+/// A connection that is silent for this long is asked whether it is still there, so often and so many
+/// times; the system's own times add up to minutes.
 const SILENT_MAX: Duration = Duration::from_secs(10);
+const ASK_EVERY: Duration = Duration::from_secs(2);
+const ASK_TIMES: u32 = 3;
 
 /// A server that can be connected to, or several, of which one takes writes.
 #[derive(Clone)]
@@ -99,6 +102,11 @@ impl PostgresUrl {
         &self.name
     }
 
+    /// How long a server may take for what is to be done when it has let us in.
+    pub(super) fn preparing_max(&self) -> Duration {
+        self.servers.iter().map(let_in_max).max().unwrap_or(CONNECT_TIMEOUT)
+    }
+
     /// Connects to the first server that takes writes. The connection has to be driven for as long as
     /// the client is used. An error is one line for people.
     pub(super) async fn connect(
@@ -123,8 +131,7 @@ impl PostgresUrl {
         &self,
         server: &Config,
     ) -> Result<(Client, impl Future<Output = Result<(), Error>> + Send + 'static), String> {
-        let let_in_max =
-            *server.get_connect_timeout().unwrap_or(&CONNECT_TIMEOUT) * LET_IN_TIMEOUTS;
+        let let_in_max = let_in_max(server);
         let mut first_reason = None;
         for way in &self.ways {
             let mut config = server.clone();
@@ -145,6 +152,10 @@ impl PostgresUrl {
     }
 }
 
+fn let_in_max(server: &Config) -> Duration {
+    *server.get_connect_timeout().unwrap_or(&CONNECT_TIMEOUT) * LET_IN_TIMEOUTS
+}
+
 fn is_final(said: &SqlState) -> bool {
     *said != SqlState::INVALID_AUTHORIZATION_SPECIFICATION
 }
@@ -163,6 +174,7 @@ fn complete(config: &mut Config, password: Option<&str>) {
         config.connect_timeout(CONNECT_TIMEOUT);
     }
     config.tcp_user_timeout(UNACKNOWLEDGED_MAX).keepalives_idle(SILENT_MAX);
+    config.keepalives_interval(ASK_EVERY).keepalives_retries(ASK_TIMES);
     // A standby answers, too, but takes no bookings.
     config.target_session_attrs(TargetSessionAttrs::ReadWrite);
 }

@@ -17,7 +17,7 @@ use super::readers::Readers;
 use super::schema;
 use super::session::Session;
 use super::{Clock, PostgresStore, connect};
-use crate::{LastIds, OpenError, StoreError};
+use crate::{Access, LastIds, OpenError, StoreError};
 
 /// All tables that are empty before a copy, but for the row of a version and those of numbers.
 const TABLES: [&str; 13] = [
@@ -80,7 +80,7 @@ impl CopyTarget {
         self.refuse_rows_of_others().await?;
         self.mark(last_ids).await.map_err(|error| self.busy(&error))?;
         self.keep_locked().await?;
-        let readers = Readers::new(self.connector.clone(), 1);
+        let readers = Readers::new(self.connector.clone(), Access::Tool, 1);
         Ok(PostgresStore { url: self.connector.clone(), clock: Clock::Database, readers })
     }
 

@@ -71,7 +71,7 @@ impl PostgresStore {
         copy::refuse_unfinished(&url, &client).await?;
         drop(client);
         driver.abort();
-        let readers = Readers::new(url.clone(), readers);
+        let readers = Readers::new(url.clone(), access, readers);
         Ok(Self { url, clock, readers })
     }
 

@@ -1,6 +1,9 @@
 //! Queries, on a few connections that are shared.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use deadpool::Runtime;
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::Booking;
@@ -17,20 +20,28 @@ use super::session::{Answers, Flight, Params, Session, params};
 use super::writer::NOW;
 use super::{Clock, PostgresStore, accounts, answers, bookings, events, identity, sagas};
 use crate::{
-    Answer, AnswerKey, BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage, OldestKept,
-    Queries, SagaStep, SessionUser, StoreError, codes,
+    Access, Answer, AnswerKey, BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage,
+    OldestKept, Queries, SagaStep, SessionUser, StoreError, codes,
 };
 
 /// Queries that may wait for a connection; more are refused at once.
 const WAITING_MAX: usize = 1024;
+/// And how long they may.
+const WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// Connections for queries.
 pub(super) struct Readers {
     pool: Pool<Opener>,
 }
 
+/// Whoever asked a server has gone by then, and the query would go on. An operator's look may take long.
+const END_IN_TIME: &str = "SET statement_timeout = '5s'";
+
 /// Opens connections, and tells those that are gone.
-struct Opener(Connector);
+struct Opener {
+    connector: Connector,
+    access: Access,
+}
 
 impl Manager for Opener {
     type Type = Session;
@@ -46,9 +57,12 @@ impl Manager for Opener {
             .chain(answers::READS)
             .chain(sagas::READS);
         // Large, and seldom: kept out of every query's future.
-        let session = Box::pin(Session::open(&self.0, statements)).await?;
+        let session = Box::pin(Session::open(&self.connector, statements)).await?;
         // A reader that could write would be a writer that nobody reckons with.
         session.client().batch_execute("SET default_transaction_read_only = on").await?;
+        if self.access == Access::Serve {
+            session.client().batch_execute(END_IN_TIME).await?;
+        }
         Ok(session)
     }
 
@@ -58,9 +72,10 @@ impl Manager for Opener {
 }
 
 impl Readers {
-    pub(super) fn new(connector: Connector, connections: usize) -> Self {
-        let pool = Pool::builder(Opener(connector)).max_size(connections).build();
-        Self { pool: pool.expect("without time-outs it needs no runtime") }
+    pub(super) fn new(connector: Connector, access: Access, connections: usize) -> Self {
+        let pool = Pool::builder(Opener { connector, access }).max_size(connections);
+        let pool = pool.wait_timeout(Some(WAIT_MAX)).runtime(Runtime::Tokio1).build();
+        Self { pool: pool.expect("it has a runtime for its time-out") }
     }
 
     async fn session(&self) -> Result<Object<Opener>, StoreError> {
@@ -69,8 +84,8 @@ impl Readers {
         }
         self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => error,
-            error @ (PoolError::Timeout(_)
-            | PoolError::Closed
+            PoolError::Timeout(_) => StoreError::Overloaded,
+            error @ (PoolError::Closed
             | PoolError::NoRuntimeSpecified
             | PoolError::PostCreateHook(_)) => StoreError::Away(error.to_string()),
         })

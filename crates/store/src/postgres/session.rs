@@ -11,6 +11,7 @@ use std::task::{Context, Waker};
 use futures_util::TryStreamExt as _;
 use futures_util::future::{MaybeDone, maybe_done};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
@@ -104,19 +105,29 @@ impl Session {
             flights: AtomicU32::new(0),
             driver,
         };
-        session.client.batch_execute(NEEDED).await?;
+        // A server that hangs has let us in all the same.
+        let preparing_max = connector.preparing_max();
+        let prepared = timeout(preparing_max, Box::pin(session.prepare(sql))).await;
+        prepared.unwrap_or_else(|_| {
+            Err(StoreError::Away(format!("no answer within {} s", preparing_max.as_secs())))
+        })?;
+        Ok(session)
+    }
+
+    async fn prepare(&mut self, sql: impl Iterator<Item = &'static str>) -> Result<(), StoreError> {
+        self.client.batch_execute(NEEDED).await?;
         for setting in OF_USE {
-            match session.client.batch_execute(setting).await {
+            match self.client.batch_execute(setting).await {
                 Err(error) if error.as_db_error().is_none() => return Err(error.into()),
                 Ok(()) | Err(_) => {}
             }
         }
-        session.spreads = session.client.query_one(SPREADS, &[]).await?.try_get(0)?;
-        session.forgets_plans = session.client.batch_execute(FORGET_PLANS).await.is_ok();
-        let forget_plans = session.forgets_plans.then_some(FORGET_PLANS);
+        self.spreads = self.client.query_one(SPREADS, &[]).await?.try_get(0)?;
+        self.forgets_plans = self.client.batch_execute(FORGET_PLANS).await.is_ok();
+        let forget_plans = self.forgets_plans.then_some(FORGET_PLANS);
         let mut asked: Vec<_> = Vec::new();
         for sql in sql.chain(forget_plans) {
-            let mut preparing = Box::pin(maybe_done(session.client.prepare(sql)));
+            let mut preparing = Box::pin(maybe_done(self.client.prepare(sql)));
             begin(&mut preparing);
             asked.push((sql, preparing));
         }
@@ -126,8 +137,8 @@ impl Session {
             let prepared = preparing.as_mut().take_output().expect("it has been awaited");
             statements.insert(sql, prepared?);
         }
-        session.statements = statements;
-        Ok(session)
+        self.statements = statements;
+        Ok(())
     }
 
     /// The client, for what isn't prepared.
