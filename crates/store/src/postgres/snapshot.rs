@@ -97,9 +97,9 @@ impl Default for Read {
 impl PostgresSnapshot {
     pub(super) async fn begin(connector: &Connector) -> Result<Self, StoreError> {
         let session = Session::open(connector, STATEMENTS.into_iter()).await?;
-        // Whoever recounts rests between pages, for longer than a writer may. The view is fixed by
-        // the first read, not by BEGIN.
-        let begin = "SET idle_in_transaction_session_timeout = 0;
+        // Whoever recounts rests between pages, for longer than a writer may; but as long as it stands,
+        // the server can clean up nothing. The view is fixed by the first read, not by BEGIN.
+        let begin = "SET idle_in_transaction_session_timeout = '5min';
                      BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
                      SELECT last FROM ids";
         session.client().batch_execute(begin).await?;
@@ -273,5 +273,25 @@ impl FullSnapshot for PostgresSnapshot {
         };
         self.read.memory = page.last().map_or(self.read.memory, key);
         Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eventbooker_testkit::postgres::Schema;
+
+    use super::*;
+    use crate::Access;
+    use crate::postgres::{Clock, PostgresStore};
+
+    #[tokio::test]
+    async fn one_that_is_forgotten_ends() {
+        let schema = Schema::new();
+        let url = Connector::parse(schema.url(), None).expect("the URL is right");
+        drop(PostgresStore::open(url.clone(), Access::Tool, Clock::Given, 1).await);
+        let snapshot = PostgresSnapshot::begin(&url).await.expect("it begins");
+        let timeout = "SHOW idle_in_transaction_session_timeout";
+        let row = snapshot.session.client().query_one(timeout, &[]).await.expect("it answers");
+        assert_eq!(row.get::<_, String>(0), "5min");
     }
 }
