@@ -12,7 +12,7 @@ use eventbooker_store::postgres::{Clock, PostgresStore, PostgresUrl};
 use eventbooker_store::{Access, Changes, Queries as _, Store, StoreError, Wants, Writer};
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::postgres::{End, Schema, Server, execute, numbers as numbers_of};
-use eventbooker_testkit::rows::{at, save, user};
+use eventbooker_testkit::rows::{account, at, deposit, save, user};
 use eventbooker_testkit::wire::{Moment, Wire};
 
 async fn open(server: &Server) -> PostgresStore {
@@ -292,4 +292,39 @@ async fn queries_end_in_time() {
     let (slow, waiting) = tokio::join!(ask(), ask());
     assert_eq!(waiting, Ok(Err(StoreError::Overloaded)));
     assert!(matches!(slow, Ok(Err(StoreError::Away(_)))), "{slow:?}");
+}
+
+/// Two that add the same rows meet at the keys, whichever of them each decided first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_new_to_two_are_not_waited_for_in_a_circle() {
+    let schema = Schema::new();
+    let (store, mut one) = store_and_writer(&schema).await;
+    let mut other = store.writer().await.expect("a writer");
+    // Both have a row before either takes another.
+    schema.execute(
+        "CREATE FUNCTION rest() RETURNS trigger LANGUAGE plpgsql
+           AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END $$;
+         CREATE TRIGGER rest BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION rest();
+         CREATE TRIGGER rest BEFORE INSERT ON postings FOR EACH ROW EXECUTE FUNCTION rest()",
+    );
+    let users = |ids: [i64; 2], logins: [&str; 2]| Changes {
+        users_added: vec![user(ids[0], logins[0]), user(ids[1], logins[1])],
+        ..Changes::default()
+    };
+    let postings = |accounts: [i64; 2]| Changes {
+        postings: accounts.map(|id| deposit(id, 1, 5, 5)).to_vec(),
+        accounts_changed: accounts.map(|id| account(id, 5, 1)).to_vec(),
+        ..Changes::default()
+    };
+    for (ours, theirs) in [
+        (users([1, 2], ["ann", "bob"]), users([3, 4], ["bob", "ann"])),
+        (postings([1, 2]), postings([2, 1])),
+    ] {
+        for writer in [&mut one, &mut other] {
+            writer.load(&Wants::default(), at(0)).await.expect("it loads");
+        }
+        let (ours, theirs) = tokio::join!(one.save(&ours), other.save(&theirs));
+        let refused = ours.and(theirs).expect_err("one was second");
+        assert!(matches!(refused, StoreError::Conflict(_)), "{refused:?}");
+    }
 }

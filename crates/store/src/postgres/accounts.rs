@@ -87,6 +87,11 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
     if postings.is_empty() {
         return;
     }
+    // In one order everywhere: two who post to the same accounts for the first time wait for each other
+    // at the keys.
+    let mut postings: Vec<&Posting> = postings.iter().collect();
+    postings.sort_by_key(|posting| posting.user_id);
+    let postings = &*postings;
     flight.ask(
         ADD_POSTINGS,
         params![

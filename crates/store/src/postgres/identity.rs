@@ -11,9 +11,10 @@ use crate::{Changes, Purge, SessionUser, StoreError, codes};
 pub(super) const LOCK: &str = "
     SELECT id, login, email, first_name, last_name, role, password_hash, created_at
     FROM users WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE";
-pub(super) const LOCK_LOGINS: &str = "
+/// Reads users by their logins, which never change. Of two who take the same, the key tells one.
+pub(super) const LOAD_LOGINS: &str = "
     SELECT id, login, email, first_name, last_name, role, password_hash, created_at
-    FROM users WHERE login = ANY($1::text[]) ORDER BY id FOR UPDATE";
+    FROM users WHERE login = ANY($1::text[])";
 const ADD: &str = "
     INSERT INTO users (id, login, email, first_name, last_name, role, password_hash, created_at)
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[],
@@ -37,7 +38,7 @@ const PURGE_SESSIONS: &str = "
 /// The statements of a writer.
 pub(super) const WRITES: [&str; 9] = [
     LOCK,
-    LOCK_LOGINS,
+    LOAD_LOGINS,
     ADD,
     CHANGE,
     END_SESSIONS_OF,
@@ -102,7 +103,11 @@ pub(super) fn session_alone(row: &Row) -> Result<Session, StoreError> {
 }
 
 pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
-    let Changes { users_added: added, users_changed: changed, .. } = changes;
+    let Changes { users_added, users_changed: changed, .. } = changes;
+    // In one order everywhere: two who add the same wait for each other at the keys.
+    let mut added: Vec<&User> = users_added.iter().collect();
+    added.sort_by_key(|user| &user.profile.login);
+    let added = &*added;
     if !added.is_empty() {
         flight.ask(
             ADD,

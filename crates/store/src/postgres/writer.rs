@@ -325,7 +325,7 @@ impl Asked {
         if !wants.logins.is_empty() {
             let logins: Vec<_> =
                 wants.logins.iter().filter(|it| can_be_text(it)).cloned().collect();
-            users.push(flight.ask(identity::LOCK_LOGINS, params![logins]));
+            users.push(flight.ask(identity::LOAD_LOGINS, params![logins]));
         }
         let now = match clock {
             Clock::Given => None,
