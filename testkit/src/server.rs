@@ -257,6 +257,16 @@ impl Server {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
+    /// Waits until it has logged these words. A line takes its time through the pipe, so it may come
+    /// behind an answer that was given after it.
+    pub fn wait_until_logged(&self, words: &str) {
+        let begun = Instant::now();
+        while !self.log().contains(words) {
+            assert!(begun.elapsed() < PATIENCE, "{words}: {}", self.log());
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// Lets files grow again.
     pub fn lift_file_limit(&self) {
         let pid = self.child.id().to_string();

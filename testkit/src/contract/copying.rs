@@ -1,7 +1,6 @@
 //! What a copy needs: everything that is kept, in pages.
 
 use eventbooker_core::bookings::participant::{Memory, MemoryKey, Participant, Remembered};
-use eventbooker_core::bookings::saga::Answer as Given;
 use eventbooker_core::events::PaymentWindow;
 use eventbooker_core::{BookingId, Money};
 use eventbooker_store::{Changes, FullSnapshot, LastIds, SagaStep};
@@ -26,11 +25,11 @@ fn remembered(booking: i64, participant: Participant, attempt: u32, memory: Memo
 /// By their keys.
 fn memories() -> Vec<Remembered> {
     let offer =
-        Given::Occupied { amount: Money::from_minor(80), window: PaymentWindow::from_minutes(30) };
+        Memory::Occupied { amount: Money::from_minor(80), window: PaymentWindow::from_minutes(30) };
     vec![
-        remembered(1, Participant::Events, 0, Memory::Given(offer)),
+        remembered(1, Participant::Events, 0, offer),
         remembered(1, Participant::Accounts, 1, Memory::Refused),
-        remembered(1, Participant::Accounts, 2, Memory::Given(Given::Charged)),
+        remembered(1, Participant::Accounts, 2, Memory::Charged),
         remembered(2, Participant::Events, 0, Memory::Withdrawn),
     ]
 }

@@ -84,8 +84,7 @@ impl Scene {
         let key = format!("key-{}", self.keys);
         trouble(self);
         self.book(&key).problem(503, "store-unavailable");
-        let log = self.server.log();
-        assert!(log.contains(words), "{words}: {log}");
+        self.server.wait_until_logged(words);
         cure(self);
         let answer = self.book(&key);
         assert_eq!((answer.status, answer.header("idempotent-replayed")), (201, None), "{words}");
@@ -170,7 +169,7 @@ fn a_server_without_a_free_connection_is_waited_for() {
         .collect();
     scene.keys += 1;
     scene.book("once").problem(503, "store-unavailable");
-    assert!(scene.server.log().contains("too many clients already"), "{}", scene.server.log());
+    scene.server.wait_until_logged("too many clients already");
     scene.ready().problem(503, "store-unavailable");
     // The server notices one by one that they are gone.
     drop(others);
