@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::client::{Client, PASSWORD};
 use crate::clock::PATIENCE;
@@ -282,7 +282,7 @@ impl Server {
 
     /// Stops it in the middle of whatever it does, until it is told to go on.
     pub fn pause(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::STOP).expect("it is running");
+        pause(&self.child);
     }
 
     /// Lets it go on.
@@ -314,6 +314,13 @@ impl Server {
         self.begin_stop();
         self.stopped();
     }
+}
+
+/// Stops a child, and waits until all of its threads have stopped.
+pub(crate) fn pause(child: &Child) {
+    let process = Pid::from_child(child);
+    kill_process(process, Signal::STOP).expect("it is running");
+    waitid(WaitId::Pid(process), WaitIdOptions::STOPPED).expect("it is our child");
 }
 
 impl Drop for Server {

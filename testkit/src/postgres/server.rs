@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::{execute, numbers};
 use crate::clock::PATIENCE;
+use crate::server::pause;
 
 /// The server refuses to run as root, so it runs as this user.
 const UNPRIVILEGED: &str = "postgres";
@@ -203,7 +204,7 @@ impl Server {
         let mut process = self.process.take().expect("it runs");
         let server = Pid::from_child(&process);
         // It has no more children while it is stopped.
-        kill_process(server, Signal::STOP).expect("it runs");
+        pause(&process);
         for child in children(server) {
             // One that has ended by itself is as good.
             let _ = kill_process(child, Signal::KILL);
