@@ -328,3 +328,17 @@ async fn rows_that_are_new_to_two_are_not_waited_for_in_a_circle() {
         assert!(matches!(refused, StoreError::Conflict(_)), "{refused:?}");
     }
 }
+
+#[tokio::test]
+async fn a_database_that_cannot_hold_every_name_is_refused() {
+    let server = Server::start(&["fsync = off"]);
+    for (encoding, name) in [("LATIN1", "latin"), ("SQL_ASCII", "ascii")] {
+        let make = "LOCALE 'C' TEMPLATE template0";
+        execute(&server.url(), &format!("CREATE DATABASE {name} ENCODING '{encoding}' {make}"));
+        let url = format!("postgres://postgres@127.0.0.1:{}/{name}", server.port());
+        let url = PostgresUrl::parse(&url, None).expect("the URL is right");
+        let refused = PostgresStore::migrate(&url).await.expect_err(encoding);
+        let words = format!("its encoding is {encoding} and has to be UTF8");
+        assert!(refused.to_string().contains(&words), "{refused}");
+    }
+}

@@ -96,7 +96,25 @@ async fn connect(
         // Whoever asks something is told that the connection is closed.
         let _ = connection.await;
     });
+    refuse_other_encodings(url, &client).await?;
     Ok((client, driver))
+}
+
+/// In another encoding people's names can't be kept, or are kept as bytes that mean nothing.
+async fn refuse_other_encodings(
+    url: &PostgresUrl,
+    client: &tokio_postgres::Client,
+) -> Result<(), OpenError> {
+    let encoding = client.query_one("SELECT current_setting('server_encoding')", &[]).await;
+    let encoding = encoding.and_then(|row| row.try_get::<_, String>(0));
+    let encoding = encoding.map_err(|error| schema::unreachable(url, &error))?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    let reason = format!(
+        "its encoding is {encoding} and has to be UTF8 (createdb --encoding=UTF8 --template=template0)"
+    );
+    Err(OpenError::Unreachable { database: url.name().to_owned(), reason })
 }
 
 #[async_trait]
