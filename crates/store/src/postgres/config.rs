@@ -1,9 +1,10 @@
 //! Where a server is and how to reach it: a URL with libpq's parameters.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -48,12 +49,24 @@ impl PostgresUrl {
     ///
     /// An error says which part is wrong, and never the password.
     pub fn parse(url: &str, password: Option<&str>) -> Result<Self, String> {
+        Self::parse_at(std::env::home_dir(), url, password).map_err(|why| {
+            // What seems to be a parameter may be the rest of a password.
+            let is_in_password =
+                |(base, rest): (&str, &str)| !base.contains('@') && rest.contains('@');
+            if url.split_once('?').is_some_and(is_in_password) {
+                return "a ? in a password is written as %3F in a URL".to_owned();
+            }
+            why
+        })
+    }
+
+    fn parse_at(home: Option<PathBuf>, url: &str, password: Option<&str>) -> Result<Self, String> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let (mut ssl_mode, mut files) = ("prefer".to_owned(), TlsFiles::default());
+        let (mut ssl_mode, mut files) = (None, TlsFiles { home, ..TlsFiles::default() });
         let mut rest = form_urlencoded::Serializer::new(String::new());
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
-                "sslmode" => ssl_mode = value.into_owned(),
+                "sslmode" => ssl_mode = Some(value.into_owned()),
                 "sslrootcert" => files.roots = Some(value.into_owned()),
                 "sslcert" => files.certificate = Some(value.into_owned()),
                 "sslkey" => files.key = Some(value.into_owned()),
@@ -76,23 +89,11 @@ impl PostgresUrl {
         for config in &mut servers {
             complete(config, password);
         }
-        let has_roots = files.roots.is_some();
-        let (ways, verify) = match ssl_mode.as_str() {
-            "disable" => (vec![SslMode::Disable], Verify::Nothing),
-            "allow" => (vec![SslMode::Disable, SslMode::Require], Verify::Nothing),
-            "prefer" => (vec![SslMode::Prefer, SslMode::Disable], Verify::Nothing),
-            // As libpq: whoever names an authority wants it to be asked.
-            "require" if has_roots => (vec![SslMode::Require], Verify::Authority),
-            "require" => (vec![SslMode::Require], Verify::Nothing),
-            "verify-ca" => (vec![SslMode::Require], Verify::Authority),
-            "verify-full" => (vec![SslMode::Require], Verify::AuthorityAndName),
-            _ => {
-                return Err(format!(
-                    "sslmode={ssl_mode} is unknown; it is disable, allow, prefer, require, \
-                     verify-ca or verify-full"
-                ));
-            }
-        };
+        let is_direct = all.get_ssl_negotiation() == SslNegotiation::Direct;
+        let (ways, mut verify) = mode(ssl_mode.as_deref(), &files, is_direct)?;
+        if servers.iter().all(is_local) {
+            verify = Verify::Nothing;
+        }
         let tls = MakeRustlsConnect::new(tls::config(verify, &files)?);
         Ok(Self { servers, ways, tls, name: name(&all) })
     }
@@ -127,13 +128,17 @@ impl PostgresUrl {
         Err(reasons.collect::<Vec<_>>().join("; "))
     }
 
+    fn ways_to(&self, server: &Config) -> &[SslMode] {
+        if is_local(server) { &[SslMode::Disable] } else { &self.ways }
+    }
+
     async fn connect_to(
         &self,
         server: &Config,
     ) -> Result<(Client, impl Future<Output = Result<(), Error>> + Send + 'static), String> {
         let let_in_max = let_in_max(server);
         let mut first_reason = None;
-        for way in &self.ways {
+        for way in self.ways_to(server) {
             let mut config = server.clone();
             let connecting = Box::pin(config.ssl_mode(*way).connect(self.tls.clone()));
             let (reason, is_final) = match timeout(let_in_max, connecting).await {
@@ -150,6 +155,48 @@ impl PostgresUrl {
         }
         Err(first_reason.expect("there is a way at least"))
     }
+}
+
+/// The ways to connect that a mode allows, and what is to be verified. As with libpq, a mode that
+/// protects from nobody is refused where somebody has asked for more by another parameter.
+fn mode(
+    named: Option<&str>,
+    files: &TlsFiles,
+    is_direct: bool,
+) -> Result<(Vec<SslMode>, Verify), String> {
+    let is_system = files.roots.as_deref() == Some("system");
+    let mode = named.unwrap_or(if is_system { "verify-full" } else { "prefer" });
+    let mode_of = match mode {
+        "disable" => (vec![SslMode::Disable], Verify::Nothing),
+        "allow" => (vec![SslMode::Disable, SslMode::Require], Verify::Nothing),
+        "prefer" => (vec![SslMode::Prefer, SslMode::Disable], Verify::Nothing),
+        // Where there is an authority, it is asked.
+        "require" if files.have_roots() => (vec![SslMode::Require], Verify::Authority),
+        "require" => (vec![SslMode::Require], Verify::Nothing),
+        "verify-ca" => (vec![SslMode::Require], Verify::Authority),
+        "verify-full" => (vec![SslMode::Require], Verify::AuthorityAndName),
+        _ => {
+            return Err(format!(
+                "sslmode={mode} is unknown; it is disable, allow, prefer, require, verify-ca or \
+                 verify-full"
+            ));
+        }
+    };
+    if is_system && mode != "verify-full" {
+        return Err(format!("sslmode={mode} is too weak for sslrootcert=system; use verify-full"));
+    }
+    if is_direct && mode_of.0 != [SslMode::Require] {
+        return Err(format!(
+            "sslmode={mode} is too weak for sslnegotiation=direct; use require, verify-ca or \
+             verify-full"
+        ));
+    }
+    Ok(mode_of)
+}
+
+/// Whether a server is reached through a socket in the file system, where libpq never speaks TLS.
+fn is_local(server: &Config) -> bool {
+    server.get_hosts().iter().all(|host| !matches!(host, Host::Tcp(_)))
 }
 
 fn let_in_max(server: &Config) -> Duration {
@@ -218,7 +265,8 @@ mod tests {
     }
 
     fn ways(url: &str) -> Vec<SslMode> {
-        PostgresUrl::parse(url, None).expect(url).ways
+        let url = PostgresUrl::parse_at(None, url, None).expect(url);
+        url.ways_to(&url.servers[0]).to_vec()
     }
 
     #[test]
@@ -242,6 +290,8 @@ mod tests {
             ("postgres://ann:secret@db:many/t", "port"),
             ("postgres:///t", "host"),
             ("postgres://ann:secret@db/t?sslmode=verify-full&sslrootcert=/no/such", "/no/such"),
+            ("postgres://ann:not?secret@db/t?x=1", "%3F"),
+            ("postgres://ann:1?sslmode=secret@db/t", "%3F"),
         ] {
             let why = PostgresUrl::parse(url, None).err().unwrap_or_else(|| panic!("{url}"));
             assert!(why.contains(words) && !why.contains("secret"), "{url}: {why}");
@@ -289,6 +339,37 @@ mod tests {
             ("require", vec![Require]),
         ] {
             assert_eq!(ways(&format!("postgres://ann@db/t?sslmode={mode}")), expected, "{mode}");
+        }
+        let local = "postgres://ann@/t?host=/run/postgresql";
+        for mode in ["disable", "require", "verify-ca", "verify-full"] {
+            assert_eq!(ways(&format!("{local}&sslmode={mode}")), [Disable], "{mode}");
+        }
+        assert_eq!(ways("postgres://ann@db/t?sslrootcert=system"), [Require]);
+        assert_eq!(ways("postgres://ann@db/t?sslnegotiation=direct&sslmode=require"), [Require]);
+        for (weak, wanted) in [
+            ("sslrootcert=system&sslmode=prefer", "verify-full"),
+            ("sslrootcert=system&sslmode=verify-ca", "verify-full"),
+            ("sslnegotiation=direct", "require"),
+            ("sslnegotiation=direct&sslmode=allow", "require"),
+        ] {
+            let why = PostgresUrl::parse(&format!("postgres://ann@db/t?{weak}"), None);
+            let why = why.err().unwrap_or_else(|| panic!("{weak}"));
+            assert!(why.contains("too weak") && why.contains(wanted), "{why}");
+        }
+    }
+
+    #[test]
+    fn whoever_keeps_an_authority_at_home_wants_it_to_be_asked() {
+        let home = tempfile::tempdir().expect("there is a place for a test's files");
+        let parse = |mode: &str| {
+            let url = format!("postgres://ann@db/t?sslmode={mode}");
+            PostgresUrl::parse_at(Some(home.path().to_owned()), &url, None).map(|url| url.name)
+        };
+        assert!(parse("require").is_ok(), "there is none");
+        std::fs::create_dir(home.path().join(".postgresql")).expect("it can be made");
+        std::fs::write(home.path().join(".postgresql/root.crt"), "nobody").expect("it is written");
+        for (mode, is_asked) in [("prefer", false), ("require", true), ("verify-full", true)] {
+            assert_eq!(parse(mode).is_err_and(|why| why.contains("root.crt")), is_asked, "{mode}");
         }
     }
 }

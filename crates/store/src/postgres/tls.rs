@@ -33,6 +33,19 @@ pub(super) struct TlsFiles {
     pub(super) certificate: Option<String>,
     /// Its key.
     pub(super) key: Option<String>,
+    /// Where libpq looks for the authorities if nothing is said.
+    pub(super) home: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    /// Whether there is an authority to be asked.
+    pub(super) fn have_roots(&self) -> bool {
+        self.roots.is_some() || self.default_roots().is_some_and(|file| file.exists())
+    }
+
+    fn default_roots(&self) -> Option<PathBuf> {
+        self.home.as_ref().map(|home| home.join(".postgresql/root.crt"))
+    }
 }
 
 pub(super) fn config(verify: Verify, files: &TlsFiles) -> Result<ClientConfig, String> {
@@ -41,7 +54,7 @@ pub(super) fn config(verify: Verify, files: &TlsFiles) -> Result<ClientConfig, S
         authority: match verify {
             Verify::Nothing => None,
             Verify::Authority | Verify::AuthorityAndName => {
-                let roots = Arc::new(roots(files.roots.as_deref())?);
+                let roots = Arc::new(roots(files)?);
                 let verifier =
                     WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
                 Some(verifier.build().map_err(|error| format!("sslrootcert: {error}"))?)
@@ -67,23 +80,19 @@ pub(super) fn config(verify: Verify, files: &TlsFiles) -> Result<ClientConfig, S
     }
 }
 
-fn roots(place: Option<&str>) -> Result<RootCertStore, String> {
+fn roots(files: &TlsFiles) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    let found = match place {
+    let found = match files.roots.as_deref() {
         Some("system") => rustls_native_certs::load_native_certs().certs,
         Some(file) => certificates("sslrootcert", file)?,
         None => {
-            let file = default_roots().ok_or("sslrootcert: which authority is to be trusted?")?;
+            let file = files.default_roots();
+            let file = file.ok_or("sslrootcert: which authority is to be trusted?")?;
             certificates("sslrootcert", &file.display().to_string())?
         }
     };
     roots.add_parsable_certificates(found);
     Ok(roots)
-}
-
-/// Where libpq looks if nothing is said.
-fn default_roots() -> Option<PathBuf> {
-    std::env::home_dir().map(|home| home.join(".postgresql/root.crt"))
 }
 
 fn certificates(what: &str, file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
