@@ -6,7 +6,7 @@
 use eventbooker_web::edge::REFUSALS_MAX;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files for everything but connections that are served: those that are being refused, and the
+/// Files for everything but connections that are served: those that are being refused, and an embedded
 /// database, whose connections have two or three files each.
 const RESERVE: usize = REFUSALS_MAX + 128;
 
@@ -24,11 +24,12 @@ pub(crate) fn raise_limit() -> Option<u64> {
     }
 }
 
-/// How many connections there may be if the process may open so many files.
-pub(crate) fn connections_within(files_max: Option<u64>) -> usize {
+/// How many connections there may be if the process may open so many files, and needs some for the
+/// connections to its database.
+pub(crate) fn connections_within(files_max: Option<u64>, for_database: usize) -> usize {
     let files_max = files_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
     // Under a limit that is tiny, the reserve would leave nobody a place.
-    (files_max - RESERVE.min(files_max / 2)).max(1)
+    (files_max - (RESERVE + for_database).min(files_max / 2)).max(1)
 }
 
 #[cfg(test)]
@@ -37,9 +38,10 @@ mod tests {
 
     #[test]
     fn connections_leave_files_for_others() {
-        assert_eq!(connections_within(None), usize::MAX - RESERVE);
-        assert_eq!(connections_within(Some(1024)), 1024 - RESERVE);
-        assert_eq!(connections_within(Some(100)), 50);
-        assert_eq!(connections_within(Some(0)), 1);
+        assert_eq!(connections_within(None, 0), usize::MAX - RESERVE);
+        assert_eq!(connections_within(Some(1024), 0), 1024 - RESERVE);
+        assert_eq!(connections_within(Some(1024), 20), 1024 - RESERVE - 20);
+        assert_eq!(connections_within(Some(100), 0), 50);
+        assert_eq!(connections_within(Some(0), 8), 1);
     }
 }

@@ -26,6 +26,9 @@ const SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 /// Buckets of counts of commands.
 const COMMANDS: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
+/// A lane has a connection to a shared database, and a runtime that waits for it.
+const FILES_PER_LANE: usize = 4;
+
 /// The service promises to be gone within 10 s of SIGTERM.
 const STOP_MAX: Duration = Duration::from_millis(9500);
 
@@ -152,7 +155,12 @@ async fn ended_by(
 fn fit_to_open_files(settings: &mut ServeSettings) {
     let files_max = open_files::raise_limit();
     let wanted = settings.edge.connections_max;
-    let possible = open_files::connections_within(files_max);
+    let for_database = if settings.database.is_shared() {
+        settings.database_connections + FILES_PER_LANE * settings.engine.lanes
+    } else {
+        0
+    };
+    let possible = open_files::connections_within(files_max, for_database);
     if possible < wanted {
         tracing::warn!(
             "the process may open {} files, which leaves {possible} for connections instead of \

@@ -4,6 +4,7 @@
 
 use std::net::TcpStream;
 
+use eventbooker_testkit::database::Database;
 use eventbooker_testkit::server::{Installation, Log, Server};
 
 /// Connections that send nothing.
@@ -21,6 +22,16 @@ fn connections_are_fewer_than_the_files_that_may_be_open() {
     // Without a bound that leaves files for it, the next client would not be answered.
     let _held = silent_connections(&server, 980);
     server.client().get("/health").problem(503, "overloaded");
+    server.terminate();
+}
+
+#[test]
+fn connections_to_a_database_need_files_too() {
+    let program = env!("CARGO_BIN_EXE_eventbooker");
+    let installation = Installation::on(program, Database::postgres());
+    let flags = ["--database-connections", "100", "--lanes", "2"];
+    let server = installation.serve_limited("-n 1000", Log::Kept, &flags);
+    assert!(server.log().contains("leaves 508 for connections"), "{}", server.log());
     server.terminate();
 }
 
