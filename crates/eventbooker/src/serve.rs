@@ -19,6 +19,9 @@ use tracing_subscriber::EnvFilter;
 use crate::settings::{ServeFlags, ServeSettings};
 use crate::{demo, open, open_files};
 
+/// Whatever is to be logged: the driver would log what it asks a database, with digests of passwords
+/// and sessions in it, and what people have told about themselves.
+const NO_SECRETS: [&str; 2] = ["tokio_postgres=info", "tokio_postgres::query=info"];
 /// How often samples are folded into their histograms; between two folds they take memory.
 const FOLD_EVERY: Duration = Duration::from_secs(1);
 /// Buckets of durations, in seconds.
@@ -172,7 +175,10 @@ fn fit_to_open_files(settings: &mut ServeSettings) {
 }
 
 fn log_to_stderr(settings: &ServeSettings) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&settings.log).map_err(|error| format!("log: {error}"))?;
+    let mut filter = EnvFilter::try_new(&settings.log).map_err(|error| format!("log: {error}"))?;
+    for directive in NO_SECRETS {
+        filter = filter.add_directive(directive.parse().expect("it is right"));
+    }
     // Colours are for people; a journal or a file would keep their escape codes.
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt()
