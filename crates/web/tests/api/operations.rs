@@ -11,9 +11,8 @@ const FIRST_RECOUNT: Duration = Duration::from_secs(10 * 60);
 const NEXT_RECOUNT: Duration = Duration::from_secs(24 * 3600);
 const RECOUNT_TAKES_AT_MOST: Duration = Duration::from_secs(5 * 60);
 
-/// Those after the page of events, the empty page behind it, and the page of slots; and one more, so
-/// that what is wrong with the slots has been noted.
-const RESTS_UNTIL_SLOTS_ARE_READ: usize = 4;
+/// Those after the page of events, the empty page behind it, and the page of slots.
+const RESTS_UNTIL_SLOTS_ARE_READ: usize = 3;
 
 /// What `/ready` says when the next recount is over, which rests between its pages.
 fn ready_after_recount(site: &Site, due: Duration) -> Value {
