@@ -39,7 +39,7 @@ async fn numbers_that_a_crash_has_undone_are_given_out_once() {
         [store.writer().await.expect("a writer"), store.writer().await.expect("a writer")];
     let lost = numbers(&mut *one).await;
     server.stop(End::Immediate);
-    server.start_again();
+    server.launch();
     let others = numbers(&mut *other).await;
     assert!(others.iter().any(|number| lost.contains(number)), "the crash has undone nothing");
     let again = numbers(&mut *one).await;

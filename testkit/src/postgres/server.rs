@@ -1,7 +1,7 @@
 //! A PostgreSQL server of a test's own, which the test may stop, kill, follow and starve.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 use super::{execute, numbers};
 use crate::clock::PATIENCE;
@@ -31,7 +32,7 @@ pub enum End {
 /// A server of a test's own. It is gone when the value is.
 pub struct Server {
     directory: TempDir,
-    port: u16,
+    port: Port,
     process: Option<Child>,
     file_kib_max: Option<u32>,
 }
@@ -125,7 +126,7 @@ impl Server {
         if getuid().is_root() {
             run(Command::new("chown").arg(UNPRIVILEGED).arg(directory.path()));
         }
-        Self { directory, port: free_port(), process: None, file_kib_max: None }
+        Self { directory, port: Port::free(), process: None, file_kib_max: None }
     }
 
     /// Adds lines to `postgresql.conf`; the last word counts.
@@ -139,23 +140,16 @@ impl Server {
         fs::write(&file, lines).expect("it can be written");
     }
 
-    fn launch(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            self.spawn();
-            if self.until_ready(deadline) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "the server doesn't start: {}", self.log());
-            // Somebody else has taken the port.
-            self.port = free_port();
-        }
+    /// Starts it, for the first time or again, and waits until it answers.
+    pub fn launch(&mut self) {
+        self.spawn();
+        assert!(self.until_ready(Instant::now() + PATIENCE), "it doesn't start: {}", self.log());
     }
 
     fn spawn(&mut self) {
         let log = self.directory.path().join("log");
         let log = fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
-        let port = self.port.to_string();
+        let port = self.port.number.to_string();
         let mut command = unprivileged("postgres");
         if let Some(kib) = self.file_kib_max {
             let mut limited = Command::new("bash");
@@ -171,7 +165,7 @@ impl Server {
 
     /// Waits until it answers; whether it does.
     fn until_ready(&mut self, deadline: Instant) -> bool {
-        let port = self.port.to_string();
+        let port = self.port.number.to_string();
         while Instant::now() < deadline {
             let process = self.process.as_mut().expect("it was started");
             if process.try_wait().expect("it is ours").is_some() {
@@ -231,7 +225,7 @@ impl Server {
         let mut standby = Self::prepare();
         run(unprivileged("pg_basebackup")
             .args(["--host=127.0.0.1", "--username=postgres", "--write-recovery-conf"])
-            .args(["--checkpoint=fast", "--no-sync", &format!("--port={}", self.port), "-D"])
+            .args(["--checkpoint=fast", "--no-sync", &format!("--port={}", self.port.number), "-D"])
             .arg(standby.data()));
         standby.launch();
         execute(&self.url(), "ALTER SYSTEM SET synchronous_standby_names = '*'");
@@ -252,25 +246,19 @@ impl Server {
 
     /// Where the database of several servers is, whichever of them takes writes.
     pub fn url_of(servers: &[&Self]) -> String {
-        let hosts = servers.iter().map(|server| format!("127.0.0.1:{}", server.port));
+        let hosts = servers.iter().map(|server| format!("127.0.0.1:{}", server.port()));
         let hosts = hosts.collect::<Vec<_>>().join(",");
         format!("postgres://postgres@{hosts}/postgres")
     }
 
-    /// Starts it again, where it was, and waits until it answers.
-    pub fn start_again(&mut self) {
-        self.spawn();
-        assert!(self.until_ready(Instant::now() + PATIENCE), "it doesn't start: {}", self.log());
-    }
-
     /// Where its database is.
     pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port.number)
     }
 
     /// Where it listens.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number
     }
 
     fn data(&self) -> PathBuf {
@@ -380,7 +368,20 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {said}");
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it listens").port()
+/// A port of loopback that is a server's for as long as the value is there, also while it doesn't run:
+/// what has been bound is given to nobody who asks for any port, and a server may listen on it.
+struct Port {
+    number: u16,
+    _bound: TcpSocket,
+}
+
+impl Port {
+    fn free() -> Self {
+        let socket = TcpSocket::new_v4().expect("the system gives a socket");
+        socket.set_reuseaddr(true).expect("it isn't bound yet");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(any).expect("loopback has a free port");
+        let number = socket.local_addr().expect("it is bound").port();
+        Self { number, _bound: socket }
+    }
 }

@@ -35,7 +35,7 @@ fn a_server_that_restarts_takes_nothing_with_it() {
             let client = Client::new(&base);
             client.get("/ready").problem(503, "store-unavailable");
             client.get("/events").problem(503, "store-unavailable");
-            postgres.start_again();
+            postgres.launch();
         });
         assert!(turned_away > 0, "nobody noticed");
     }
@@ -91,7 +91,7 @@ fn a_standby_takes_over_with_everything_that_was_answered() {
         thread::sleep(Duration::from_millis(5));
     }
     assert!(!booking.is_finished(), "it was answered before the standby had it");
-    standby.start_again();
+    standby.launch();
     assert_eq!(booking.join().unwrap().status, 201);
 
     load.go_through("killed", |_| {
