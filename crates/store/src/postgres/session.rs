@@ -62,7 +62,7 @@ const OF_USE: [&str; 3] = [
 /// A plan is made once and kept. One that was made while a table was small may be to read all of it,
 /// and would still be when an on-sale has made it large.
 const FORGET_PLANS: &str = "DISCARD PLANS";
-/// Flights between two times that plans are made; they cost about as much as one flight.
+/// Flights between two times that plans are made.
 const FORGET_PLANS_EVERY: u32 = 64;
 
 /// Citus locks rows only where one key says on which machine they are.
