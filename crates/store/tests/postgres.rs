@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use eventbooker_core::UserId;
+use eventbooker_core::{Timestamp, UserId};
 use eventbooker_store::postgres::{Clock, PostgresStore, PostgresUrl};
 use eventbooker_store::{Access, Changes, Queries as _, Store, StoreError, Wants, Writer};
 use eventbooker_testkit::clock::PATIENCE;
@@ -22,10 +22,33 @@ async fn open(server: &Server) -> PostgresStore {
 
 /// Takes numbers for a few bookings, and makes none.
 async fn numbers(writer: &mut dyn Writer) -> Vec<i64> {
-    let wants = Wants { new_bookings: 5, ..Wants::default() };
-    let loaded = writer.load(&wants, at(0)).await.expect("it loads");
+    numbers_for(writer, 5, at(0)).await
+}
+
+/// The same for so many, at an instant.
+async fn numbers_for(writer: &mut dyn Writer, count: u32, now: Timestamp) -> Vec<i64> {
+    let wants = Wants { new_bookings: count, ..Wants::default() };
+    let loaded = writer.load(&wants, now).await.expect("it loads");
     writer.release().await.expect("it gives up");
     (loaded.booking_ids.next..loaded.booking_ids.end).collect()
+}
+
+/// A crowd's numbers are taken for several batches; but what is left of them when it has gone isn't
+/// given out much later, behind those of everybody else.
+#[tokio::test]
+async fn what_a_crowd_has_left_is_soon_forgotten() {
+    let schema = Schema::new();
+    let store = schema.open(Access::Tool, Clock::Given).await.expect("it opens");
+    let [mut one, mut other] =
+        [store.writer().await.expect("a writer"), store.writer().await.expect("a writer")];
+    let crowd = numbers_for(&mut *one, 40, at(0)).await;
+    assert!(crowd.len() > 40, "{crowd:?}");
+    let others = numbers_for(&mut *other, 1, at(0)).await;
+    assert!(others[0] > crowd[crowd.len() - 1], "{others:?}");
+    let soon = numbers_for(&mut *one, 40, at(0).plus(Duration::from_millis(900))).await;
+    assert_eq!(soon, crowd, "no need for more");
+    let late = numbers_for(&mut *one, 1, at(0).plus(Duration::from_millis(1_100))).await;
+    assert!(late[0] > others[0], "{late:?} behind {others:?}");
 }
 
 /// A block of numbers isn't synced when it is taken, so a crash may undo that. Whoever had it may not

@@ -17,6 +17,7 @@ mod copy;
 mod error;
 mod events;
 mod identity;
+mod numbers;
 mod readers;
 mod row;
 mod sagas;

@@ -68,3 +68,9 @@ pub(super) fn all<T>(
 ) -> Result<Vec<T>, StoreError> {
     rows.iter().map(read).collect()
 }
+
+/// The row of a query that has one.
+pub(super) fn one(rows: &[Row]) -> Result<&Row, StoreError> {
+    rows.first()
+        .ok_or_else(|| StoreError::Refused("a row is missing that is always there".to_owned()))
+}

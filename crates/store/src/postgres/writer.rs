@@ -3,40 +3,24 @@
 //! Bookings of other events' commands come first, then events, then accounts, each by ascending
 //! number, so that lanes and replicas can't wait for each other in a circle. What belongs to an event
 //! is read behind its lock, because each statement sees what was committed before it began.
-//!
-//! Numbers come from the store in blocks, taken in a transaction of their own: a batch that is given
-//! up leaves its numbers to the next one of this writer, and those of a writer that isn't closed are lost.
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 use eventbooker_core::accounts::Account;
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
-use tokio_postgres::Row;
 
 use super::config::Connector;
 use super::error::{ends_session, explain, is_lost, refuses_commit};
-use super::row::{all, can_be_text, get, instant};
+use super::numbers::{self, Numbers};
+use super::row::{all, can_be_text, instant, one};
 use super::session::{
     Answers, BEGIN, COMMIT, Flight, Params, ROLLBACK, Session, Ticket, column, params,
 };
 use super::{Clock, accounts, answers, bookings, events, identity, sagas};
-use crate::{Changes, IdRange, LastIds, Loaded, StoreError, Wants, Writer, codes};
+use crate::{Changes, Loaded, StoreError, Wants, Writer, codes};
 
 pub(super) const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
-/// Takes a block of numbers. It needs no sync of its own where all rows are written to one log: a commit
-/// that uses the numbers comes behind it there, and brings it to disk as well.
-const TAKE_IDS: &str = "
-    UPDATE ids SET last = last + $1
-    FROM (SELECT set_config('synchronous_commit',
-                            CASE WHEN $3 THEN 'off' ELSE current_setting('synchronous_commit') END,
-                            true)) sync
-    WHERE kind = $2 RETURNING last";
-/// Gives back what is left of a block, unless somebody has taken another behind it.
-const GIVE_BACK_IDS: &str = "UPDATE ids SET last = $1 WHERE kind = $2 AND last = $3";
-/// For numbers that came from elsewhere.
-const RAISE_IDS: &str = "UPDATE ids SET last = greatest(last, $1) WHERE kind = $2";
-
 /// An instant that a clock of any server may be behind another's; holdings that ended before the last
 /// batch's instant by more than this are not even looked at.
 const CLOCK_SLACK_MICROS: i64 = 3_600_000_000;
@@ -61,8 +45,9 @@ impl PostgresWriter {
             return Ok(false);
         }
         self.forget_session();
-        let own = [BEGIN, COMMIT, ROLLBACK, NOW, TAKE_IDS, GIVE_BACK_IDS, RAISE_IDS].into_iter();
+        let own = [BEGIN, COMMIT, ROLLBACK, NOW].into_iter();
         let statements = own
+            .chain(numbers::WRITES)
             .chain(identity::WRITES)
             .chain(events::WRITES)
             .chain(bookings::WRITES)
@@ -176,12 +161,7 @@ impl Writer for PostgresWriter {
     async fn close(&mut self) {
         let Some(session) = self.session.take() else { return };
         let mut flight = session.flight();
-        for (kind, range) in self.numbers.kinds() {
-            if range.next < range.end {
-                flight.ask(GIVE_BACK_IDS, params![range.next - 1, kind, range.end - 1]);
-                *range = IdRange::default();
-            }
-        }
+        self.numbers.give_back(&mut flight);
         if let Err(error) = flight.land().await {
             tracing::debug!(reason = explain(&error), "a few numbers are left out");
         }
@@ -191,96 +171,6 @@ impl Writer for PostgresWriter {
 /// A load opens the session, and a save comes behind a load.
 fn opened(session: Option<&Session>) -> &Session {
     session.expect("it has been opened")
-}
-
-/// A batch that wants as many numbers comes from a crowd, and others like it follow at once.
-const CROWD: i64 = 32;
-/// Batches of a crowd that one block is for.
-const BATCHES_AHEAD: i64 = 4;
-/// What a crowd has left of a block isn't used later than this after it was taken: numbers should rise
-/// with time, more or less, whichever writer gives them out.
-const KEPT_MICROS: i64 = 1_000_000;
-
-/// Numbers that this writer may give out.
-#[derive(Default)]
-struct Numbers {
-    bookings: IdRange,
-    events: IdRange,
-    users: IdRange,
-    /// When a block was last taken, by this process's clock.
-    taken_at: Option<Timestamp>,
-}
-
-impl Numbers {
-    fn kinds(&mut self) -> [(&'static str, &mut IdRange); 3] {
-        let Self { bookings, events, users, .. } = self;
-        [("booking", bookings), ("event", events), ("user", users)]
-    }
-
-    /// Asks for what is missing. Returns how much of each kind was asked for.
-    fn take(
-        &mut self,
-        flight: &mut Flight<'_>,
-        wants: &Wants,
-        clock: Timestamp,
-    ) -> [Option<(Ticket, i64)>; 3] {
-        let is_stale = |taken_at: Timestamp| clock.as_micros() - taken_at.as_micros() > KEPT_MICROS;
-        let is_stale = self.taken_at.is_some_and(is_stale);
-        let wanted = [wants.new_bookings, wants.new_events, wants.new_users].map(i64::from);
-        let mut asked = [None; 3];
-        for (((kind, range), wanted), asked) in self.kinds().into_iter().zip(wanted).zip(&mut asked)
-        {
-            if is_stale && range.end - range.next >= CROWD {
-                *range = IdRange::default();
-            }
-            if range.end - range.next < wanted {
-                let block = if wanted < CROWD { wanted } else { BATCHES_AHEAD * wanted };
-                *asked =
-                    Some((flight.ask(TAKE_IDS, params![block, kind, flight.has_one_log()]), block));
-            }
-        }
-        if asked.iter().any(Option::is_some) {
-            self.taken_at = Some(clock);
-        }
-        asked
-    }
-
-    /// Takes what has come. What was left is used up first if the new block comes right behind it.
-    fn add(
-        &mut self,
-        answers: &Answers,
-        asked: &[Option<(Ticket, i64)>; 3],
-    ) -> Result<(), StoreError> {
-        for ((_, range), asked) in self.kinds().into_iter().zip(asked) {
-            let Some((ticket, count)) = *asked else { continue };
-            let last: i64 = get(one(answers.of(ticket))?, 0)?;
-            let block = IdRange { next: last - count + 1, end: last + 1 };
-            let next = if range.end == block.next { range.next } else { block.next };
-            *range = IdRange { next, end: block.end };
-        }
-        Ok(())
-    }
-
-    /// Notes which have been given out.
-    fn used(&mut self, last: LastIds) {
-        let LastIds { booking, event, user } = last;
-        for ((_, range), last) in self.kinds().into_iter().zip([booking, event, user]) {
-            range.next = last.map_or(range.next, |last| range.next.max(last + 1));
-        }
-    }
-
-    /// Sees to it that numbers which didn't come from here aren't given out again.
-    fn raise(&self, flight: &mut Flight<'_>, last: LastIds) {
-        let LastIds { booking, event, user } = last;
-        let Self { bookings, events, users, .. } = self;
-        for (kind, range, last) in
-            [("booking", bookings, booking), ("event", events, event), ("user", users, user)]
-        {
-            if let Some(last) = last.filter(|last| *last >= range.end) {
-                flight.ask(RAISE_IDS, params![last, kind]);
-            }
-        }
-    }
 }
 
 /// What a load has asked for.
@@ -436,10 +326,4 @@ fn ask_answers(flight: &mut Flight<'_>, wants: &Wants) -> Option<Ticket> {
             params![column(keys, |key| key.scope.get()), column(keys, |key| key.key.clone())];
         flight.ask(answers::LOAD, params)
     })
-}
-
-/// The row of a query that has one.
-fn one(rows: &[Row]) -> Result<&Row, StoreError> {
-    rows.first()
-        .ok_or_else(|| StoreError::Refused("a row is missing that is always there".to_owned()))
 }
