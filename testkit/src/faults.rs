@@ -54,6 +54,7 @@ struct Plan {
     saves: Mutex<VecDeque<Fault>>,
     objection: Mutex<Option<Objection>>,
     held: Mutex<Option<Gate>>,
+    held_turn: Mutex<Option<Gate>>,
     due_holds: AtomicU32,
     looks: AtomicUsize,
     routes: AtomicUsize,
@@ -69,24 +70,24 @@ struct Gate {
     opened: oneshot::Receiver<()>,
 }
 
-/// A save that has stopped, or will stop, just before it happens.
-pub struct HeldSave {
+/// A save, or a wait for a turn, that has stopped, or will stop, just before it happens.
+pub struct Held {
     reached: oneshot::Receiver<()>,
     open: oneshot::Sender<()>,
 }
 
-impl HeldSave {
-    /// Waits until the save is there, with its lane behind it.
+impl Held {
+    /// Waits until it is there, with its lane behind it.
     pub async fn reached(&mut self) {
         tokio::time::timeout(PATIENCE, &mut self.reached)
             .await
-            .expect("a save comes")
+            .expect("it comes")
             .expect("the store is there");
     }
 
     /// Lets it happen.
     pub fn let_go(self) {
-        self.open.send(()).expect("the save waits");
+        self.open.send(()).expect("it waits");
     }
 }
 
@@ -102,11 +103,13 @@ impl Faults {
     }
 
     /// Stops the next save just before it happens.
-    pub fn hold_next_save(&self) -> HeldSave {
-        let (reached, was_reached) = oneshot::channel();
-        let (open, opened) = oneshot::channel();
-        *lock(&self.plan.held) = Some(Gate { reached, opened });
-        HeldSave { reached: was_reached, open }
+    pub fn hold_next_save(&self) -> Held {
+        hold(&self.plan.held)
+    }
+
+    /// Stops the next wait for a turn just before it begins.
+    pub fn hold_next_turn(&self) -> Held {
+        hold(&self.plan.held_turn)
     }
 
     /// Fails this many of the next searches for due holds.
@@ -171,17 +174,28 @@ impl Faults {
         let objection = lock(&self.plan.objection).as_ref().and_then(|object| object(changes));
         // Taken before the save is held: what a test asks for meanwhile is for those behind it.
         let fault = objection.map(Fault::Refuse).or_else(|| lock(&self.plan.saves).pop_front());
-        let gate = lock(&self.plan.held).take();
-        if let Some(gate) = gate {
-            gate.reached.send(()).expect("somebody waits for the save");
-            gate.opened.await.expect("whoever holds the save lets it go");
-        }
+        stop_at(&self.plan.held).await;
         fault
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn hold(place: &Mutex<Option<Gate>>) -> Held {
+    let (reached, was_reached) = oneshot::channel();
+    let (open, opened) = oneshot::channel();
+    *lock(place) = Some(Gate { reached, opened });
+    Held { reached: was_reached, open }
+}
+
+async fn stop_at(place: &Mutex<Option<Gate>>) {
+    let gate = lock(place).take();
+    if let Some(gate) = gate {
+        gate.reached.send(()).expect("somebody waits for it");
+        gate.opened.await.expect("whoever holds it lets it go");
+    }
 }
 
 fn fail_if_planned(left: &AtomicU32) -> Result<(), StoreError> {
@@ -231,6 +245,11 @@ struct FaultyWriter {
 
 #[async_trait]
 impl Writer for FaultyWriter {
+    async fn take_turn(&mut self, lane: usize, clock: Timestamp) {
+        stop_at(&self.faults.plan.held_turn).await;
+        self.inner.take_turn(lane, clock).await;
+    }
+
     async fn load(&mut self, wants: &Wants, clock: Timestamp) -> Result<Loaded, StoreError> {
         self.inner.load(wants, clock).await
     }

@@ -36,5 +36,5 @@ pub mod wire;
 
 pub use self::clock::ManualClock;
 pub use self::entropy::SeededEntropy;
-pub use self::faults::{Fault, Faults, FaultyStore, HeldSave};
+pub use self::faults::{Fault, Faults, FaultyStore, Held};
 pub use self::service::{Failure, Options, Outcome, Service, begin, outcome, refused};

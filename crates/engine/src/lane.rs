@@ -1,7 +1,9 @@
 //! Lanes: each takes what waits, decides it as one batch, saves it in one transaction, answers.
 //!
 //! A lane never waits to fill a batch, so an idle service answers at once; under load batches
-//! grow by themselves, because more commands arrive while one is being saved.
+//! grow by themselves, because more commands arrive while one is being saved. Where several replicas
+//! share a store, a crowd's batch is formed when it is the lane's turn, so that it grows behind
+//! another replica's as well.
 //!
 //! A command that a store refuses or that panics doesn't fail its neighbours: the batch is run
 //! again by halves.
@@ -28,6 +30,10 @@ use crate::{Clock, Error, Participants, Parts, Settings, count};
 /// How often a batch is tried while other transactions are in its way.
 const TRIES_MAX: u32 = 8;
 
+/// As many commands that wait at once come from a crowd: more of them come while the lane waits for its
+/// turn, and a batch is formed behind that.
+const CROWD: usize = 4;
+
 enum Message {
     Task(Box<dyn Task>),
     Stop,
@@ -51,6 +57,7 @@ impl Lanes {
         for number in 0..settings.lanes {
             let (sender, inbox) = mpsc::channel(settings.inbox_commands_max);
             let lane = LaneTask {
+                number,
                 inbox,
                 writer: parts.store.writer().await?,
                 clock: Arc::clone(&parts.clock),
@@ -149,6 +156,7 @@ pub(crate) struct Listeners {
 }
 
 struct LaneTask {
+    number: usize,
     inbox: mpsc::Receiver<Message>,
     writer: Box<dyn Writer>,
     clock: Arc<dyn Clock>,
@@ -170,6 +178,11 @@ impl LaneTask {
     async fn run(mut self) {
         let mut messages = Vec::with_capacity(self.batch_commands_max);
         while self.inbox.recv_many(&mut messages, self.batch_commands_max).await > 0 {
+            if messages.len() >= CROWD {
+                self.writer.take_turn(self.number, self.clock.now()).await;
+                let more = std::iter::from_fn(|| self.inbox.try_recv().ok());
+                messages.extend(more.take(self.batch_commands_max - messages.len()));
+            }
             let mut tasks: Tasks = Vec::with_capacity(messages.len());
             let mut stop = false;
             for message in messages.drain(..) {
@@ -284,7 +297,10 @@ impl LaneTask {
             wants.tidy();
             wants
         }));
-        let Ok(wants) = wanted else { return Err(Trouble::Panic) };
+        let Ok(wants) = wanted else {
+            self.writer.release().await.map_err(Trouble::Store)?;
+            return Err(Trouble::Panic);
+        };
         let loaded = self.writer.load(&wants, self.clock.now()).await.map_err(Trouble::Store)?;
         let decided = catch_unwind(AssertUnwindSafe(|| {
             let mut batch = Batch::new(loaded, rules);

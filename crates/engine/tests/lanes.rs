@@ -10,7 +10,7 @@ use eventbooker_engine::{Batch, Command, Error, Lane, Refusal, Rules, Settings};
 use eventbooker_store::{StoreError, Wants};
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::service::outcome;
-use eventbooker_testkit::{Failure, Fault, HeldSave, Options, Outcome, Service, begin};
+use eventbooker_testkit::{Failure, Fault, Held, Options, Outcome, Service, begin};
 
 type Waiting<'a> = Pin<Box<dyn Future<Output = Outcome<Booking>> + 'a>>;
 
@@ -23,7 +23,7 @@ async fn waiting(service: &Service, user: i64, event_id: EventId, seats: i64) ->
 
 /// Keeps the lane busy with a booking of one seat, so that what comes now waits and is then
 /// decided as one batch.
-async fn busy(service: &Service, event_id: EventId) -> (HeldSave, Waiting<'_>) {
+async fn busy(service: &Service, event_id: EventId) -> (Held, Waiting<'_>) {
     let mut held = service.faults.hold_next_save();
     let first = waiting(service, 99, event_id, 1).await;
     held.reached().await;
@@ -103,6 +103,31 @@ async fn what_waits_becomes_one_batch_up_to_the_limit() {
         assert!(command.await.is_ok());
     }
     assert_eq!(service.faults.saves_tried() - before, 3, "nine commands are 4 + 4 + 1");
+    service.finish().await;
+}
+
+/// A lane that waits while another replica saves its batch finds all that came meanwhile behind it.
+#[tokio::test]
+async fn who_comes_while_a_lane_waits_for_its_turn_is_in_its_batch() {
+    let service = Service::start().await;
+    let event_id = service.create_event(100, 0, 30).await;
+    let (held, first) = busy(&service, event_id).await;
+    let mut taken = vec![first];
+    for user in 1..=4 {
+        taken.push(waiting(&service, user, event_id, 1).await);
+    }
+    let before = service.faults.saves_tried();
+    let mut turn = service.faults.hold_next_turn();
+    held.let_go();
+    turn.reached().await;
+    for user in 5..=7 {
+        taken.push(waiting(&service, user, event_id, 1).await);
+    }
+    turn.let_go();
+    for command in taken {
+        assert!(command.await.is_ok());
+    }
+    assert_eq!(service.faults.saves_tried() - before, 1, "the seven are one batch");
     service.finish().await;
 }
 

@@ -65,6 +65,14 @@ pub trait Store: Queries {
 /// that names the same rows.
 #[async_trait]
 pub trait Writer: Send {
+    /// Waits while a writer of the same lane elsewhere is in the middle of a batch, if it has met one
+    /// lately: whoever forms a batch behind that has everything in it that came meanwhile. A booking of a
+    /// large batch costs less than one of a small batch.
+    ///
+    /// It only saves time. Whatever keeps it from waiting, [`Writer::load`] is right without it. Once it
+    /// has been called, a load or a release has to follow.
+    async fn take_turn(&mut self, _lane: usize, _clock: Timestamp) {}
+
     /// Opens a transaction, locks what `wants` names and brings it.
     ///
     /// `clock` is this process's time; a store with a clock of its own answers with that instead.
@@ -75,7 +83,7 @@ pub trait Writer: Send {
     /// [`StoreError::OutcomeUnknown`].
     async fn save(&mut self, changes: &Changes) -> Result<(), StoreError>;
 
-    /// Ends the transaction without a change.
+    /// Ends the transaction without a change, if there is one.
     async fn release(&mut self) -> Result<(), StoreError>;
 
     /// Gives back what it had taken ahead and not used, such as numbers. What it can't give back is

@@ -314,10 +314,14 @@ pub async fn writers_are_serialised(database: &dyn Database) {
     assert_eq!(after - before, 2 * STEPS);
 }
 
+/// Every other time, it waits for its turn before.
 async fn raise(store: &dyn Store, steps: i64) {
     let mut writer = store.writer().await.expect("a writer");
     let mut done = 0;
     while done < steps {
+        if done % 2 == 1 {
+            writer.take_turn(0, at(0)).await;
+        }
         let wants = Wants { events: vec![EVENT], ..Wants::default() };
         let loaded = match writer.load(&wants, at(0)).await {
             Ok(loaded) => loaded,

@@ -20,18 +20,19 @@ pub(super) const LOCK_ONE: &str =
     "SELECT account_id, balance, entries FROM accounts WHERE account_id = $1 FOR UPDATE";
 const ADD_POSTINGS: &str = "
     INSERT INTO postings (account_id, entry, kind, amount, balance, event_id, booking_id, at)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[],
-                         $6::bigint[], $7::bigint[], $8::bigint[])";
+    SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::smallint[]),
+           unnest($4::bigint[]), unnest($5::bigint[]), unnest($6::bigint[]), unnest($7::bigint[]),
+           unnest($8::bigint[])";
 const ADD: &str = "
     INSERT INTO accounts (account_id, balance, entries)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])";
+    SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[])";
 /// Changes accounts that stand where the postings begin. Where one doesn't, the division fails, and
 /// with it the whole transaction.
 const CHANGE: &str = "
     WITH changed AS (
         UPDATE accounts a SET balance = k.balance, entries = k.entries
-        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
-             k (account_id, balance, entries, before)
+        FROM (SELECT unnest($1::bigint[]) AS account_id, unnest($2::bigint[]) AS balance,
+                 unnest($3::bigint[]) AS entries, unnest($4::bigint[]) AS before) k
         WHERE a.account_id = k.account_id AND a.entries = k.before
         RETURNING a.account_id)
     SELECT 1 / (CASE WHEN (SELECT count(*) FROM changed) = $5 THEN 1 ELSE 0 END)";

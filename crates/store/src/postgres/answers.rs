@@ -9,7 +9,7 @@ use crate::{Answer, AnswerKey, Changes, Purge, StoreError};
 
 pub(super) const LOAD: &str = "
     SELECT a.scope, a.key, a.fingerprint, a.answer, a.created_at
-    FROM unnest($1::bigint[], $2::text[]) k (scope, key)
+    FROM (SELECT unnest($1::bigint[]) AS scope, unnest($2::text[]) AS key) k
     JOIN answers a ON a.scope = k.scope AND a.key = k.key";
 /// All answers behind one, for a snapshot.
 pub(super) const ALL: &str = "
@@ -17,7 +17,8 @@ pub(super) const ALL: &str = "
     WHERE (scope, key) > ($1, $2) ORDER BY scope, key LIMIT $3";
 const ADD: &str = "
     INSERT INTO answers (scope, key, fingerprint, answer, created_at)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[])";
+    SELECT unnest($1::bigint[]), unnest($2::text[]), unnest($3::bytea[]), unnest($4::bytea[]),
+           unnest($5::bigint[])";
 const PURGE: &str = "
     DELETE FROM answers WHERE (scope, key) IN
       (SELECT scope, key FROM answers WHERE created_at <= $1 OR created_at > $3

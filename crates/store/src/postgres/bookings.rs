@@ -18,30 +18,32 @@ pub(super) const LOCK: &str = "
 pub(super) const LOAD: &str = "
     SELECT b.id, b.event_id, b.user_id, b.seats, b.payment, b.amount, b.attempt, b.state,
            b.created_at, b.expires_at
-    FROM unnest($1::bigint[], $2::bigint[]) k (event_id, id)
+    FROM (SELECT unnest($1::bigint[]) AS event_id, unnest($2::bigint[]) AS id) k
     JOIN bookings b ON b.event_id = k.event_id AND b.id = k.id";
 /// What users hold on events, or have cancelled, as far as it ends after an instant. Each state by
 /// itself: the index is then read where they are, and not through all that a user has paid for.
 pub(super) const LOAD_HOLDINGS: &str = "
     SELECT b.event_id, b.user_id, b.id, b.seats, b.expires_at, b.state
-    FROM unnest($1::bigint[], $2::bigint[]) k (event_id, user_id)
+    FROM (SELECT unnest($1::bigint[]) AS event_id, unnest($2::bigint[]) AS user_id) k
     JOIN bookings b ON b.user_id = k.user_id AND b.event_id = k.event_id
     WHERE b.state = 2 AND b.expires_at > $3
     UNION ALL
     SELECT b.event_id, b.user_id, b.id, b.seats, b.expires_at, b.state
-    FROM unnest($1::bigint[], $2::bigint[]) k (event_id, user_id)
+    FROM (SELECT unnest($1::bigint[]) AS event_id, unnest($2::bigint[]) AS user_id) k
     JOIN bookings b ON b.user_id = k.user_id AND b.event_id = k.event_id
     WHERE b.state = -1 AND b.expires_at > $3";
 const ADD: &str = "
     INSERT INTO bookings (id, event_id, user_id, seats, payment, amount, attempt, state,
                           created_at, expires_at)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::smallint[],
-                         $6::bigint[], $7::bigint[], $8::smallint[], $9::bigint[], $10::bigint[])";
+    SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::bigint[]),
+           unnest($5::smallint[]), unnest($6::bigint[]), unnest($7::bigint[]),
+           unnest($8::smallint[]), unnest($9::bigint[]), unnest($10::bigint[])";
 const CHANGE: &str = "
     UPDATE bookings b SET amount = k.amount, attempt = k.attempt, state = k.state,
                           expires_at = k.expires_at
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::smallint[],
-                $6::bigint[]) k (event_id, id, amount, attempt, state, expires_at)
+    FROM (SELECT unnest($1::bigint[]) AS event_id, unnest($2::bigint[]) AS id,
+                 unnest($3::bigint[]) AS amount, unnest($4::bigint[]) AS attempt,
+                 unnest($5::smallint[]) AS state, unnest($6::bigint[]) AS expires_at) k
     WHERE b.event_id = k.event_id AND b.id = k.id";
 const REMOVE: &str = "
     DELETE FROM bookings WHERE (event_id, id) IN

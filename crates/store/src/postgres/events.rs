@@ -1,5 +1,7 @@
 //! Events, their tallies, slots and journals.
 
+use std::collections::HashMap;
+
 use eventbooker_core::events::{Event, JournalEntry, PaymentWindow, Plan, Slot, Tally};
 use eventbooker_core::{BookingId, EventId, Timestamp};
 use tokio_postgres::Row;
@@ -8,51 +10,56 @@ use super::row::{count, get, instant, known, money, seats};
 use super::session::{Flight, column, params};
 use crate::{Changes, StoreError, codes};
 
-/// Locks events, in the order of their numbers.
+/// Locks events, in the order of their numbers, and reads their tallies: whoever has to wait for a row
+/// gets it as it is then.
 pub(super) const LOCK: &str = "
-    SELECT version FROM tallies WHERE event_id = ANY($1::bigint[]) ORDER BY event_id FOR UPDATE";
+    SELECT event_id, occupied, pending_bookings, confirmed_bookings, version
+    FROM tallies WHERE event_id = ANY($1::bigint[]) ORDER BY event_id FOR UPDATE";
 /// Locks an event by its shard key, wherever its row lies.
-pub(super) const LOCK_ONE: &str = "SELECT version FROM tallies WHERE event_id = $1 FOR UPDATE";
-/// Reads events, after they have been locked.
+pub(super) const LOCK_ONE: &str = "
+    SELECT event_id, occupied, pending_bookings, confirmed_bookings, version
+    FROM tallies WHERE event_id = $1 FOR UPDATE";
+/// Reads the rest of events, after they have been locked.
 pub(super) const LOAD: &str = "
-    SELECT e.id, e.name, e.description, e.starts_at, e.capacity, e.price_minor,
-           e.payment_window_minutes, e.created_at,
-           t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
-    FROM events e JOIN tallies t ON t.event_id = e.id
-    WHERE e.id = ANY($1::bigint[]) ORDER BY e.id";
+    SELECT id, name, description, starts_at, capacity, price_minor, payment_window_minutes,
+           created_at
+    FROM events WHERE id = ANY($1::bigint[]) ORDER BY id";
 pub(super) const LOAD_SLOTS: &str = "
     SELECT s.event_id, s.booking_id, s.seats, s.state
-    FROM unnest($1::bigint[], $2::bigint[]) k (event_id, booking_id)
+    FROM (SELECT unnest($1::bigint[]) AS event_id, unnest($2::bigint[]) AS booking_id) k
     JOIN slots s ON s.event_id = k.event_id AND s.booking_id = k.booking_id";
 const ADD: &str = "
     INSERT INTO events (id, name, description, starts_at, capacity, price_minor,
                         payment_window_minutes, created_at)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[],
-                         $6::bigint[], $7::bigint[], $8::bigint[])";
+    SELECT unnest($1::bigint[]), unnest($2::text[]), unnest($3::text[]), unnest($4::bigint[]),
+           unnest($5::bigint[]), unnest($6::bigint[]), unnest($7::bigint[]), unnest($8::bigint[])";
 const ADD_TALLIES: &str = "
     INSERT INTO tallies (event_id, occupied, pending_bookings, confirmed_bookings, version)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])";
+    SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::bigint[]),
+           unnest($5::bigint[])";
 const CHANGE_TALLIES: &str = "
     UPDATE tallies t SET occupied = k.occupied, pending_bookings = k.pending,
                          confirmed_bookings = k.confirmed, version = k.version
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
-         k (event_id, occupied, pending, confirmed, version)
+    FROM (SELECT unnest($1::bigint[]) AS event_id, unnest($2::bigint[]) AS occupied,
+                 unnest($3::bigint[]) AS pending, unnest($4::bigint[]) AS confirmed,
+                 unnest($5::bigint[]) AS version) k
     WHERE t.event_id = k.event_id";
 const ADD_SLOTS: &str = "
     INSERT INTO slots (event_id, booking_id, seats, state)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[])";
+    SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]),
+           unnest($4::smallint[])";
 const CHANGE_SLOTS: &str = "
     UPDATE slots s SET seats = k.seats, state = k.state
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[])
-         k (event_id, booking_id, seats, state)
+    FROM (SELECT unnest($1::bigint[]) AS event_id, unnest($2::bigint[]) AS booking_id,
+                 unnest($3::bigint[]) AS seats, unnest($4::smallint[]) AS state) k
     WHERE s.event_id = k.event_id AND s.booking_id = k.booking_id";
 const REMOVE_SLOTS: &str = "
     DELETE FROM slots WHERE (event_id, booking_id) IN
       (SELECT * FROM unnest($1::bigint[], $2::bigint[]))";
 const ADD_ENTRIES: &str = "
     INSERT INTO journal (event_id, version, kind, booking_id, seats, at)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[],
-                         $6::bigint[])";
+    SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::smallint[]),
+           unnest($4::bigint[]), unnest($5::bigint[]), unnest($6::bigint[])";
 
 /// The statements of a writer.
 pub(super) const WRITES: [&str; 11] = [
@@ -121,6 +128,37 @@ pub(super) const ALL_ENTRIES: &str = "
     WHERE (event_id, version) > ($1, $2) ORDER BY event_id, version LIMIT $3";
 
 pub(super) fn event(row: &Row) -> Result<Event, StoreError> {
+    event_with(row, tally(row, 8)?)
+}
+
+/// Events of tallies that have been locked. One that was created behind the locks isn't there yet.
+pub(super) fn locked<'rows>(
+    tallies: impl Iterator<Item = &'rows Row>,
+    events: &[Row],
+) -> Result<Vec<Event>, StoreError> {
+    let mut locked = HashMap::with_capacity(events.len());
+    for row in tallies {
+        locked.insert(get::<i64>(row, 0)?, tally(row, 1)?);
+    }
+    let mut found = Vec::with_capacity(events.len());
+    for row in events {
+        if let Some(tally) = locked.remove(&get(row, 0)?) {
+            found.push(event_with(row, tally)?);
+        }
+    }
+    Ok(found)
+}
+
+fn tally(row: &Row, first: usize) -> Result<Tally, StoreError> {
+    Ok(Tally {
+        occupied: seats(row, first)?,
+        pending_bookings: count(row, first + 1)?,
+        confirmed_bookings: count(row, first + 2)?,
+        version: get(row, first + 3)?,
+    })
+}
+
+fn event_with(row: &Row, tally: Tally) -> Result<Event, StoreError> {
     Ok(Event {
         id: EventId::new(get(row, 0)?),
         plan: Plan {
@@ -132,12 +170,7 @@ pub(super) fn event(row: &Row) -> Result<Event, StoreError> {
             payment_window: PaymentWindow::from_minutes(count(row, 6)?),
         },
         created_at: instant(row, 7)?,
-        tally: Tally {
-            occupied: seats(row, 8)?,
-            pending_bookings: count(row, 9)?,
-            confirmed_bookings: count(row, 10)?,
-            version: get(row, 11)?,
-        },
+        tally,
     })
 }
 

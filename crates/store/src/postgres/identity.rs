@@ -17,11 +17,12 @@ pub(super) const LOAD_LOGINS: &str = "
     FROM users WHERE login = ANY($1::text[])";
 const ADD: &str = "
     INSERT INTO users (id, login, email, first_name, last_name, role, password_hash, created_at)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[],
-                         $6::smallint[], $7::text[], $8::bigint[])";
+    SELECT unnest($1::bigint[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),
+           unnest($5::text[]), unnest($6::smallint[]), unnest($7::text[]), unnest($8::bigint[])";
 const CHANGE: &str = "
     UPDATE users u SET role = k.role, password_hash = k.password_hash
-    FROM unnest($1::bigint[], $2::smallint[], $3::text[]) k (id, role, password_hash)
+    FROM (SELECT unnest($1::bigint[]) AS id, unnest($2::smallint[]) AS role,
+                 unnest($3::text[]) AS password_hash) k
     WHERE u.id = k.id";
 const END_SESSIONS_OF: &str = "DELETE FROM sessions WHERE user_id = ANY($1::bigint[])";
 const END_SESSIONS: &str = "DELETE FROM sessions WHERE token_digest = ANY($1::bytea[])";
@@ -30,7 +31,7 @@ const TRIM_SESSIONS: &str = "
       (SELECT token_digest FROM sessions WHERE user_id = $1 ORDER BY created_at DESC OFFSET $2)";
 const ADD_SESSIONS: &str = "
     INSERT INTO sessions (token_digest, user_id, created_at, expires_at)
-    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])";
+    SELECT unnest($1::bytea[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::bigint[])";
 const PURGE_SESSIONS: &str = "
     DELETE FROM sessions WHERE token_digest IN
       (SELECT token_digest FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";

@@ -26,7 +26,7 @@ const RAISE_IDS: &str = "UPDATE ids SET last = greatest(last, $1) WHERE kind = $
 pub(super) const WRITES: [&str; 3] = [TAKE_IDS, GIVE_BACK_IDS, RAISE_IDS];
 
 /// A batch that wants as many numbers comes from a crowd, and others like it follow at once.
-const CROWD: i64 = 32;
+const CROWD: i64 = 4;
 /// Batches of a crowd that one block is for.
 const BATCHES_AHEAD: i64 = 4;
 /// What a crowd has left of a block isn't used later than this after it was taken: numbers should rise
@@ -41,7 +41,12 @@ pub(super) struct Numbers {
     pub(super) users: IdRange,
     /// When a block was last taken, by this process's clock.
     taken_at: Option<Timestamp>,
+    /// How many of each kind the last batch wanted.
+    last_wanted: [i64; 3],
 }
+
+/// What has been asked for, by kind: how many, and where the answer will be.
+pub(super) type Taking = [Option<(Ticket, i64)>; 3];
 
 impl Numbers {
     fn kinds(&mut self) -> [(&'static str, &mut IdRange); 3] {
@@ -49,23 +54,45 @@ impl Numbers {
         [("booking", bookings), ("event", events), ("user", users)]
     }
 
-    /// Asks for what is missing. Returns how much of each kind was asked for.
+    /// Whether there are as many as a batch wants.
+    pub(super) fn suffice(&self, wants: &Wants) -> bool {
+        let Self { bookings, events, users, .. } = self;
+        let left = [bookings, events, users].map(left_of);
+        left.iter().zip(wanted_by(wants)).all(|(left, wanted)| *left >= wanted)
+    }
+
+    /// Notes what a batch wants, so that the next one's can be taken ahead.
+    pub(super) fn note(&mut self, wants: &Wants) {
+        self.last_wanted = wanted_by(wants);
+    }
+
+    /// Asks for what a batch wants and doesn't have.
     pub(super) fn take(
         &mut self,
         flight: &mut Flight<'_>,
         wants: &Wants,
         clock: Timestamp,
-    ) -> [Option<(Ticket, i64)>; 3] {
+    ) -> Taking {
+        self.ask(flight, wanted_by(wants), clock)
+    }
+
+    /// Asks for what the next batch will want if it comes from the same crowd as the last one, and is
+    /// no more than twice as large.
+    pub(super) fn take_ahead(&mut self, flight: &mut Flight<'_>, clock: Timestamp) -> Taking {
+        let of_crowd = |wanted| if wanted < CROWD { 0 } else { 2 * wanted };
+        self.ask(flight, self.last_wanted.map(of_crowd), clock)
+    }
+
+    fn ask(&mut self, flight: &mut Flight<'_>, wanted: [i64; 3], clock: Timestamp) -> Taking {
         let is_stale = |taken_at: Timestamp| clock.as_micros() - taken_at.as_micros() > KEPT_MICROS;
         let is_stale = self.taken_at.is_some_and(is_stale);
-        let wanted = [wants.new_bookings, wants.new_events, wants.new_users].map(i64::from);
         let mut asked = [None; 3];
         for (((kind, range), wanted), asked) in self.kinds().into_iter().zip(wanted).zip(&mut asked)
         {
-            if is_stale && range.end - range.next >= CROWD {
+            if is_stale && left_of(range) >= CROWD {
                 *range = IdRange::default();
             }
-            if range.end - range.next < wanted {
+            if left_of(range) < wanted {
                 let block = if wanted < CROWD { wanted } else { BATCHES_AHEAD * wanted };
                 *asked =
                     Some((flight.ask(TAKE_IDS, params![block, kind, flight.has_one_log()]), block));
@@ -78,11 +105,7 @@ impl Numbers {
     }
 
     /// Takes what has come. What was left is used up first if the new block comes right behind it.
-    pub(super) fn add(
-        &mut self,
-        answers: &Answers,
-        asked: &[Option<(Ticket, i64)>; 3],
-    ) -> Result<(), StoreError> {
+    pub(super) fn add(&mut self, answers: &Answers, asked: &Taking) -> Result<(), StoreError> {
         for ((_, range), asked) in self.kinds().into_iter().zip(asked) {
             let Some((ticket, count)) = *asked else { continue };
             let last: i64 = get(one(answers.of(ticket))?, 0)?;
@@ -123,4 +146,12 @@ impl Numbers {
             }
         }
     }
+}
+
+fn wanted_by(wants: &Wants) -> [i64; 3] {
+    [wants.new_bookings, wants.new_events, wants.new_users].map(i64::from)
+}
+
+fn left_of(range: &IdRange) -> i64 {
+    range.end - range.next
 }

@@ -15,13 +15,14 @@ pub(super) const LOCK: &str = "
     FROM errands WHERE booking_id = ANY($1::bigint[]) ORDER BY booking_id FOR UPDATE";
 pub(super) const LOAD_MEMORIES: &str = "
     SELECT m.memory, m.amount, m.window_minutes, m.at, m.participant, m.booking_id, m.attempt
-    FROM unnest($1::bigint[], $2::smallint[], $3::bigint[]) k (booking_id, participant, attempt)
+    FROM (SELECT unnest($1::bigint[]) AS booking_id, unnest($2::smallint[]) AS participant,
+                 unnest($3::bigint[]) AS attempt) k
     JOIN memories m ON m.booking_id = k.booking_id AND m.participant = k.participant
       AND m.attempt = k.attempt";
 const SET: &str = "
     INSERT INTO errands (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-                         $6::bigint[], $7::text[], $8::boolean[])
+    SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::bigint[]),
+           unnest($5::bigint[]), unnest($6::bigint[]), unnest($7::text[]), unnest($8::boolean[])
     ON CONFLICT (booking_id) DO UPDATE
     SET token = excluded.token, due_at = excluded.due_at, tries = excluded.tries,
         trouble = excluded.trouble, parked = excluded.parked";

@@ -14,6 +14,7 @@ use crate::{MigrationReport, OpenError};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_initial.sql"),
     include_str!("../../migrations/postgres/0002_copies.sql"),
+    include_str!("../../migrations/postgres/0003_turns.sql"),
 ];
 
 /// The schema version that this program needs.

@@ -158,6 +158,11 @@ impl Session {
         ended.err().filter(|error| error.as_db_error().is_some()).map(|error| explain(&error))
     }
 
+    /// Whether the server may spread a table's rows over machines.
+    pub(super) fn spreads(&self) -> bool {
+        self.spreads
+    }
+
     /// Requests that are sent one behind the other without waiting.
     pub(super) fn flight(&self) -> Flight<'_> {
         let mut flight = Flight { session: self, requests: Vec::new(), has_failed: false };

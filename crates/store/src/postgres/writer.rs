@@ -1,4 +1,4 @@
-//! A lane's connection: lock, load, save, commit, in two round trips.
+//! A lane's connection: lock, load, save, commit, in two round trips; a crowd's waits for its turn before.
 //!
 //! Bookings of other events' commands come first, then events, then accounts, each by ascending
 //! number, so that lanes and replicas can't wait for each other in a circle. What belongs to an event
@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use eventbooker_core::accounts::Account;
+use eventbooker_core::events::{Event, Tally};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 
 use super::config::Connector;
@@ -24,6 +25,13 @@ pub(super) const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 10
 /// An instant that a clock of any server may be behind another's; holdings that ended before the last
 /// batch's instant by more than this are not even looked at.
 const CLOCK_SLACK_MICROS: i64 = 3_600_000_000;
+/// Waits for whoever holds a lane's turn.
+const TAKE_TURN: &str = "SELECT lane FROM turns WHERE lane = $1 FOR UPDATE";
+/// How long turns are waited for after another writer has been seen at work on the same events.
+const OTHERS_STAY_MICROS: u64 = 1_000_000;
+/// How long no turn is waited for after somebody has kept one for longer than a lock is waited for. By
+/// then the server has ended their transaction.
+const TURNS_PAUSE_MICROS: u64 = 10_000_000;
 
 pub(super) struct PostgresWriter {
     connector: Connector,
@@ -32,11 +40,29 @@ pub(super) struct PostgresWriter {
     numbers: Numbers,
     /// The instant of the last batch.
     last_now: Option<Timestamp>,
+    /// Whether a transaction has begun that has its turn.
+    has_turn: bool,
+    /// The events of the last batch, as it left them.
+    left: HashMap<EventId, Tally>,
+    /// When another writer was last seen to have changed one of them, by this process's clock.
+    others_seen: Option<Timestamp>,
+    /// When a turn was last waited for in vain, by this process's clock.
+    turn_missed: Option<Timestamp>,
 }
 
 impl PostgresWriter {
     pub(super) fn new(connector: Connector, clock: Clock) -> Self {
-        Self { connector, clock, session: None, numbers: Numbers::default(), last_now: None }
+        Self {
+            connector,
+            clock,
+            session: None,
+            numbers: Numbers::default(),
+            last_now: None,
+            has_turn: false,
+            left: HashMap::new(),
+            others_seen: None,
+            turn_missed: None,
+        }
     }
 
     /// Connects unless there is a connection; whether there was none.
@@ -45,7 +71,7 @@ impl PostgresWriter {
             return Ok(false);
         }
         self.forget_session();
-        let own = [BEGIN, COMMIT, ROLLBACK, NOW].into_iter();
+        let own = [BEGIN, COMMIT, ROLLBACK, TAKE_TURN, NOW].into_iter();
         let statements = own
             .chain(numbers::WRITES)
             .chain(identity::WRITES)
@@ -61,13 +87,42 @@ impl PostgresWriter {
     /// The numbers go with it: a server that has crashed may not know any more that they were taken.
     fn forget_session(&mut self) -> Option<Session> {
         self.numbers = Numbers::default();
+        self.has_turn = false;
         self.session.take()
+    }
+
+    /// Takes numbers ahead, because in the transaction that has its turn it would be too late: whoever
+    /// took some there would keep others from them until the end.
+    async fn take_turn_now(&mut self, lane: usize, clock: Timestamp) -> Result<(), StoreError> {
+        let Self { session, numbers, .. } = self;
+        let mut flight = opened(session.as_ref()).flight();
+        let taken = numbers.take_ahead(&mut flight, clock);
+        flight.ask(BEGIN, params![]);
+        flight.ask(TAKE_TURN, params![i64::try_from(lane).unwrap_or(i64::MAX)]);
+        match flight.land().await {
+            Ok(answers) => numbers.add(&answers, &taken),
+            Err(error) => {
+                if ends_session(&error) {
+                    self.forget_session();
+                }
+                Err(error.into())
+            }
+        }
     }
 
     async fn load_now(&mut self, wants: &Wants, clock: Timestamp) -> Result<Loaded, StoreError> {
         let Self { session, numbers: own, clock: whose, last_now, .. } = self;
+        let had_turn = std::mem::take(&mut self.has_turn);
         let mut flight = opened(session.as_ref()).flight();
-        let taken = own.take(&mut flight, wants, clock);
+        own.note(wants);
+        let mut taken = [None; 3];
+        if !(had_turn && own.suffice(wants)) {
+            if had_turn {
+                flight.ask(ROLLBACK, params![]);
+            }
+            taken = own.take(&mut flight, wants, clock);
+            flight.ask(BEGIN, params![]);
+        }
         let asked = Asked::send(&mut flight, wants, *whose, *last_now);
         let answers = match flight.land().await {
             Ok(answers) => answers,
@@ -84,12 +139,19 @@ impl PostgresWriter {
             Some(ticket) => instant(one(answers.of(ticket))?, 0)?,
         };
         *last_now = Some(now);
-        asked.read(&answers, wants, now, own)
+        let loaded = asked.read(&answers, wants, now, own)?;
+        let is_changed =
+            |event: &Event| self.left.get(&event.id).is_some_and(|it| *it != event.tally);
+        if loaded.events.iter().any(is_changed) {
+            self.others_seen = Some(clock);
+        }
+        Ok(loaded)
     }
 
     /// Ends a transaction that can't go on. Nobody waits for the answer; whatever is asked next comes
     /// behind it.
-    fn roll_back(&self) {
+    fn roll_back(&mut self) {
+        self.has_turn = false;
         if let Some(session) = &self.session {
             session.flight().ask(ROLLBACK, params![]);
         }
@@ -136,6 +198,27 @@ impl PostgresWriter {
 
 #[async_trait]
 impl Writer for PostgresWriter {
+    async fn take_turn(&mut self, lane: usize, clock: Timestamp) {
+        let is_within = |then: Option<Timestamp>, micros| {
+            then.is_some_and(|then| clock.as_micros().abs_diff(then.as_micros()) <= micros)
+        };
+        let has_company = is_within(self.others_seen, OTHERS_STAY_MICROS);
+        let is_paused = is_within(self.turn_missed, TURNS_PAUSE_MICROS);
+        // Machines that share the rows are there to work side by side.
+        let can_wait = |session: &Session| !session.is_closed() && !session.spreads();
+        if !has_company || is_paused || !self.session.as_ref().is_some_and(can_wait) {
+            return;
+        }
+        match self.take_turn_now(lane, clock).await {
+            Ok(()) => self.has_turn = true,
+            Err(error) => {
+                tracing::warn!(%error, lane, "a lane goes on without its turn");
+                self.roll_back();
+                self.turn_missed = Some(clock);
+            }
+        }
+    }
+
     async fn load(&mut self, wants: &Wants, clock: Timestamp) -> Result<Loaded, StoreError> {
         let is_new = self.connect().await?;
         let mut loaded = self.load_now(wants, clock).await;
@@ -150,6 +233,8 @@ impl Writer for PostgresWriter {
     async fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.save_now(changes).await?;
         self.numbers.used(changes.last_ids);
+        self.left.clear();
+        self.left.extend(changes.tallies_changed.iter().copied());
         Ok(())
     }
 
@@ -180,6 +265,7 @@ struct Asked {
     errands: Option<Ticket>,
     users: Vec<Ticket>,
     now: Option<Ticket>,
+    tallies: Vec<Ticket>,
     events: Option<Ticket>,
     slots: Option<Ticket>,
     holdings: Option<Ticket>,
@@ -194,7 +280,6 @@ impl Asked {
         clock: Clock,
         last_now: Option<Timestamp>,
     ) -> Self {
-        flight.ask(BEGIN, params![]);
         let mut bookings = Vec::new();
         let is_locked = |event_id: &EventId| wants.events.binary_search(event_id).is_ok();
         let apart = wants.bookings.chunk_by(|(one, _), (other, _)| one == other);
@@ -202,7 +287,8 @@ impl Asked {
             let ids = column(of_event, |(_, id)| id.get());
             bookings.push(flight.ask(bookings::LOCK, params![of_event[0].0.get(), ids]));
         }
-        flight.lock(events::LOCK, events::LOCK_ONE, column(&wants.events, |id| id.get()));
+        let event_ids = column(&wants.events, |id| id.get());
+        let tallies = flight.lock(events::LOCK, events::LOCK_ONE, event_ids);
         let accounts = column(&wants.accounts, |user_id| user_id.get());
         let accounts = flight.lock(accounts::LOCK, accounts::LOCK_ONE, accounts);
         let errands = (!wants.errands.is_empty())
@@ -237,6 +323,7 @@ impl Asked {
             errands,
             users,
             now,
+            tallies,
             events,
             slots,
             holdings: ask_holdings(flight, wants, last_now),
@@ -265,6 +352,7 @@ impl Asked {
             bookings.extend(all(answers.of(*ticket), bookings::booking)?);
         }
         bookings.sort_unstable_by_key(|booking| (booking.event_id, booking.id));
+        let tallies = self.tallies.iter().flat_map(|ticket| answers.of(*ticket));
         let mut users = Vec::new();
         for ticket in &self.users {
             users.extend(all(answers.of(*ticket), identity::user)?);
@@ -274,7 +362,7 @@ impl Asked {
             answers: all(rows(self.answers), answers::answer)?,
             bookings,
             holdings: bookings::holdings(rows(self.holdings), &wants.holdings, now)?,
-            events: all(rows(self.events), events::event)?,
+            events: events::locked(tallies, rows(self.events))?,
             slots: all(rows(self.slots), events::slot)?,
             accounts,
             errands: all(rows(self.errands), sagas::errand)?,

@@ -99,7 +99,9 @@ impl Writer for SqliteWriter {
     }
 
     async fn release(&mut self) -> Result<(), StoreError> {
-        self.conn.prepare_cached("ROLLBACK")?.execute([])?;
+        if !self.conn.is_autocommit() {
+            self.conn.prepare_cached("ROLLBACK")?.execute([])?;
+        }
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use eventbooker_core::identity::{Profile, Role};
 use eventbooker_engine::{NewUser, Settings};
 use eventbooker_testkit::client::{Client, PASSWORD};
 use eventbooker_testkit::database::Database;
-use eventbooker_testkit::{HeldSave, Options, Service, outcome};
+use eventbooker_testkit::{Held, Options, Service, outcome};
 use eventbooker_web::edge::{self, DrainReport, EdgeConfig};
 use eventbooker_web::{Web, WebSettings, application};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -89,12 +89,12 @@ impl Site {
     }
 
     /// Stops the next save just before it happens, and what asks for it with it.
-    pub fn hold_next_save(&self) -> HeldSave {
+    pub fn hold_next_save(&self) -> Held {
         self.service.faults.hold_next_save()
     }
 
     /// Waits until a save is held.
-    pub fn until_held(&self, held: &mut HeldSave) {
+    pub fn until_held(&self, held: &mut Held) {
         self.runtime.block_on(held.reached());
     }
 
