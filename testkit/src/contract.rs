@@ -2,6 +2,7 @@
 //! same tests. What is particular to one store is tested beside it.
 
 mod copying;
+mod editing;
 mod listing;
 mod looking;
 mod saving;
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use eventbooker_store::Store;
 
 pub use self::copying::*;
+pub use self::editing::*;
 pub use self::listing::*;
 pub use self::looking::*;
 pub use self::saving::*;
@@ -31,6 +33,7 @@ macro_rules! store_contract {
             a_load_brings_what_is_wanted_and_nothing_else
             a_save_writes_every_kind_of_change
             changed_rows_keep_what_nobody_may_change
+            an_edited_event_is_read_as_it_was_written
             a_save_that_fails_leaves_nothing
             a_release_leaves_nothing
             keys_are_unique
@@ -43,6 +46,7 @@ macro_rules! store_contract {
             events_come_soonest_first_and_undated_last
             lists_of_events_come_without_descriptions
             events_are_found_by_any_part_of_their_names
+            cancelled_events_are_found_while_they_release
             journals_are_read_from_a_version_on
             slots_are_paged_newest_first
             bookings_are_found_by_number

@@ -61,6 +61,7 @@ struct Plan {
     bookings: AtomicU32,
     saves_tried: AtomicUsize,
     looks_for_errands: AtomicUsize,
+    looks_for_releases: AtomicUsize,
     looks_for_oldest: AtomicUsize,
     clock: Mutex<Option<StoreClock>>,
 }
@@ -157,6 +158,11 @@ impl Faults {
     /// How often somebody has looked for errands that nobody carries.
     pub fn looks_for_errands(&self) -> usize {
         self.plan.looks_for_errands.load(Ordering::SeqCst)
+    }
+
+    /// How often somebody has looked for cancelled events with bookings to release.
+    pub fn looks_for_releases(&self) -> usize {
+        self.plan.looks_for_releases.load(Ordering::SeqCst)
     }
 
     /// Gives the store a clock of its own, for those who ask what time it is.
@@ -298,6 +304,11 @@ impl Queries for FaultyStore {
         limit: u32,
     ) -> Result<Vec<JournalEntry>, StoreError> {
         self.inner.journal(event_id, after_version, limit).await
+    }
+
+    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
+        self.faults.plan.looks_for_releases.fetch_add(1, Ordering::SeqCst);
+        self.inner.releasing_events(limit).await
     }
 
     async fn slots(

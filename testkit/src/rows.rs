@@ -4,7 +4,7 @@ use eventbooker_core::accounts::{Account, Posting, PostingKind, Purpose};
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::{Booking, Payment, State};
 use eventbooker_core::events::{
-    Draft, Event, JournalEntry, JournalKind, Seats, Slot, SlotState, Tally,
+    Cancellation, Draft, Event, JournalEntry, JournalKind, Seats, Slot, SlotState, Tally,
 };
 use eventbooker_core::identity::{Profile, Role, Session, User};
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
@@ -33,6 +33,11 @@ pub fn event_called(id: i64, name: &str, starts_at: Option<Timestamp>) -> Event 
         payment_window_minutes: 30,
     };
     Event::create(EventId::new(id), draft.check(at(0)).expect("a good draft"), at(0)).0
+}
+
+/// The same event, cancelled five seconds after [`NEW_YEAR`].
+pub fn cancelled(event: Event, is_releasing: bool) -> Event {
+    Event { cancellation: Some(Cancellation { at: at(5), is_releasing }), ..event }
 }
 
 /// A hold of two seats that ends so many seconds after [`NEW_YEAR`].

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use eventbooker_core::accounts::Account;
 use eventbooker_core::bookings::{Booking, HoldLimits};
-use eventbooker_core::events::{Draft, Event};
+use eventbooker_core::events::{Amendment, Draft, Event};
 use eventbooker_core::identity::{Actor, Role};
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use eventbooker_engine::check::{Report, recount};
@@ -23,9 +23,10 @@ use crate::faults::{Faults, FaultyStore, LostUpdates};
 use crate::rows;
 use crate::{ManualClock, SeededEntropy};
 
-/// Tasks that sleep by the clock in each engine: the deadline clock, whoever takes up errands, and
-/// the clean-up. The recount is a fourth, unless it is off.
-const SLEEPERS: usize = 3;
+/// Tasks that sleep by the clock in each engine: the deadline clock, whoever releases the bookings of
+/// cancelled events, whoever takes up errands, and the clean-up. The recount is a fifth, unless it is
+/// off.
+const SLEEPERS: usize = 4;
 
 /// Who organises events in tests.
 pub const ADMIN: Actor = Actor { user_id: UserId::new(1_000_000), role: Role::Admin };
@@ -209,8 +210,8 @@ impl Service {
         self.engine().now()
     }
 
-    /// Waits until the deadline clock, whoever takes up errands, the clean-up and the recount have
-    /// done what is due by now. A recount that is under way rests by the clock after every page.
+    /// Waits until the deadline clock, whoever releases bookings, whoever takes up errands, the clean-up
+    /// and the recount have done what is due by now. A recount that is under way rests by the clock after every page.
     pub async fn settle(&self) {
         self.settle_with(0).await;
     }
@@ -246,6 +247,16 @@ impl Service {
         };
         let answer = self.engine().create_event(ADMIN, draft, None).await;
         outcome(answer).expect("the draft breaks no rule").id
+    }
+
+    /// Changes an event.
+    pub async fn edit(&self, id: EventId, amendment: Amendment) -> Outcome<Event> {
+        outcome(self.engine().edit_event(ADMIN, id, amendment, None).await)
+    }
+
+    /// Cancels an event.
+    pub async fn cancel_event(&self, id: EventId) -> Outcome<Event> {
+        outcome(self.engine().cancel_event(ADMIN, id, None).await)
     }
 
     /// An event as it stands.

@@ -1,31 +1,25 @@
 //! Events and their seats.
 //!
 //! An event counts its occupied seats, and every occupied seat belongs to one live [`Slot`], which
-//! belongs to one booking. Each change of a slot raises the event's version by one and writes one
-//! [`JournalEntry`] under that version, so an event's journal has no gaps: version *n* of the
-//! event is exactly what its first *n* entries say.
+//! belongs to one booking. Each change of a slot, and each of what the organiser decides, raises the
+//! event's version by one and writes one [`JournalEntry`] under that version, so an event's journal
+//! has no gaps: version *n* of the event's seats is exactly what its first *n* entries say.
 //!
-//! Invariants kept here: occupied = sum of the slots' seats, and never more than the capacity.
+//! Invariants kept here: occupied = sum of the slots' seats, and never more than the capacity; an
+//! event that is cancelled gives no seats, and says for as long as it has some to get back.
 //!
 //! Absent on purpose: who owns a booking, what it costs and when its hold ends. See
 //! [`bookings`](crate::bookings).
 
-use std::time::Duration;
+mod plan;
 
 use thiserror::Error;
 
+pub use self::plan::{
+    Amendment, CAPACITY_MAX, DESCRIPTION_CHARS_MAX, Draft, NAME_CHARS_MAX,
+    PAYMENT_WINDOW_MINUTES_MAX, PRICE_MINOR_MAX, PaymentWindow, Plan, PlanFault,
+};
 use crate::{BookingId, EventId, Money, Timestamp};
-
-/// The most seats that an event may have.
-pub const CAPACITY_MAX: u32 = 1_000_000_000;
-/// The highest price of a seat, in minor units.
-pub const PRICE_MINOR_MAX: i64 = 1_000_000_000_000;
-/// The longest name, in characters.
-pub const NAME_CHARS_MAX: usize = 200;
-/// The longest description, in characters.
-pub const DESCRIPTION_CHARS_MAX: usize = 10_000;
-/// The longest payment window, in minutes: 30 days.
-pub const PAYMENT_WINDOW_MINUTES_MAX: u32 = 43_200;
 
 /// A number of seats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -52,46 +46,6 @@ impl std::fmt::Display for Seats {
     }
 }
 
-/// How long a hold of this event may wait for its payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PaymentWindow {
-    minutes: u32,
-}
-
-impl PaymentWindow {
-    /// A window of this many minutes.
-    pub const fn from_minutes(minutes: u32) -> Self {
-        Self { minutes }
-    }
-
-    /// Its length in minutes.
-    pub const fn as_minutes(self) -> u32 {
-        self.minutes
-    }
-
-    /// Its length.
-    pub const fn as_duration(self) -> Duration {
-        Duration::from_secs(self.minutes as u64 * 60)
-    }
-}
-
-/// What an organiser fixes about an event.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Plan {
-    /// What it is called.
-    pub name: String,
-    /// What it is about; may be empty.
-    pub description: String,
-    /// When it takes place, if that is known.
-    pub starts_at: Option<Timestamp>,
-    /// How many seats it has.
-    pub capacity: Seats,
-    /// What one seat costs.
-    pub price: Money,
-    /// How long a hold waits for its payment.
-    pub payment_window: PaymentWindow,
-}
-
 /// What happened to an event's seats so far. Every change raises `version` by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Tally {
@@ -116,6 +70,17 @@ pub struct Event {
     pub tally: Tally,
     /// When it was created.
     pub created_at: Timestamp,
+    /// That it doesn't take place, if it was cancelled.
+    pub cancellation: Option<Cancellation>,
+}
+
+/// That an event doesn't take place. It stays so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cancellation {
+    /// Since when.
+    pub at: Timestamp,
+    /// Whether it still has bookings, which are to be released: exactly as long as it counts any.
+    pub is_releasing: bool,
 }
 
 /// The part of an event that one booking occupies.
@@ -170,6 +135,10 @@ pub enum JournalKind {
     Cancelled,
     /// A hold's deadline passed; its seats are free.
     Expired,
+    /// The organiser changed the event, which has this many seats now.
+    Edited,
+    /// The event was cancelled while this many seats were occupied.
+    EventCancelled,
 }
 
 /// Why a slot's seats fall free.
@@ -181,111 +150,34 @@ pub enum Release {
     Expired,
 }
 
-/// A rule that a plan breaks. A client sees all of them at once.
+/// The event doesn't take place, so nobody can get or pay for a seat of it, nor change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum PlanFault {
-    /// There is no name.
-    #[error("must not be empty")]
-    NameEmpty,
-    /// The name is too long.
-    #[error("must have at most {NAME_CHARS_MAX} characters")]
-    NameTooLong,
-    /// The name holds line breaks or other control characters.
-    #[error("must not hold control characters such as line breaks")]
-    NameNotPlain,
-    /// The description is too long.
-    #[error("must have at most {DESCRIPTION_CHARS_MAX} characters")]
-    DescriptionTooLong,
-    /// The description holds control characters other than line breaks and tabs.
-    #[error("must not hold control characters other than line breaks and tabs")]
-    DescriptionNotPlain,
-    /// The event would lie in the past.
-    #[error("must lie in the future")]
-    StartsInPast,
-    /// Too few or too many seats.
-    #[error("must be from 1 to {CAPACITY_MAX}")]
-    CapacityOutOfRange,
-    /// A price below nothing, or too high.
-    #[error("must be from 0 to {PRICE_MINOR_MAX}")]
-    PriceOutOfRange,
-    /// No time to pay, or too much.
-    #[error("must be from 1 to {PAYMENT_WINDOW_MINUTES_MAX} minutes")]
-    PaymentWindowOutOfRange,
-}
+#[error("the event is cancelled")]
+pub struct EventCancelled;
 
-/// What an organiser asks for, before any rule has looked at it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Draft {
-    /// What the event is to be called.
-    pub name: String,
-    /// What it is about.
-    pub description: String,
-    /// When it is to take place.
-    pub starts_at: Option<Timestamp>,
-    /// How many seats it is to have.
-    pub capacity: i64,
-    /// What a seat is to cost, in minor units.
-    pub price_minor: i64,
-    /// How long a hold is to wait for its payment.
-    pub payment_window_minutes: i64,
-}
-
-impl Draft {
-    /// The plan that this draft describes, or every rule that it breaks.
-    pub fn check(&self, now: Timestamp) -> Result<Plan, Vec<PlanFault>> {
-        let mut faults = Vec::new();
-        let name = self.name.trim();
-        if name.is_empty() {
-            faults.push(PlanFault::NameEmpty);
-        }
-        if name.chars().count() > NAME_CHARS_MAX {
-            faults.push(PlanFault::NameTooLong);
-        }
-        if name.chars().any(char::is_control) {
-            faults.push(PlanFault::NameNotPlain);
-        }
-        let description = self.description.trim();
-        if description.chars().count() > DESCRIPTION_CHARS_MAX {
-            faults.push(PlanFault::DescriptionTooLong);
-        }
-        if description.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-            faults.push(PlanFault::DescriptionNotPlain);
-        }
-        if self.starts_at.is_some_and(|start| start <= now) {
-            faults.push(PlanFault::StartsInPast);
-        }
-        let capacity = in_range(self.capacity, 1, CAPACITY_MAX);
-        if capacity.is_none() {
-            faults.push(PlanFault::CapacityOutOfRange);
-        }
-        if !(0..=PRICE_MINOR_MAX).contains(&self.price_minor) {
-            faults.push(PlanFault::PriceOutOfRange);
-        }
-        let minutes = in_range(self.payment_window_minutes, 1, PAYMENT_WINDOW_MINUTES_MAX);
-        if minutes.is_none() {
-            faults.push(PlanFault::PaymentWindowOutOfRange);
-        }
-        let (Some(capacity), Some(minutes), true) = (capacity, minutes, faults.is_empty()) else {
-            return Err(faults);
-        };
-        Ok(Plan {
-            name: name.to_owned(),
-            description: description.to_owned(),
-            starts_at: self.starts_at,
-            capacity: Seats::new(capacity),
-            price: Money::from_minor(self.price_minor),
-            payment_window: PaymentWindow::from_minutes(minutes),
-        })
-    }
-}
-
-fn in_range(number: i64, low: u32, high: u32) -> Option<u32> {
-    u32::try_from(number).ok().filter(|n| (low..=high).contains(n))
+/// Why an event isn't changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum EditRefusal {
+    /// It is cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] EventCancelled),
+    /// It would break rules.
+    #[error("the event would break {} rules", .0.len())]
+    Plan(Vec<PlanFault>),
+    /// It would have fewer seats than are occupied.
+    #[error("{occupied} seats are held or sold")]
+    CapacityBelowOccupied {
+        /// How many are occupied.
+        occupied: Seats,
+    },
 }
 
 /// Why seats are not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum OccupyRefusal {
+    /// The event is cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] EventCancelled),
     /// The event has begun.
     #[error("the event has begun")]
     Begun,
@@ -303,13 +195,54 @@ pub enum OccupyRefusal {
 impl Event {
     /// A new event, and the first entry of its journal.
     pub fn create(id: EventId, plan: Plan, now: Timestamp) -> (Self, JournalEntry) {
-        let mut event = Self { id, plan, tally: Tally::default(), created_at: now };
+        let tally = Tally::default();
+        let mut event = Self { id, plan, tally, created_at: now, cancellation: None };
         let entry = event.record(JournalKind::Created, None, event.plan.capacity, now);
         (event, entry)
     }
 
-    /// Seats that nobody holds or has bought.
+    /// Changes what the organiser fixed. Bookings that were made keep their amounts and deadlines.
+    /// `None` if everything is so already.
+    pub fn edit(
+        &mut self,
+        amendment: &Amendment,
+        now: Timestamp,
+    ) -> Result<Option<JournalEntry>, EditRefusal> {
+        self.check_takes_place()?;
+        let plan = amendment.check(&self.plan, now).map_err(EditRefusal::Plan)?;
+        let occupied = self.tally.occupied;
+        if plan.capacity < occupied {
+            return Err(EditRefusal::CapacityBelowOccupied { occupied });
+        }
+        if plan == self.plan {
+            return Ok(None);
+        }
+        self.plan = plan;
+        Ok(Some(self.record(JournalKind::Edited, None, self.plan.capacity, now)))
+    }
+
+    /// Cancels the event; `None` if it is cancelled already.
+    pub fn cancel(&mut self, now: Timestamp) -> Option<JournalEntry> {
+        self.check_takes_place().ok()?;
+        self.cancellation = Some(Cancellation { at: now, is_releasing: self.has_bookings() });
+        Some(self.record(JournalKind::EventCancelled, None, self.tally.occupied, now))
+    }
+
+    /// Fails if the event is cancelled.
+    pub fn check_takes_place(&self) -> Result<(), EventCancelled> {
+        if self.cancellation.is_some() { Err(EventCancelled) } else { Ok(()) }
+    }
+
+    /// Whether it has live bookings.
+    fn has_bookings(&self) -> bool {
+        self.tally.pending_bookings > 0 || self.tally.confirmed_bookings > 0
+    }
+
+    /// Seats that nobody holds or has bought, and that somebody could get.
     pub fn free_seats(&self) -> Seats {
+        if self.cancellation.is_some() {
+            return Seats::ZERO;
+        }
         Seats::new(self.plan.capacity.get().saturating_sub(self.tally.occupied.get()))
     }
 
@@ -320,6 +253,7 @@ impl Event {
 
     /// Whether seats could be kept for a booking. Which refusal wins is the order of the guards.
     pub fn may_occupy(&self, seats: Seats, now: Timestamp) -> Result<(), OccupyRefusal> {
+        self.check_takes_place()?;
         let free = self.free_seats();
         if self.plan.starts_at.is_some_and(|start| start <= now) {
             return Err(OccupyRefusal::Begun);
@@ -380,6 +314,8 @@ impl Event {
             SlotState::Sold => &mut self.tally.confirmed_bookings,
         };
         *bookings = one_less(*bookings);
+        let is_releasing = self.has_bookings();
+        self.cancellation = self.cancellation.map(|it| Cancellation { is_releasing, ..it });
         let kind = match why {
             Release::Cancelled => JournalKind::Cancelled,
             Release::Expired => JournalKind::Expired,

@@ -6,7 +6,7 @@
 
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use eventbooker_core::accounts::{Account, Posting};
@@ -40,6 +40,8 @@ pub struct Batch {
     rules: Rules,
     answers: BTreeMap<AnswerKey, Answer>,
     events: Table<EventId, Event>,
+    /// Events of which more has changed than their tallies.
+    events_edited: BTreeSet<EventId>,
     slots: Table<(EventId, BookingId), Slot>,
     bookings: Table<BookingId, Booking>,
     holdings: BTreeMap<(EventId, UserId), Vec<Holding>>,
@@ -70,6 +72,7 @@ impl Batch {
             rules,
             answers: loaded.answers.into_iter().map(|a| (a.key.clone(), a)).collect(),
             events: Table::of(loaded.events.into_iter().map(|e| (e.id, e))),
+            events_edited: BTreeSet::new(),
             slots: Table::of(loaded.slots.into_iter().map(|s| ((s.event_id, s.booking_id), s))),
             bookings: Table::of(loaded.bookings.into_iter().map(|b| (b.id, b))),
             holdings: loaded
@@ -131,6 +134,13 @@ impl Batch {
         self.changes.journal.push(entry);
     }
 
+    /// An event that was found before, after a change of more than its tally.
+    pub(crate) fn change_event(&mut self, event: Event, entry: JournalEntry) {
+        self.events_edited.insert(event.id);
+        self.events.set(&entry.event_id, event);
+        self.changes.journal.push(entry);
+    }
+
     pub(crate) fn slot(&self, key: (EventId, BookingId)) -> Option<Slot> {
         self.slots.get(&key).copied()
     }
@@ -147,6 +157,11 @@ impl Batch {
 
     pub(crate) fn remove_slot(&mut self, slot: Slot, entry: JournalEntry) {
         self.slots.remove(&(slot.event_id, slot.booking_id));
+        let cancellation = self.events.get(&slot.event_id).and_then(|event| event.cancellation);
+        if cancellation.is_some_and(|cancellation| !cancellation.is_releasing) {
+            // This was the last one.
+            self.events_edited.insert(slot.event_id);
+        }
         self.changes.journal.push(entry);
     }
 
@@ -306,7 +321,9 @@ impl Batch {
         let events = self.events.into_delta();
         changes.events_added = events.added;
         changes.tallies_changed =
-            events.changed.into_iter().map(|event| (event.id, event.tally)).collect();
+            events.changed.iter().map(|event| (event.id, event.tally)).collect();
+        let is_edited = |event: &Event| self.events_edited.contains(&event.id);
+        changes.events_changed = events.changed.into_iter().filter(is_edited).collect();
         let slots = self.slots.into_delta();
         changes.slots_added = slots.added;
         changes.slots_changed = slots.changed;

@@ -5,7 +5,7 @@
 
 use eventbooker_core::bookings::participant::Participant;
 use eventbooker_core::bookings::{self, Booking, Payment, State, Step};
-use eventbooker_core::events::Seats;
+use eventbooker_core::events::{Event, Seats};
 use eventbooker_core::identity::Actor;
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{BookingRoute, HoldingsOf, StoreError, Wants};
@@ -85,7 +85,7 @@ pub(crate) fn want_booking(
     }
 }
 
-fn want_event(rules: &Rules, wants: &mut Wants, event_id: EventId) {
+pub(crate) fn want_event(rules: &Rules, wants: &mut Wants, event_id: EventId) {
     if rules.has(Participant::Events) {
         wants.events.push(event_id);
     }
@@ -209,6 +209,10 @@ impl Command for MoveBooking {
             Move::Cancel => moved.cancel(now)?,
         };
         match step {
+            // Where the event is elsewhere, it isn't in the batch, and nobody asks whether it takes place.
+            Step::Taken if self.to == Move::Confirm => {
+                batch.event(event_id).map_or(Ok(()), Event::check_takes_place)?;
+            }
             Step::Taken => {}
             Step::Repeated | Step::UnderWay => return Ok(BookingAt { booking: was, at: now }),
         }

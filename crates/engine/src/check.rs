@@ -5,6 +5,7 @@
 //! | 1. seats | each event's occupied seats are the sum of its live slots, and no more than its capacity |
 //! | 2. money | each account's balance is the sum of its postings, which are numbered without a gap and leave no balance below 0; each charge is for one booking that is complete, or is refunded; each complete booking is charged |
 //! | 3. holds | each live booking has its slot and each slot its live booking; the journal says that each hold began once and ended at most once, and agrees with the rows on which are live |
+//! | 12. cancelled events | each event is cancelled exactly if its journal says so, has not been booked or edited since, and says that it has bookings to release exactly as long as it has |
 //! | journal | each event's journal has every version from 1 to the event's, once |
 //! | 7. sagas | each booking that is on its way has an errand, and none is parked |
 //! | numbers | no booking has a number above the highest that was given out |
@@ -58,6 +59,8 @@ pub enum Rule {
     Holds,
     /// Invariant 7: every saga ends.
     Sagas,
+    /// Invariant 12: what is cancelled stays so, and keeps nothing.
+    Cancellations,
     /// The journal is complete.
     Journal,
     /// Numbers are given out once.
@@ -72,6 +75,7 @@ impl fmt::Display for Rule {
             Self::Money => "money",
             Self::Holds => "holds",
             Self::Sagas => "sagas",
+            Self::Cancellations => "cancellations",
             Self::Journal => "journal",
             Self::Numbers => "numbers",
         })
@@ -180,15 +184,15 @@ pub(crate) async fn recount_rows(
     read_slots(snapshot, &mut events, &mut overview, report, meter).await?;
     pages::errands(snapshot, meter, |errand| overview.errand(&errand)).await?;
     let followed_from = meter.read;
-    let versions = journal::follow(snapshot, &events, &mut overview, report, meter).await?;
+    let journals = journal::follow(snapshot, &events, &mut overview, report, meter).await?;
     let postings = money::follow(snapshot, &mut overview, report, meter).await?;
     read_bookings(snapshot, &events, &mut overview, report, meter).await?;
     let (all_rows, followed_rows) = (meter.read - before, meter.read - followed_from);
     money::compare(snapshot, postings, report, meter).await?;
     for (id, event) in &events {
-        event.compare(*id, versions.get(id).copied(), report);
+        event.compare(*id, journals.get(id), report);
     }
-    drop(versions);
+    drop(journals);
 
     while overview.goes_on() {
         // What can be said of a single row was said the first time.

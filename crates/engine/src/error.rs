@@ -2,7 +2,7 @@
 
 use eventbooker_core::accounts::{DepositRefusal, InsufficientFunds, RefundTooLarge};
 use eventbooker_core::bookings::{BookRefusal, CancelRefusal, ConfirmRefusal};
-use eventbooker_core::events::{OccupyRefusal, PlanFault};
+use eventbooker_core::events::{EditRefusal, EventCancelled, OccupyRefusal, PlanFault};
 use eventbooker_core::identity::{ProfileFault, RegisterRefusal};
 use eventbooker_store::StoreError;
 use thiserror::Error;
@@ -28,6 +28,12 @@ pub enum Refusal {
     /// An event's plan breaks rules.
     #[error("the event breaks {} rules", .0.len())]
     Plan(Vec<PlanFault>),
+    /// An event isn't changed.
+    #[error(transparent)]
+    Edit(#[from] EditRefusal),
+    /// The event doesn't take place.
+    #[error(transparent)]
+    EventCancelled(#[from] EventCancelled),
     /// A profile or password breaks rules.
     #[error("the user breaks {} rules", .0.len())]
     Profile(Vec<ProfileFault>),

@@ -149,6 +149,7 @@ fn lane_ended() -> Error {
 #[derive(Clone)]
 pub(crate) struct Listeners {
     pub(crate) holds_due: Arc<Alarm>,
+    pub(crate) releases_due: Arc<Alarm>,
     pub(crate) errands_due: Arc<Alarm>,
     pub(crate) live: Arc<Live>,
     pub(crate) sessions: Arc<Sessions>,
@@ -326,7 +327,8 @@ impl LaneTask {
 
     /// Tells the rest of the process about what is now durable. Whoever asked for it may be gone.
     fn announce(&self, changes: &Changes) {
-        let Listeners { holds_due, errands_due, live, sessions, desk } = &self.listeners;
+        let Listeners { holds_due, releases_due, errands_due, live, sessions, desk } =
+            &self.listeners;
         for digest in &changes.sessions_removed {
             sessions.forget(digest);
         }
@@ -337,6 +339,10 @@ impl LaneTask {
         let held = held.filter(|booking| booking.state == State::Occupied);
         if let Some(soonest) = held.map(|booking| booking.expires_at).min() {
             holds_due.note(soonest);
+        }
+        let cancelled = changes.events_changed.iter().filter_map(|event| event.cancellation);
+        for cancellation in cancelled.filter(|cancellation| cancellation.is_releasing) {
+            releases_due.note(cancellation.at);
         }
         let changed = changes.tallies_changed.iter().map(|(id, _)| *id);
         live.changed(changed);

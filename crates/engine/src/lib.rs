@@ -30,6 +30,7 @@ mod meters;
 mod participants;
 mod passwords;
 mod recount;
+mod releases;
 mod saga;
 mod store_time;
 
@@ -93,8 +94,8 @@ pub struct Settings {
     pub answers_kept: Duration,
     /// How long after a recount of every invariant the next one begins; `None` for no recounts.
     pub recount_every: Option<Duration>,
-    /// Whether this engine expires holds, takes sagas further that nobody sees to, removes what has
-    /// outlived its use and recounts. A tool beside a server leaves all that to the server, whose
+    /// Whether this engine expires holds, releases the bookings of cancelled events, takes sagas further
+    /// that nobody sees to, removes what has outlived its use and recounts. A tool beside a server leaves all that to the server, whose
     /// settings it doesn't know.
     pub background: bool,
 }
@@ -137,7 +138,8 @@ struct Inner {
 }
 
 impl Engine {
-    /// Starts lanes, deadline clock, recovery of sagas, clean-up and recount. Must be called within a Tokio runtime.
+    /// Starts lanes, deadline clock, release of what was booked on cancelled events, recovery of sagas,
+    /// clean-up and recount. Must be called within a Tokio runtime.
     pub async fn start(parts: Parts, settings: Settings) -> Result<Self, StoreError> {
         Self::start_among(Participants::default(), parts, settings).await
     }
@@ -152,13 +154,15 @@ impl Engine {
         let time = Arc::new(StoreTime::new(parts.clock));
         time.compare(&*parts.store).await?;
         let parts = Parts { clock: Arc::clone(&time) as _, ..parts };
-        let [holds_due, errands_due] = [Arc::<Alarm>::default(), Arc::default()];
+        let [holds_due, releases_due, errands_due] =
+            [Arc::<Alarm>::default(), Arc::default(), Arc::default()];
         let live = Arc::new(Live::new(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
         let sessions = Arc::new(Sessions::new());
         let (desk, inboxes) = Desk::open(&participants);
         let desk = Arc::new(desk);
         let listeners = Listeners {
             holds_due: Arc::clone(&holds_due),
+            releases_due: Arc::clone(&releases_due),
             errands_due: Arc::clone(&errands_due),
             live: Arc::clone(&live),
             sessions: Arc::clone(&sessions),
@@ -184,6 +188,10 @@ impl Engine {
                 deadlines::spawn(engine.clone(), holds_due, time),
                 janitor::spawn(engine.clone()),
             ];
+            // Cancelled events are where events are.
+            if participants.events.is_here() {
+                background.push(releases::spawn(engine.clone(), releases_due));
+            }
             background.extend(errands::spawn(&engine, errands_due, inboxes));
             let every = engine.settings().recount_every;
             background.extend(every.map(|every| recount::spawn(engine.clone(), every)));
@@ -305,6 +313,10 @@ fn describe_metrics() {
     describe_gauge!(
         "eventbooker_parked_holds",
         "Holds past their deadline that can't be ended for now, because their rows are damaged or the store refuses them"
+    );
+    describe_gauge!(
+        "eventbooker_parked_releases",
+        "Bookings of cancelled events that can't be released for now, because their rows are damaged or the store refuses them"
     );
     describe_gauge!(
         "eventbooker_recount_findings",

@@ -14,7 +14,8 @@ pub(crate) struct Meters {
     entries: [Counter; KINDS.len()],
 }
 
-const KINDS: [&str; 5] = ["created", "held", "confirmed", "cancelled", "expired"];
+const KINDS: [&str; 7] =
+    ["created", "held", "confirmed", "cancelled", "expired", "edited", "event_cancelled"];
 /// Why batches fail.
 pub(crate) const FAILURES: [&str; 7] =
     ["conflict", "contention", "full", "away", "unknown", "overloaded", "bug"];
@@ -55,6 +56,8 @@ fn place(kind: JournalKind) -> usize {
         JournalKind::Confirmed => 2,
         JournalKind::Cancelled => 3,
         JournalKind::Expired => 4,
+        JournalKind::Edited => 5,
+        JournalKind::EventCancelled => 6,
     }
 }
 

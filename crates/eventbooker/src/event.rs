@@ -87,7 +87,17 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
 
 async fn table(store: &dyn Store) -> Result<Table, String> {
     let mut table = Table::new();
-    table.set_header(["number", "name", "date", "seats", "free", "pending", "confirmed", "price"]);
+    table.set_header([
+        "number",
+        "name",
+        "date",
+        "seats",
+        "free",
+        "pending",
+        "confirmed",
+        "price",
+        "cancelled",
+    ]);
     let mut after: Option<EventId> = None;
     loop {
         let page = EventsPage { limit: PAGE_EVENTS, after, name_contains: None };
@@ -104,6 +114,7 @@ async fn table(store: &dyn Store) -> Result<Table, String> {
                 event.tally.pending_bookings.to_string(),
                 event.tally.confirmed_bookings.to_string(),
                 event.plan.price.as_minor().to_string(),
+                event.cancellation.map(|it| instant(it.at)).unwrap_or_default(),
             ]);
         }
     }

@@ -268,7 +268,9 @@ impl Line {
             JournalKind::Cancelled => (Ask::Release(Release::Cancelled), "released"),
             JournalKind::Expired => (Ask::Release(Release::Expired), "released"),
             // It is about no booking.
-            JournalKind::Created => return None,
+            JournalKind::Created | JournalKind::Edited | JournalKind::EventCancelled => {
+                return None;
+            }
         };
         Some(Self {
             at,

@@ -161,6 +161,9 @@ pub struct Changes {
     pub sessions_removed_of: Vec<UserId>,
     /// New events.
     pub events_added: Vec<Event>,
+    /// Events that were edited or cancelled, or have released the last of their bookings. Their tallies
+    /// stand among those that changed, if they did.
+    pub events_changed: Vec<Event>,
     /// Tallies that changed.
     pub tallies_changed: Vec<(EventId, Tally)>,
     /// New slots.

@@ -99,6 +99,8 @@ pub(crate) const fn of_entry(kind: JournalKind) -> i16 {
         JournalKind::Confirmed => 2,
         JournalKind::Cancelled => 3,
         JournalKind::Expired => 4,
+        JournalKind::Edited => 5,
+        JournalKind::EventCancelled => 6,
     }
 }
 
@@ -109,6 +111,8 @@ pub(crate) const fn entry(code: i16) -> Option<JournalKind> {
         2 => Some(JournalKind::Confirmed),
         3 => Some(JournalKind::Cancelled),
         4 => Some(JournalKind::Expired),
+        5 => Some(JournalKind::Edited),
+        6 => Some(JournalKind::EventCancelled),
         _ => None,
     }
 }

@@ -81,6 +81,10 @@ async fn a_database_of_an_earlier_program_is_brought_up_to_date() {
         "INSERT INTO bookings
            (id, event_id, user_id, seats, amount, state, created_at, expires_at)
            VALUES (77, 2, 3, 4, 50, 2, 60, 70);
+         INSERT INTO events
+           (id, name, description, capacity, price_minor, payment_window_minutes, created_at)
+           VALUES (2, 'Green run', '', 9, 5, 30, 60);
+         INSERT INTO tallies VALUES (2, 4, 1, 0, 2, NULL);
          UPDATE ids SET last = 77 WHERE kind = 'booking';
          PRAGMA user_version = 1",
     );
@@ -90,6 +94,9 @@ async fn a_database_of_an_earlier_program_is_brought_up_to_date() {
     assert_eq!((booking.state, booking.payment), (State::Occupied, Payment::Later));
     assert_eq!((booking.amount, booking.attempt), (Money::from_minor(50), 0));
     assert_eq!(store.account(UserId::new(3)).await, Ok(Account::open(UserId::new(3))));
+    let event = store.event(EventId::new(2)).await.expect("the store answers");
+    assert_eq!(event.map(|event| (event.tally.version, event.cancellation)), Some((2, None)));
+    assert_eq!(store.releasing_events(9).await, Ok(vec![]));
     save(&store, one_of_each()).await;
 }
 

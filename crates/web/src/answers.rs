@@ -27,6 +27,9 @@ pub(crate) struct ProblemShape {
     /// How many seats are free (409).
     #[schema(rename = "freeSeats", minimum = 0)]
     free_seats: Option<u32>,
+    /// How many seats are held or sold (409).
+    #[schema(minimum = 0)]
+    occupied: Option<u32>,
     /// What the account holds, in minor units (402).
     balance: Option<i64>,
     /// What is to be paid, in minor units (402).
@@ -96,7 +99,9 @@ fn problem(status: u16) -> Response {
         403 => "Not an admin, or sent by another site's page",
         404 => "No such event or booking",
         408 => "The request came too slowly",
-        409 => "Sold out, too few seats left, login taken, or not in this state",
+        409 => {
+            "Sold out, too few seats left, capacity below what is booked, login taken, or not in this state"
+        }
         410 => "The booking's deadline has passed",
         413 => "The body is too large",
         415 => "The body is not JSON",

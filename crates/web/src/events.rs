@@ -1,11 +1,11 @@
-//! Events: create, list, show.
+//! Events: create, edit, cancel, list, show.
 
 mod second;
 
 use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use eventbooker_core::events::{Draft, Event};
+use eventbooker_core::events::{Amendment, Draft, Event};
 use eventbooker_core::{EventId, Timestamp};
 use eventbooker_engine::Decided;
 use eventbooker_store::EventsPage;
@@ -23,7 +23,11 @@ use crate::shapes::{Rfc3339, next_page};
 use crate::state::Web;
 
 pub(crate) fn routes() -> OpenApiRouter<Web> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show)).merge(second::routes())
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, edit))
+        .routes(routes!(cancel))
+        .merge(second::routes())
 }
 
 /// An event and what happened to its seats.
@@ -45,7 +49,7 @@ pub(crate) struct EventShape<'a> {
     /// How many seats it has.
     #[schema(minimum = 1)]
     capacity: u32,
-    /// Seats that nobody holds or has bought.
+    /// Seats that nobody holds or has bought; none if the event is cancelled.
     free_seats: u32,
     /// What a seat costs, in minor units.
     #[schema(minimum = 0)]
@@ -58,11 +62,16 @@ pub(crate) struct EventShape<'a> {
     pending_bookings: u32,
     /// Bookings that are paid.
     confirmed_bookings: u32,
+    /// When it was cancelled; left out unless it was. Its bookings are released from then on, and their
+    /// counts say how many are left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    cancelled_at: Option<Rfc3339>,
 }
 
 impl<'a> EventShape<'a> {
     pub(crate) fn of(event: &'a Event) -> Self {
-        let Event { id, plan, tally, .. } = event;
+        let Event { id, plan, tally, cancellation, .. } = event;
         Self {
             id: id.get(),
             name: &plan.name,
@@ -74,6 +83,7 @@ impl<'a> EventShape<'a> {
             payment_ttl: plan.payment_window.as_minutes(),
             pending_bookings: tally.pending_bookings,
             confirmed_bookings: tally.confirmed_bookings,
+            cancelled_at: cancellation.map(|cancellation| Rfc3339(cancellation.at)),
         }
     }
 
@@ -152,6 +162,109 @@ async fn create(
     let engine = web.engine().clone();
     let create = |key| async move { engine.create_event(actor, draft, key).await };
     answer::<Created, _>(&web, actor.user_id, input.key, create).await
+}
+
+/// What is to be different about an event. What is left out stays as it is.
+#[derive(ToSchema)]
+#[schema(as = EventChange)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "only its description is used; the body is read field by field")]
+struct EventChangeShape {
+    /// What it is called.
+    #[schema(min_length = 1, max_length = 200, nullable = false, pattern = "^[^\\u0000]*$")]
+    name: Option<String>,
+    /// What it is about.
+    #[schema(max_length = 10000, nullable = false, pattern = "^[^\\u0000]*$")]
+    description: Option<String>,
+    /// When it takes place; must lie in the future if it is another date than before.
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    date: Option<String>,
+    /// How many seats it has; no fewer than are held or sold.
+    #[schema(minimum = 1, maximum = 1_000_000_000, nullable = false)]
+    capacity: Option<i64>,
+    /// How long a hold waits for its payment, in minutes. What is held already keeps its deadline.
+    #[schema(rename = "paymentTTL", minimum = 1, maximum = 43200, nullable = false)]
+    payment_ttl: Option<i64>,
+    /// What a seat costs, in minor units. What is booked already keeps its amount.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64, nullable = false)]
+    price: Option<i64>,
+}
+
+/// An event as it is now.
+struct Changed;
+
+impl View for Changed {
+    type Of = Event;
+
+    fn show(decided: &Decided<Event>) -> Result<Shown, Problem> {
+        match &decided.outcome {
+            Ok(event) => Ok(Shown::ok(&EventShape::of(event))),
+            Err(refusal) => Err(problem_of(refusal, FIRST_SEED, decided.now)),
+        }
+    }
+}
+
+/// Edit an event
+///
+/// Price and payment window count for what is booked from then on. A cancelled event can't be edited.
+#[utoipa::path(
+    patch, path = "/events/{id}", tag = "events", request_body = EventChangeShape,
+    params(
+        ("id" = i64, Path, description = "The event's number"),
+        KeyHeader,
+    ),
+    responses((status = 200, description = "The event", body = EventShape<'_>), SignedInChange),
+    security(("session" = [])),
+)]
+async fn edit(
+    State(web): State<Web>,
+    user: CurrentUser,
+    PathId(id): PathId,
+    input: Input,
+) -> Result<Response, Problem> {
+    let actor = user.admin()?;
+    let mut fields = input.fields()?;
+    let amendment = Amendment {
+        name: fields.optional_text("name"),
+        description: fields.optional_text("description"),
+        starts_at: fields.optional_timestamp("date").map(Timestamp::from_micros),
+        capacity: fields.optional_integer("capacity"),
+        price_minor: fields.optional_integer("price"),
+        payment_window_minutes: fields.optional_integer("paymentTTL"),
+    };
+    fields.finish()?;
+    let (engine, id) = (web.engine().clone(), EventId::new(id));
+    let edit = |key| async move { engine.edit_event(actor, id, amendment, key).await };
+    answer::<Changed, _>(&web, actor.user_id, input.key, edit).await
+}
+
+/// Cancel an event
+///
+/// From then on nothing of it can be booked or confirmed. Its bookings are released one after the other,
+/// holds by cancelling them and paid ones with the money back; `pendingBookings` and
+/// `confirmedBookings` tell how many are left.
+#[utoipa::path(
+    post, path = "/events/{id}/cancel", tag = "events",
+    params(
+        ("id" = i64, Path, description = "The event's number"),
+        KeyHeader,
+    ),
+    responses((status = 200, description = "The event, cancelled", body = EventShape<'_>), SignedInChange),
+    security(("session" = [])),
+)]
+async fn cancel(
+    State(web): State<Web>,
+    user: CurrentUser,
+    PathId(id): PathId,
+    input: Input,
+) -> Result<Response, Problem> {
+    let actor = user.admin()?;
+    if let Some(fields) = input.optional_fields()? {
+        fields.finish()?;
+    }
+    let (engine, id) = (web.engine().clone(), EventId::new(id));
+    let cancel = |key| async move { engine.cancel_event(actor, id, key).await };
+    answer::<Changed, _>(&web, actor.user_id, input.key, cancel).await
 }
 
 /// List events

@@ -91,6 +91,11 @@ impl Fields {
         self.required(field, timestamp).unwrap_or_default()
     }
 
+    /// An instant that may be left out, in microseconds since the epoch.
+    pub fn optional_timestamp(&mut self, field: &'static str) -> Option<i64> {
+        self.optional(field, timestamp)
+    }
+
     /// Ends the reading: one problem with every bad, missing and unknown field, if there is any.
     pub fn finish(mut self) -> Result<(), Problem> {
         for (field, _) in std::mem::take(&mut self.left) {

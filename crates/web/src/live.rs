@@ -54,7 +54,8 @@ pub(crate) fn routes() -> OpenApiRouter<Web> {
 struct EntryShape {
     /// The event's version after it.
     version: i64,
-    /// What: `created`, `held`, `confirmed`, `cancelled` or `expired`.
+    /// What: of the event `created`, `edited` or `event_cancelled`; of a booking `held`, `confirmed`,
+    /// `cancelled` or `expired`.
     kind: &'static str,
     /// The booking that it happened to; null if it was none.
     booking_id: Option<i64>,
@@ -73,6 +74,8 @@ impl EntryShape {
             JournalKind::Confirmed => "confirmed",
             JournalKind::Cancelled => "cancelled",
             JournalKind::Expired => "expired",
+            JournalKind::Edited => "edited",
+            JournalKind::EventCancelled => "event_cancelled",
         };
         Self {
             version: entry.version,

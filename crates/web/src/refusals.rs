@@ -6,7 +6,7 @@
 use eventbooker_core::Timestamp;
 use eventbooker_core::accounts::{DepositRefusal, InsufficientFunds, RefundTooLarge};
 use eventbooker_core::bookings::{BookRefusal, CancelRefusal, ConfirmRefusal};
-use eventbooker_core::events::{OccupyRefusal, PlanFault};
+use eventbooker_core::events::{EditRefusal, EventCancelled, OccupyRefusal, PlanFault};
 use eventbooker_core::identity::{ProfileFault, RegisterRefusal};
 use eventbooker_engine::{Error, Refusal};
 use eventbooker_store::StoreError;
@@ -36,10 +36,16 @@ pub(crate) fn problem_of(refusal: &Refusal, names: FieldNames, now: Timestamp) -
         Refusal::NoSuchBooking => Problem::new(K::NotFound, "there is no such booking"),
         Refusal::NoSuchUser => Problem::new(K::NotFound, "there is no such user"),
         Refusal::NotAdmin => Problem::new(K::Forbidden, "only an admin may do this"),
-        Refusal::Plan(faults) => {
+        Refusal::Plan(faults) | Refusal::Edit(EditRefusal::Plan(faults)) => {
             let errors = faults.iter().map(|fault| plan_fault(*fault, names)).collect();
             Problem::of_fields(K::ValidationFailed, errors)
         }
+        Refusal::Edit(EditRefusal::CapacityBelowOccupied { occupied }) => {
+            let detail = format!("{occupied} seats are held or sold; the capacity can't be below");
+            Problem::new(K::CapacityBelowBooked, detail).with("occupied", occupied.get())
+        }
+        Refusal::EventCancelled(EventCancelled)
+        | Refusal::Edit(EditRefusal::Cancelled(EventCancelled)) => event_cancelled(),
         Refusal::Profile(faults) => {
             let errors = faults.iter().map(|fault| profile_fault(*fault)).collect();
             Problem::of_fields(K::ValidationFailed, errors)
@@ -88,6 +94,10 @@ fn hold_expired() -> Problem {
     )
 }
 
+fn event_cancelled() -> Problem {
+    Problem::new(ProblemKind::EventCancelled, "the event is cancelled and doesn't take place")
+}
+
 fn book_refusal(refusal: BookRefusal, now: Timestamp) -> Problem {
     match refusal {
         BookRefusal::SeatsOutOfRange { .. } | BookRefusal::AmountTooLarge => {
@@ -107,6 +117,7 @@ fn book_refusal(refusal: BookRefusal, now: Timestamp) -> Problem {
 
 fn occupy_refusal(refusal: OccupyRefusal) -> Problem {
     match refusal {
+        OccupyRefusal::Cancelled(EventCancelled) => event_cancelled(),
         OccupyRefusal::Begun => {
             Problem::new(ProblemKind::EventBegun, "the event has begun; it takes no more bookings")
         }

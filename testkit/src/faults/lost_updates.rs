@@ -28,7 +28,8 @@ pub struct LostUpdates {
 }
 
 struct Shared {
-    /// Where writers wait after their first loads for a booking, until all of them have loaded.
+    /// Where writers wait after their first loads for a booking or of an event to change, until all of
+    /// them have loaded.
     meeting: Barrier,
     /// Booking numbers that never collide, if the keys are to be evaded.
     own_numbers: Option<AtomicI64>,
@@ -62,11 +63,14 @@ impl Writer for LosingWriter {
     async fn load(&mut self, wants: &Wants, clock: Timestamp) -> Result<Loaded, StoreError> {
         let mut loaded = self.inner.load(wants, clock).await?;
         self.inner.release().await?;
-        if wants.new_bookings == 0 {
+        let is_of_event = !wants.events.is_empty() && wants.bookings.is_empty();
+        if wants.new_bookings == 0 && !is_of_event {
             return Ok(loaded);
         }
-        if let Some(numbers) = &self.shared.own_numbers {
-            let count = i64::from(wants.new_bookings);
+        let count = i64::from(wants.new_bookings);
+        if count > 0
+            && let Some(numbers) = &self.shared.own_numbers
+        {
             let next = numbers.fetch_add(count, Ordering::SeqCst);
             loaded.booking_ids = IdRange { next, end: next + count };
         }
@@ -74,7 +78,7 @@ impl Writer for LosingWriter {
             self.has_met = true;
             tokio::time::timeout(PATIENCE, self.shared.meeting.wait())
                 .await
-                .expect("every writer gets a booking to decide");
+                .expect("every writer gets something to decide");
         }
         Ok(loaded)
     }

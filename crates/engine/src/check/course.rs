@@ -31,7 +31,7 @@ impl Hold {
     /// Whether this can happen to it next: each hold begins once and ends at most once.
     pub(super) fn allows(self, kind: JournalKind) -> bool {
         match kind {
-            JournalKind::Created => false,
+            JournalKind::Created | JournalKind::Edited | JournalKind::EventCancelled => false,
             JournalKind::Held => self == Self::Never,
             JournalKind::Confirmed | JournalKind::Expired => self == Self::Held,
             JournalKind::Cancelled => matches!(self, Self::Held | Self::Sold),
@@ -41,7 +41,7 @@ impl Hold {
     /// As an entry leaves it, whether or not that was allowed.
     pub(super) fn after(kind: JournalKind) -> Self {
         match kind {
-            JournalKind::Created => Self::Never,
+            JournalKind::Created | JournalKind::Edited | JournalKind::EventCancelled => Self::Never,
             JournalKind::Held => Self::Held,
             JournalKind::Confirmed => Self::Sold,
             JournalKind::Cancelled | JournalKind::Expired => Self::Over,

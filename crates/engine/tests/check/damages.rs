@@ -41,6 +41,44 @@ pub(crate) const DAMAGES: &[(&str, &str, Rule)] = &[
     ("stopped with its seats", "UPDATE bookings SET state = -2 WHERE id = 1", Rule::Sagas),
     ("stopped with the money", "UPDATE bookings SET state = -3 WHERE id = 2", Rule::Sagas),
     ("stopped at its deadline", "UPDATE bookings SET state = -4 WHERE id = 1", Rule::Sagas),
+    ("cancelled unnoticed", "UPDATE events SET cancelled_at = 0 WHERE id = 3", Rule::Cancellations),
+    (
+        "cancelled by the journal only",
+        "INSERT INTO journal (event_id, version, kind, booking_id, seats, at)
+           VALUES (3, 2, 6, NULL, 0, 0);
+         UPDATE tallies SET version = 2 WHERE event_id = 3",
+        Rule::Cancellations,
+    ),
+    (
+        "cancelled, and its bookings forgotten",
+        "INSERT INTO journal (event_id, version, kind, booking_id, seats, at)
+           VALUES (2, 3, 6, NULL, 1, 0);
+         UPDATE tallies SET version = 3 WHERE event_id = 2;
+         UPDATE events SET cancelled_at = 0 WHERE id = 2",
+        Rule::Cancellations,
+    ),
+    (
+        "cancelled, with bookings that there aren't",
+        "INSERT INTO journal (event_id, version, kind, booking_id, seats, at)
+           VALUES (3, 2, 6, NULL, 0, 0);
+         UPDATE tallies SET version = 2 WHERE event_id = 3;
+         UPDATE events SET cancelled_at = 0, releasing = 1 WHERE id = 3",
+        Rule::Cancellations,
+    ),
+    (
+        "booked after it was cancelled",
+        "UPDATE journal SET kind = 6 WHERE event_id = 2 AND version = 1;
+         UPDATE events SET cancelled_at = 0, releasing = 1 WHERE id = 2",
+        Rule::Cancellations,
+    ),
+    (
+        "edited after it was cancelled",
+        "INSERT INTO journal (event_id, version, kind, booking_id, seats, at)
+           VALUES (3, 2, 6, NULL, 0, 0), (3, 3, 5, NULL, 10, 0);
+         UPDATE tallies SET version = 3 WHERE event_id = 3;
+         UPDATE events SET cancelled_at = 0 WHERE id = 3",
+        Rule::Cancellations,
+    ),
     ("number used too early", "UPDATE ids SET last = 4 WHERE kind = 'booking'", Rule::Numbers),
     (
         "first entry missing",

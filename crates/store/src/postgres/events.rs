@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use eventbooker_core::events::{Event, JournalEntry, PaymentWindow, Plan, Slot, Tally};
+use eventbooker_core::events::{
+    Cancellation, Event, JournalEntry, PaymentWindow, Plan, Slot, Tally,
+};
 use eventbooker_core::{BookingId, EventId, Timestamp};
 use tokio_postgres::Row;
 
@@ -22,7 +24,7 @@ pub(super) const LOCK_ONE: &str = "
 /// Reads the rest of events, after they have been locked.
 pub(super) const LOAD: &str = "
     SELECT id, name, description, starts_at, capacity, price_minor, payment_window_minutes,
-           created_at
+           created_at, cancelled_at, releasing
     FROM events WHERE id = ANY($1::bigint[]) ORDER BY id";
 pub(super) const LOAD_SLOTS: &str = "
     SELECT s.event_id, s.booking_id, s.seats, s.state
@@ -30,9 +32,21 @@ pub(super) const LOAD_SLOTS: &str = "
     JOIN slots s ON s.event_id = k.event_id AND s.booking_id = k.booking_id";
 const ADD: &str = "
     INSERT INTO events (id, name, description, starts_at, capacity, price_minor,
-                        payment_window_minutes, created_at)
+                        payment_window_minutes, created_at, cancelled_at, releasing)
     SELECT unnest($1::bigint[]), unnest($2::text[]), unnest($3::text[]), unnest($4::bigint[]),
-           unnest($5::bigint[]), unnest($6::bigint[]), unnest($7::bigint[]), unnest($8::bigint[])";
+           unnest($5::bigint[]), unnest($6::bigint[]), unnest($7::bigint[]), unnest($8::bigint[]),
+           unnest($9::bigint[]), unnest($10::boolean[])";
+const CHANGE: &str = "
+    UPDATE events e SET name = k.name, description = k.description, starts_at = k.starts_at,
+                        capacity = k.capacity, price_minor = k.price_minor,
+                        payment_window_minutes = k.payment_window_minutes,
+                        cancelled_at = k.cancelled_at, releasing = k.releasing
+    FROM (SELECT unnest($1::bigint[]) AS id, unnest($2::text[]) AS name,
+                 unnest($3::text[]) AS description, unnest($4::bigint[]) AS starts_at,
+                 unnest($5::bigint[]) AS capacity, unnest($6::bigint[]) AS price_minor,
+                 unnest($7::bigint[]) AS payment_window_minutes,
+                 unnest($8::bigint[]) AS cancelled_at, unnest($9::boolean[]) AS releasing) k
+    WHERE e.id = k.id";
 const ADD_TALLIES: &str = "
     INSERT INTO tallies (event_id, occupied, pending_bookings, confirmed_bookings, version)
     SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::bigint[]),
@@ -62,12 +76,13 @@ const ADD_ENTRIES: &str = "
            unnest($4::bigint[]), unnest($5::bigint[]), unnest($6::bigint[])";
 
 /// The statements of a writer.
-pub(super) const WRITES: [&str; 11] = [
+pub(super) const WRITES: [&str; 12] = [
     LOCK,
     LOCK_ONE,
     LOAD,
     LOAD_SLOTS,
     ADD,
+    CHANGE,
     ADD_TALLIES,
     CHANGE_TALLIES,
     ADD_SLOTS,
@@ -78,13 +93,13 @@ pub(super) const WRITES: [&str; 11] = [
 
 pub(super) const ONE: &str = "
     SELECT e.id, e.name, e.description, e.starts_at, e.capacity, e.price_minor,
-           e.payment_window_minutes, e.created_at,
+           e.payment_window_minutes, e.created_at, e.cancelled_at, e.releasing,
            t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
     FROM events e JOIN tallies t ON t.event_id = e.id WHERE e.id = $1";
 /// The first page of a list; nobody reads a list's descriptions.
 pub(super) const FIRST_PAGE: &str = "
     SELECT e.id, e.name, '', e.starts_at, e.capacity, e.price_minor,
-           e.payment_window_minutes, e.created_at,
+           e.payment_window_minutes, e.created_at, e.cancelled_at, e.releasing,
            t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
     FROM events e JOIN tallies t ON t.event_id = e.id
     WHERE $1::text IS NULL OR e.name ILIKE $1
@@ -92,12 +107,13 @@ pub(super) const FIRST_PAGE: &str = "
 /// The page behind an event, whose place is looked up, so that a page can follow one that has moved.
 pub(super) const NEXT_PAGE: &str = "
     SELECT e.id, e.name, '', e.starts_at, e.capacity, e.price_minor,
-           e.payment_window_minutes, e.created_at,
+           e.payment_window_minutes, e.created_at, e.cancelled_at, e.releasing,
            t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
     FROM events e JOIN tallies t ON t.event_id = e.id
     WHERE (e.place, e.id) > ((SELECT place FROM events WHERE id = $3), $3)
       AND ($1::text IS NULL OR e.name ILIKE $1)
     ORDER BY e.place, e.id LIMIT $2";
+pub(super) const RELEASING: &str = "SELECT id FROM events WHERE releasing ORDER BY id LIMIT $1";
 pub(super) const JOURNAL_OF_EVENT: &str = "
     SELECT event_id, version, kind, booking_id, seats, at FROM journal
     WHERE event_id = $1 AND version > $2 ORDER BY version LIMIT $3";
@@ -110,13 +126,13 @@ pub(super) const SLOTS_OF_EVENT: &str = "
     WHERE event_id = $1 AND booking_id < $2 ORDER BY booking_id DESC LIMIT $3";
 
 /// The statements of a reader.
-pub(super) const READS: [&str; 6] =
-    [ONE, FIRST_PAGE, NEXT_PAGE, JOURNAL_OF_EVENT, JOURNAL_OF_BOOKING, SLOTS_OF_EVENT];
+pub(super) const READS: [&str; 7] =
+    [ONE, FIRST_PAGE, NEXT_PAGE, RELEASING, JOURNAL_OF_EVENT, JOURNAL_OF_BOOKING, SLOTS_OF_EVENT];
 
 /// All events behind one, for a snapshot.
 pub(super) const ALL: &str = "
     SELECT e.id, e.name, e.description, e.starts_at, e.capacity, e.price_minor,
-           e.payment_window_minutes, e.created_at,
+           e.payment_window_minutes, e.created_at, e.cancelled_at, e.releasing,
            t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
     FROM events e JOIN tallies t ON t.event_id = e.id
     WHERE e.id > $1 ORDER BY e.id LIMIT $2";
@@ -128,7 +144,7 @@ pub(super) const ALL_ENTRIES: &str = "
     WHERE (event_id, version) > ($1, $2) ORDER BY event_id, version LIMIT $3";
 
 pub(super) fn event(row: &Row) -> Result<Event, StoreError> {
-    event_with(row, tally(row, 8)?)
+    event_with(row, tally(row, 10)?)
 }
 
 /// Events of tallies that have been locked. One that was created behind the locks isn't there yet.
@@ -170,6 +186,13 @@ fn event_with(row: &Row, tally: Tally) -> Result<Event, StoreError> {
             payment_window: PaymentWindow::from_minutes(count(row, 6)?),
         },
         created_at: instant(row, 7)?,
+        cancellation: match get::<Option<i64>>(row, 8)? {
+            Some(at) => {
+                let at = Timestamp::from_micros(at);
+                Some(Cancellation { at, is_releasing: get(row, 9)? })
+            }
+            None => None,
+        },
         tally,
     })
 }
@@ -195,7 +218,7 @@ pub(super) fn entry(row: &Row) -> Result<JournalEntry, StoreError> {
 }
 
 pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
-    let Changes { events_added: added, tallies_changed, .. } = changes;
+    let Changes { events_added: added, events_changed: changed, tallies_changed, .. } = changes;
     if !added.is_empty() {
         flight.ask(
             ADD,
@@ -208,10 +231,28 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
                 column(added, |event| event.plan.price.as_minor()),
                 column(added, |event| i64::from(event.plan.payment_window.as_minutes())),
                 column(added, |event| event.created_at.as_micros()),
+                column(added, cancelled_at),
+                column(added, is_releasing),
             ],
         );
         let tallies: Vec<_> = added.iter().map(|event| (event.id, event.tally)).collect();
         ask_tallies(flight, ADD_TALLIES, &tallies);
+    }
+    if !changed.is_empty() {
+        flight.ask(
+            CHANGE,
+            params![
+                column(changed, |event| event.id.get()),
+                column(changed, |event| event.plan.name.clone()),
+                column(changed, |event| event.plan.description.clone()),
+                column(changed, |event| event.plan.starts_at.map(Timestamp::as_micros)),
+                column(changed, |event| i64::from(event.plan.capacity.get())),
+                column(changed, |event| event.plan.price.as_minor()),
+                column(changed, |event| i64::from(event.plan.payment_window.as_minutes())),
+                column(changed, cancelled_at),
+                column(changed, is_releasing),
+            ],
+        );
     }
     if !tallies_changed.is_empty() {
         ask_tallies(flight, CHANGE_TALLIES, tallies_changed);
@@ -231,6 +272,14 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
             ],
         );
     }
+}
+
+fn cancelled_at(event: &Event) -> Option<i64> {
+    event.cancellation.map(|it| it.at.as_micros())
+}
+
+fn is_releasing(event: &Event) -> bool {
+    event.cancellation.is_some_and(|it| it.is_releasing)
 }
 
 fn ask_tallies(flight: &mut Flight<'_>, sql: &'static str, tallies: &[(EventId, Tally)]) {

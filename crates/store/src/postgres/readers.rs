@@ -164,6 +164,11 @@ impl Queries for PostgresStore {
         }
     }
 
+    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
+        let params = || params![i64::from(limit)];
+        self.readers.rows(events::RELEASING, params, |row| get(row, 0).map(EventId::new)).await
+    }
+
     async fn journal(
         &self,
         event_id: EventId,

@@ -1,6 +1,8 @@
 //! Events, their tallies and slots.
 
-use eventbooker_core::events::{Event, JournalKind, PaymentWindow, Plan, Seats, Slot, Tally};
+use eventbooker_core::events::{
+    Cancellation, Event, JournalKind, PaymentWindow, Plan, Seats, Slot, Tally,
+};
 use eventbooker_core::{BookingId, EventId, Money, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -8,7 +10,7 @@ use super::journal::{self, Began};
 use crate::{Changes, EventsPage, codes};
 
 const EVENT_COLUMNS: &str = "e.id, e.name, e.description, e.starts_at, e.capacity, e.price_minor, \
-     e.payment_window_minutes, e.created_at, \
+     e.payment_window_minutes, e.created_at, e.cancelled_at, e.releasing, \
      t.occupied, t.pending_bookings, t.confirmed_bookings, t.version";
 const EVENT_TABLES: &str = "events e JOIN tallies t ON t.event_id = e.id";
 fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
@@ -23,11 +25,18 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
             payment_window: PaymentWindow::from_minutes(row.get(6)?),
         },
         created_at: Timestamp::from_micros(row.get(7)?),
+        cancellation: match row.get(8)? {
+            Some(at) => {
+                let at = Timestamp::from_micros(at);
+                Some(Cancellation { at, is_releasing: row.get(9)? })
+            }
+            None => None,
+        },
         tally: Tally {
-            occupied: Seats::new(row.get(8)?),
-            pending_bookings: row.get(9)?,
-            confirmed_bookings: row.get(10)?,
-            version: row.get(11)?,
+            occupied: Seats::new(row.get(10)?),
+            pending_bookings: row.get(11)?,
+            confirmed_bookings: row.get(12)?,
+            version: row.get(13)?,
         },
     })
 }
@@ -76,6 +85,9 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
     for event in &changes.events_added {
         add_event(conn, event)?;
     }
+    for event in &changes.events_changed {
+        change_event(conn, event)?;
+    }
     if !changes.tallies_changed.is_empty() {
         let mut statement = conn.prepare_cached(
             "UPDATE tallies SET occupied = ?2, pending_bookings = ?3, confirmed_bookings = ?4,
@@ -97,10 +109,11 @@ fn tally_values(id: EventId, tally: Tally) -> (i64, u32, u32, u32, i64) {
 }
 
 fn add_event(conn: &Connection, event: &Event) -> rusqlite::Result<()> {
-    let Event { id, plan, tally, created_at } = event;
+    let Event { id, plan, tally, created_at, cancellation } = event;
     conn.prepare_cached(
         "INSERT INTO events (id, name, description, starts_at, capacity, price_minor,
-           payment_window_minutes, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+           payment_window_minutes, created_at, cancelled_at, releasing)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute((
         id.get(),
@@ -111,12 +124,35 @@ fn add_event(conn: &Connection, event: &Event) -> rusqlite::Result<()> {
         plan.price.as_minor(),
         plan.payment_window.as_minutes(),
         created_at.as_micros(),
+        cancellation.map(|it| it.at.as_micros()),
+        cancellation.is_some_and(|it| it.is_releasing),
     ))?;
     conn.prepare_cached(
         "INSERT INTO tallies (event_id, occupied, pending_bookings, confirmed_bookings, version)
          VALUES (?, ?, ?, ?, ?)",
     )?
     .execute(tally_values(*id, *tally))?;
+    Ok(())
+}
+
+fn change_event(conn: &Connection, event: &Event) -> rusqlite::Result<()> {
+    let Event { id, plan, cancellation, .. } = event;
+    conn.prepare_cached(
+        "UPDATE events SET name = ?2, description = ?3, starts_at = ?4, capacity = ?5,
+           price_minor = ?6, payment_window_minutes = ?7, cancelled_at = ?8, releasing = ?9
+         WHERE id = ?1",
+    )?
+    .execute((
+        id.get(),
+        &plan.name,
+        &plan.description,
+        plan.starts_at.map(Timestamp::as_micros),
+        plan.capacity.get(),
+        plan.price.as_minor(),
+        plan.payment_window.as_minutes(),
+        cancellation.map(|it| it.at.as_micros()),
+        cancellation.is_some_and(|it| it.is_releasing),
+    ))?;
     Ok(())
 }
 
@@ -184,9 +220,16 @@ pub(super) fn page(conn: &Connection, page: &EventsPage) -> rusqlite::Result<Vec
          SELECT {columns}, e.place FROM {EVENT_TABLES}
          WHERE e.place > (SELECT place FROM events WHERE id = ?1)
            AND (?2 IS NULL OR e.name LIKE ?2 ESCAPE '\\')
-         ORDER BY 13, 1 LIMIT ?3"
+         ORDER BY 15, 1 LIMIT ?3"
     );
     conn.prepare_cached(&sql)?.query_map((after.get(), pattern, page.limit), event)?.collect()
+}
+
+pub(super) fn releasing(conn: &Connection, limit: u32) -> rusqlite::Result<Vec<EventId>> {
+    // An index on some rows serves only queries that say so word for word.
+    conn.prepare_cached("SELECT id FROM events WHERE releasing = 1 ORDER BY id LIMIT ?1")?
+        .query_map([limit], |row| row.get(0).map(EventId::new))?
+        .collect()
 }
 
 /// A pattern for LIKE that finds this text as it stands.

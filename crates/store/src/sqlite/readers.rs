@@ -160,6 +160,10 @@ impl Queries for SqliteStore {
         self.readers.lists.run(move |conn| events::page(conn, &page)).await
     }
 
+    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
+        self.readers.rows.run(move |conn| events::releasing(conn, limit)).await
+    }
+
     async fn journal(
         &self,
         event_id: EventId,

@@ -11,6 +11,7 @@ use crate::{MigrationReport, OpenError};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_initial.sql"),
     include_str!("../../migrations/sqlite/0002_accounts.sql"),
+    include_str!("../../migrations/sqlite/0003_cancellations.sql"),
 ];
 
 /// The schema version that this program needs.

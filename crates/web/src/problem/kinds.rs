@@ -90,6 +90,12 @@ kinds! {
     EventBegun, "event-begun", CONFLICT, "Event has begun", [
         "The event's date has come, and it takes no more bookings.",
         "Choose an event that lies ahead; GET /events lists them."];
+    EventCancelled, "event-cancelled", CONFLICT, "Event cancelled", [
+        "The organiser has cancelled the event. It takes no bookings and no payments, and it can no longer be changed. What was booked is released, and money that was paid is returned.",
+        "Choose another event; GET /events lists them, and those that are cancelled have the member cancelledAt."];
+    CapacityBelowBooked, "capacity-below-booked", CONFLICT, "Capacity below what is booked", [
+        "The event would have fewer seats than are held or sold. The member occupied says how many that are. Nothing was changed.",
+        "Choose a capacity of at least that many, or wait until seats become free. With an Idempotency-Key use a new one: the old one keeps this answer."];
     BookingCancelled, "booking-cancelled", CONFLICT, "Booking cancelled", [
         "The booking was cancelled, and a cancelled booking cannot be confirmed. Money that was paid for it has been returned.",
         "Make a new booking."];
