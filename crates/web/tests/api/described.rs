@@ -37,6 +37,10 @@ impl<'a> Operation<'a> {
         segments.collect::<Vec<_>>().join("/")
     }
 
+    pub fn may_have_no_body(&self) -> bool {
+        self.details["requestBody"]["required"] != true
+    }
+
     /// The schema of the body's members, if the operation takes a body.
     pub fn members(&self) -> Option<Vec<Member<'a>>> {
         let mut schema = &self.details["requestBody"]["content"]["application/json"]["schema"];

@@ -15,5 +15,6 @@ mod lists;
 mod malformed;
 mod money;
 mod operations;
+mod organiser;
 mod second_seed;
 mod site;
