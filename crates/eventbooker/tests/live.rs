@@ -84,6 +84,43 @@ fn a_watcher_sees_every_change() {
 }
 
 #[test]
+fn a_watcher_sees_an_event_edited_and_cancelled() {
+    let (installation, server) = installed();
+    let (admin, alice) = (server.client_of("admin"), server.client_of("alice"));
+    let event = admin.create_event(10, 0, 30);
+    let booking = alice.book(event, 3).id();
+    let mut live = server.client().live(event, Some(2));
+    let change = serde_json::json!({"capacity": 5, "name": "Blue run"});
+    let edited = admin.ask("PATCH", &format!("/events/{event}")).json(&change).answer();
+    assert_eq!(edited.status, 200);
+    let shown = until(&mut live, 3).pop().unwrap().data;
+    assert_eq!((&shown["name"], &shown["freeSeats"]), (&"Blue run".into(), &2.into()));
+    let cancelled = admin.ask("POST", &format!("/events/{event}/cancel")).body(b"").answer();
+    assert_eq!(cancelled.status, 200);
+    let messages = until(&mut live, 5);
+    let shown = &messages.last().unwrap().data;
+    assert_eq!(shown["cancelledAt"], cancelled.json()["cancelledAt"]);
+    assert_eq!((&shown["freeSeats"], &shown["pendingBookings"]), (&0.into(), &0.into()));
+    let everything = until(&mut alice.live(event, Some(0)), 5);
+    let told: Vec<(Value, Value, Value)> = journal(&everything, 1)
+        .iter()
+        .map(|entry| (entry["kind"].clone(), entry["bookingId"].clone(), entry["seats"].clone()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("created".into(), Value::Null, 10.into()),
+            ("held".into(), booking.into(), 3.into()),
+            ("edited".into(), Value::Null, 5.into()),
+            ("event_cancelled".into(), Value::Null, 3.into()),
+            ("cancelled".into(), booking.into(), 3.into()),
+        ]
+    );
+    server.terminate();
+    installation.check();
+}
+
+#[test]
 fn a_watcher_that_comes_back_misses_nothing() {
     let (_installation, server) = installed();
     let (admin, alice) = (server.client_of("admin"), server.client_of("alice"));
