@@ -259,6 +259,16 @@ impl Service {
         outcome(self.engine().cancel_event(ADMIN, id, None).await)
     }
 
+    /// Waits, without any time passing, until a cancelled event has released what was booked.
+    pub async fn until_released(&self, id: EventId) {
+        let released = async {
+            while self.event(id).await.cancellation.is_some_and(|it| it.is_releasing) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, released).await.expect("all of it is released");
+    }
+
     /// An event as it stands.
     pub async fn event(&self, id: EventId) -> Event {
         self.store().event(id).await.expect("the store answers").expect("the event exists")

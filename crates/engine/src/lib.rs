@@ -316,7 +316,7 @@ fn describe_metrics() {
     );
     describe_gauge!(
         "eventbooker_parked_releases",
-        "Bookings of cancelled events that can't be released for now, because their rows are damaged or the store refuses them"
+        "Bookings of cancelled events that can't be released for now, because their rows are damaged, the store refuses them or an account is full"
     );
     describe_gauge!(
         "eventbooker_recount_findings",

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use eventbooker_core::accounts::{DepositRefusal, InsufficientFunds};
 use eventbooker_core::bookings::{BookRefusal, ConfirmRefusal, HoldLimits, State};
-use eventbooker_core::events::OccupyRefusal;
+use eventbooker_core::events::{
+    Amendment, EditRefusal, EventCancelled, OccupyRefusal, PlanFault, Seats,
+};
 use eventbooker_core::{BookingId, EventId, Money, Timestamp};
 use eventbooker_engine::{Refusal, Settings};
 use eventbooker_testkit::clock::NEW_YEAR;
@@ -49,6 +51,7 @@ struct ModelEvent {
     capacity: u32,
     price: i64,
     minutes: u32,
+    is_cancelled: bool,
 }
 
 /// Everything that the service should know, in the simplest form.
@@ -72,6 +75,15 @@ enum Step {
         capacity: u32,
         price: i64,
         minutes: u32,
+    },
+    EditEvent {
+        event: usize,
+        capacity: u32,
+        price: i64,
+        minutes: u32,
+    },
+    CancelEvent {
+        event: usize,
     },
     Book {
         user: i64,
@@ -129,14 +141,17 @@ impl Model {
         let Some(seats) = u32::try_from(seats).ok().filter(|n| (1..=5).contains(n)) else {
             return Err(BookRefusal::SeatsOutOfRange { max: 5 }.into());
         };
-        let ModelEvent { capacity, price, minutes } =
+        let ModelEvent { capacity, price, minutes, is_cancelled } =
             self.events.get(event).cloned().ok_or(Refusal::NoSuchEvent)?;
+        if is_cancelled {
+            return Err(OccupyRefusal::Cancelled(EventCancelled).into());
+        }
         let free = capacity - self.occupied(event);
         if free == 0 {
             return Err(OccupyRefusal::SoldOut.into());
         }
         if seats > free {
-            let free = eventbooker_core::events::Seats::new(free);
+            let free = Seats::new(free);
             return Err(OccupyRefusal::TooFewSeats { free }.into());
         }
         self.admit(user, event, seats, &[Stands::Pending, Stands::Cancelled])?;
@@ -170,10 +185,10 @@ impl Model {
         let Some(seats) = u32::try_from(seats).ok().filter(|n| (1..=5).contains(n)) else {
             return Err(BookRefusal::SeatsOutOfRange { max: 5 }.into());
         };
-        let ModelEvent { capacity, price, minutes } =
+        let ModelEvent { capacity, price, minutes, is_cancelled } =
             self.events.get(event).cloned().ok_or(Refusal::NoSuchEvent)?;
         self.admit(user, event, seats, &[Stands::Cancelled])?;
-        let fits = seats <= capacity - self.occupied(event);
+        let fits = !is_cancelled && seats <= capacity - self.occupied(event);
         let amount = if fits { i64::from(seats) * price } else { 0 };
         let balance = self.balances.entry(user).or_default();
         let stands = if fits && amount <= *balance { Stands::Confirmed } else { Stands::Cancelled };
@@ -186,6 +201,33 @@ impl Model {
         let ends = self.now.plus(Duration::from_secs(window));
         let booking = ModelBooking { event, user, seats, amount, stands, ends };
         self.bookings.insert(self.last_booking, booking);
+        Ok(())
+    }
+
+    fn edit(&mut self, event: usize, to: ModelEvent) -> Result<(), Refusal> {
+        let occupied = self.occupied(event);
+        let event = self.events.get_mut(event).ok_or(Refusal::NoSuchEvent)?;
+        if event.is_cancelled {
+            return Err(EditRefusal::Cancelled(EventCancelled).into());
+        }
+        if to.capacity == 0 {
+            return Err(EditRefusal::Plan(vec![PlanFault::CapacityOutOfRange]).into());
+        }
+        if to.capacity < occupied {
+            let occupied = Seats::new(occupied);
+            return Err(EditRefusal::CapacityBelowOccupied { occupied }.into());
+        }
+        *event = to;
+        Ok(())
+    }
+
+    fn cancel_event(&mut self, event: usize) -> Result<(), Refusal> {
+        self.events.get_mut(event).ok_or(Refusal::NoSuchEvent)?.is_cancelled = true;
+        let live = |b: &ModelBooking| b.event == event && b.stands != Stands::Cancelled;
+        let ids = self.bookings.iter().filter(|(_, b)| live(b)).map(|(id, _)| *id);
+        for id in ids.collect::<Vec<_>>() {
+            self.cancel(None, id)?;
+        }
         Ok(())
     }
 
@@ -271,8 +313,13 @@ impl ReferenceStateMachine for Model {
         let nth_last = || prop_oneof![9 => 0i64..6, 1 => -2i64..40];
         let create = (1u32..14, prop_oneof![2 => Just(0i64), 1 => Just(40i64)], 1u32..4)
             .prop_map(|(capacity, price, minutes)| Step::CreateEvent { capacity, price, minutes });
+        let edit = (0..=events, 0u32..14, prop_oneof![Just(0i64), Just(50i64)], 1u32..4).prop_map(
+            |(event, capacity, price, minutes)| Step::EditEvent { event, capacity, price, minutes },
+        );
         prop_oneof![
             if events < 3 { 4 } else { 1 } => create,
+            2 => edit,
+            1 => (0..=events).prop_map(|event| Step::CancelEvent { event }),
             12 => (1i64..4, event, 0i64..7)
                 .prop_map(|(user, event, seats)| Step::Book { user, event, seats }),
             6 => (1i64..4, 0..=events, 0i64..7)
@@ -291,9 +338,13 @@ impl ReferenceStateMachine for Model {
         let last = state.last_booking;
         state.expected = match *step {
             Step::CreateEvent { capacity, price, minutes } => {
-                state.events.push(ModelEvent { capacity, price, minutes });
+                state.events.push(ModelEvent { capacity, price, minutes, is_cancelled: false });
                 Ok(())
             }
+            Step::EditEvent { event, capacity, price, minutes } => {
+                state.edit(event, ModelEvent { capacity, price, minutes, is_cancelled: false })
+            }
+            Step::CancelEvent { event } => state.cancel_event(event),
             Step::Book { user, event, seats } => state.book(user, event, seats),
             Step::Confirm { by, nth_last } => state.confirm(by, last - nth_last),
             Step::Cancel { by, nth_last } => state.cancel(by, last - nth_last),
@@ -368,6 +419,19 @@ async fn run(service: &mut Service, model: &Model, step: Step) -> Result<(), Fai
             let id = service.create_event(capacity.into(), price, minutes.into()).await;
             assert_eq!(id.get(), i64::try_from(model.events.len()).expect("few"));
         }
+        Step::EditEvent { event, capacity, price, minutes } => {
+            let amendment = Amendment {
+                capacity: Some(capacity.into()),
+                price_minor: Some(price),
+                payment_window_minutes: Some(minutes.into()),
+                ..Amendment::default()
+            };
+            service.edit(event_id(event), amendment).await?;
+        }
+        Step::CancelEvent { event } => {
+            service.cancel_event(event_id(event)).await?;
+            service.until_released(event_id(event)).await;
+        }
         Step::Book { user, event, seats } => {
             let booking = service.book(user, event_id(event), seats).await?;
             assert_eq!(booking.id.get(), model.last_booking, "numbers are never used twice");
@@ -409,7 +473,11 @@ fn state_of(stands: Stands) -> State {
 async fn compare(service: &Service, model: &Model) {
     for (number, expected) in model.events.iter().enumerate() {
         let event = service.event(event_id(number)).await;
-        assert_eq!(event.free_seats().get(), expected.capacity - model.occupied(number));
+        assert_eq!(event.plan.capacity.get(), expected.capacity);
+        assert_eq!(event.cancellation.is_some(), expected.is_cancelled);
+        let free =
+            if expected.is_cancelled { 0 } else { expected.capacity - model.occupied(number) };
+        assert_eq!(event.free_seats().get(), free);
         let counts = (event.tally.pending_bookings, event.tally.confirmed_bookings);
         let pending = model.count(number, Stands::Pending);
         let confirmed = model.count(number, Stands::Confirmed);

@@ -2,6 +2,7 @@
 //! each ends as if nothing had happened.
 #![allow(missing_docs, reason = "a test's name says what it proves")]
 
+mod cancelled;
 mod fencing;
 mod link;
 mod pair;
