@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use eventbooker_core::bookings::State;
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::{Answer, Ask};
+use eventbooker_core::events::Amendment;
 use eventbooker_core::{BookingId, EventId, UserId};
 use eventbooker_engine::{Participants, Participate, Place, Refusal};
 use eventbooker_testkit::service::{ADMIN, attendee};
@@ -106,7 +107,7 @@ async fn an_organiser_speaks_to_whoever_has_the_events() {
     let event = solo.create_event().await;
     let cancelled = solo.engine.cancel_event(ADMIN, event, None).await;
     assert_eq!(outcome(cancelled), Err(refused(Refusal::NoSuchEvent)));
-    let edited = solo.engine.edit_event(ADMIN, event, Default::default(), None).await;
+    let edited = solo.engine.edit_event(ADMIN, event, Amendment::default(), None).await;
     assert_eq!(outcome(edited), Err(refused(Refusal::NoSuchEvent)));
     solo.engine.stop().await;
 }

@@ -119,7 +119,7 @@ impl Walk {
             found += 1;
             let path = operation.path_with(&self.event);
             let send = |body: &[u8]| admin.ask(&operation.method, &path).body(body).answer();
-            each(&operation, &members, &send, &format!("{} {path}", operation.method));
+            each(operation, &members, &send, &format!("{} {path}", operation.method));
         });
         assert!(found >= 5, "hardly any operation takes a body");
     }
