@@ -228,6 +228,11 @@ impl Engine {
         self.inner.parts.clock.now()
     }
 
+    /// Fills a buffer with unpredictable bytes.
+    pub fn draw(&self, bytes: &mut [u8]) {
+        self.inner.parts.entropy.fill(bytes);
+    }
+
     /// What the operator chose.
     pub fn settings(&self) -> &Settings {
         &self.inner.settings

@@ -8,6 +8,7 @@ use eventbooker_core::events::{Draft, Event};
 use eventbooker_core::identity::{Profile, Role, User};
 use eventbooker_core::{Money, UserId};
 use eventbooker_engine::{Engine, NewUser};
+use eventbooker_web::DemoUser;
 
 use crate::event::OPERATOR;
 use crate::open::outcome;
@@ -17,6 +18,10 @@ const ADMIN: &str = "admin";
 const USER: &str = "user";
 /// The password of both.
 const PASSWORD: &str = "password";
+
+/// Both, for the sign-in page.
+pub(crate) const USERS: [DemoUser; 2] =
+    [DemoUser { login: USER, password: PASSWORD }, DemoUser { login: ADMIN, password: PASSWORD }];
 
 /// Name, what it is about, days ahead, price, seats, seats that are taken already, minutes to pay.
 const EVENTS: [(&str, &str, u64, i64, i64, i64, i64); 4] = [

@@ -100,7 +100,7 @@ async fn table(store: &dyn Store) -> Result<Table, String> {
     ]);
     let mut after: Option<EventId> = None;
     loop {
-        let page = EventsPage { limit: PAGE_EVENTS, after, name_contains: None };
+        let page = EventsPage { limit: PAGE_EVENTS, after, not_before: None, name_contains: None };
         let events = store.events(page).await.map_err(|error| error.to_string())?;
         let Some(last) = events.last() else { return Ok(table) };
         after = Some(last.id);

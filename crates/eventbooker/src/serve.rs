@@ -83,6 +83,7 @@ impl Service {
         welcome(database.name(), is_demo, users.is_empty());
 
         let web = if is_demo {
+            settings.web.demo_users = &demo::USERS;
             Web::with_examples(engine.clone(), settings.web, metrics, demo::make_events)
         } else {
             Web::new(engine.clone(), settings.web, metrics)

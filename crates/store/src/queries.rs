@@ -19,6 +19,9 @@ pub struct EventsPage {
     pub limit: u32,
     /// Only those that come after this one in the order of the list.
     pub after: Option<EventId>,
+    /// Only those that begin at this instant or later, and undated ones. Looked at on a first page;
+    /// what comes after an event doesn't begin before it.
+    pub not_before: Option<Timestamp>,
     /// Only those whose name holds this text; ASCII letters match in either case.
     pub name_contains: Option<String>,
 }

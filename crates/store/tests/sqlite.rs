@@ -176,7 +176,7 @@ async fn numbers_that_mean_nothing_are_named() {
     named(store.users(UserId::new(0), 9).await.err(), "role 80");
     named(store.session([1; 32]).await.err(), "role 80");
     named(store.event(event_id).await.err(), "-1");
-    let page = EventsPage { limit: 9, after: None, name_contains: None };
+    let page = EventsPage { limit: 9, after: None, not_before: None, name_contains: None };
     named(store.events(page).await.err(), "-1");
 
     let mut writer = store.writer().await.expect("a writer");

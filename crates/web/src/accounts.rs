@@ -64,7 +64,7 @@ struct NewDepositShape {
     user_id: Option<i64>,
 }
 
-struct Deposited;
+pub(crate) struct Deposited;
 
 impl View for Deposited {
     type Of = Account;

@@ -114,7 +114,7 @@ fn shape_of(decided: &Decided<BookingAt>) -> Result<BookingShape, Problem> {
 }
 
 /// A booking that was made.
-struct Booked;
+pub(crate) struct Booked;
 
 impl View for Booked {
     type Of = BookingAt;
@@ -126,7 +126,7 @@ impl View for Booked {
 }
 
 /// A booking that moved.
-struct Moved;
+pub(crate) struct Moved;
 
 impl View for Moved {
     type Of = BookingAt;

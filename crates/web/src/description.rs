@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use tower::ServiceBuilder;
@@ -81,9 +81,5 @@ pub(crate) fn routes(description: &utoipa::openapi::OpenApi) -> Router<Web> {
     let docs: Router<Web> = SwaggerUi::new("/docs").config(config).into();
     let policy = SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, DOCS_POLICY);
     let layers = ServiceBuilder::new().layer(map_response(refused_as_problem)).layer(policy);
-    Router::new()
-        .route("/openapi.json", get(openapi))
-        .merge(docs.layer(layers))
-        // Until there are pages, the description is the best place to begin.
-        .route("/", get(async || Redirect::temporary("/docs/")))
+    Router::new().route("/openapi.json", get(openapi)).merge(docs.layer(layers))
 }

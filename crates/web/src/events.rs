@@ -291,17 +291,10 @@ async fn list(State(web): State<Web>, uri: Uri) -> Result<Response, Problem> {
         // One more than shown, to know whether there is more.
         limit: limit + 1,
         after: after.map(EventId::new),
+        not_before: None,
         name_contains: search.clone(),
     };
-    let is_whole_list = page.after.is_none() && page.name_contains.is_none();
-    let mut events = web.engine().store().events(page.clone()).await?;
-    if events.is_empty()
-        && is_whole_list
-        && let Some(examples) = &web.inner.examples
-        && examples.ensure(web.engine()).await
-    {
-        events = web.engine().store().events(page).await?;
-    }
+    let mut events = find(&web, page).await?;
     let more = events.len() > limit as usize;
     events.truncate(limit as usize);
     let shapes: Vec<EventShape<'_>> = events.iter().map(EventShape::in_list).collect();
@@ -311,6 +304,20 @@ async fn list(State(web): State<Web>, uri: Uri) -> Result<Response, Problem> {
         add_link(&mut response, &next_page("/events", limit, last, search.as_deref()));
     }
     Ok(response)
+}
+
+/// A page of events. In a demo whoever looks at the list while there is none finds the examples.
+pub(crate) async fn find(web: &Web, page: EventsPage) -> Result<Vec<Event>, Problem> {
+    let is_whole_list = page.after.is_none() && page.name_contains.is_none();
+    let events = web.engine().store().events(page.clone()).await?;
+    if events.is_empty()
+        && is_whole_list
+        && let Some(examples) = &web.inner.examples
+        && examples.ensure(web.engine()).await
+    {
+        return Ok(web.engine().store().events(page).await?);
+    }
+    Ok(events)
 }
 
 /// Adds a `Link` header.

@@ -66,32 +66,26 @@ impl RawKey {
     pub(crate) fn read(parts: &Parts, body: &[u8]) -> Result<Option<Self>, Problem> {
         let mut keys = parts.headers.get_all(KEY_HEADER).iter();
         let Some(key) = keys.next() else { return Ok(None) };
-        let visible = key.as_bytes().iter().all(u8::is_ascii_graphic);
-        let length = (1..=KEY_CHARS_MAX).contains(&key.len());
-        let (Ok(key), true, true, None) = (key.to_str(), visible, length, keys.next()) else {
+        let (Ok(key), true, None) = (key.to_str(), is_key(key.as_bytes()), keys.next()) else {
             let detail = "must be one header with 1 to 255 visible ASCII characters";
             let error = FieldError::new("Idempotency-Key", detail);
             return Err(Problem::of_fields(ProblemKind::InvalidValue, vec![error]));
         };
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut digest = Sha256::new();
-        for part in [parts.method.as_str().as_bytes(), path.as_bytes(), body] {
-            // The lengths keep "ab" + "c" apart from "a" + "bc".
-            digest.update((part.len() as u64).to_le_bytes());
-            digest.update(part);
-        }
-        Ok(Some(Self { key: key.to_owned(), fingerprint: digest.finalize().into() }))
+        let asked = [parts.method.as_str().as_bytes(), path.as_bytes(), body];
+        Ok(Some(Self { key: key.to_owned(), fingerprint: fingerprint(asked) }))
+    }
+
+    /// The key in a field of a form, if it is one, for what the form asks.
+    pub(crate) fn of_form(key: &str, told: &[&str]) -> Option<Self> {
+        let fingerprint = fingerprint(told.iter().map(|part| part.as_bytes()));
+        is_key(key.as_bytes()).then(|| Self { key: key.to_owned(), fingerprint })
     }
 
     /// The same key, for a request whose body must not be digested as it stands because it holds a
     /// secret: a plain digest of a password would undo its slow hash.
     pub(crate) fn without_secrets(self, told: &[&str]) -> Self {
-        let mut digest = Sha256::new();
-        for part in told {
-            digest.update((part.len() as u64).to_le_bytes());
-            digest.update(part);
-        }
-        Self { fingerprint: digest.finalize().into(), ..self }
+        Self { fingerprint: fingerprint(told.iter().map(|part| part.as_bytes())), ..self }
     }
 
     /// For a command of this user.
@@ -110,6 +104,20 @@ impl RawKey {
         let key = format!("{} {name}", self.key);
         Self { key, ..self }.of_user::<V>(NOBODY)
     }
+}
+
+fn is_key(key: &[u8]) -> bool {
+    (1..=KEY_CHARS_MAX).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic)
+}
+
+fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for part in parts {
+        // The lengths keep "ab" + "c" apart from "a" + "bc".
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    digest.finalize().into()
 }
 
 /// How a command's outcome looks to a client.

@@ -1,10 +1,12 @@
 //! Users and sessions: register, sign in, sign out, tell a proxy who asks.
 
+use std::net::IpAddr;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use eventbooker_core::identity::{Profile, Role, User};
-use eventbooker_engine::{Decided, NewUser};
+use eventbooker_engine::{Decided, NewUser, SignedIn};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -80,8 +82,7 @@ async fn register(
     ClientAddress(address): ClientAddress,
     input: Input,
 ) -> Result<Response, Problem> {
-    let address = address_key(address);
-    web.limit(&web.inner.registrations, &address, "registrations from this address")?;
+    limit_registrations(&web, address)?;
     let mut fields = input.fields_of_any_kind()?;
     let profile = Profile {
         login: fields.text("login"),
@@ -91,7 +92,23 @@ async fn register(
     };
     let password = fields.text("password");
     fields.finish()?;
-    let key = input.key.map(|key| key_without_password(key, &profile));
+    add_user(&web, profile, password, input.key).await
+}
+
+/// Counts a registration from an address, unless there were too many.
+pub(crate) fn limit_registrations(web: &Web, address: IpAddr) -> Result<(), Problem> {
+    let address = address_key(address);
+    web.limit(&web.inner.registrations, &address, "registrations from this address")
+}
+
+/// Adds a user who registers.
+pub(crate) async fn add_user(
+    web: &Web,
+    profile: Profile,
+    password: String,
+    key: Option<RawKey>,
+) -> Result<Response, Problem> {
+    let key = key.map(|key| key_without_password(key, &profile));
     let new = NewUser { profile, role: Role::User, password };
     respond::<Registered>(web.engine().register(new, key).await?)
 }
@@ -148,6 +165,19 @@ async fn login(
     let mut fields = input.fields_of_any_kind()?;
     let (login, password) = (fields.text("login"), fields.text("password"));
     fields.finish()?;
+    let signed_in = try_sign_in(&web, address, &headers, login, password).await?;
+    Ok(with_session(Shown::ok(&OkShape::new("ok")).into_response(), &signed_in, over_tls))
+}
+
+/// Signs in whoever knows the password, unless too many didn't. A session that the client had before
+/// is ended.
+pub(crate) async fn try_sign_in(
+    web: &Web,
+    address: IpAddr,
+    headers: &HeaderMap,
+    login: String,
+    password: String,
+) -> Result<SignedIn, Problem> {
     // Taken before the password is looked at and given back when it was right: guesses that are
     // made at the same time are all counted.
     let address = address_key(address);
@@ -157,16 +187,18 @@ async fn login(
         by_address.refund(&address);
         return Err(problem);
     }
-    let outcome = web.engine().sign_in(login.clone(), password, session_token(&headers)).await;
+    let outcome = web.engine().sign_in(login.clone(), password, session_token(headers)).await;
     if !matches!(outcome, Ok(Err(_))) {
         by_login.refund(&login);
         by_address.refund(&address);
     }
-    let signed_in =
-        outcome?.map_err(|refusal| problem_of(&refusal, FIRST_SEED, web.engine().now()))?;
+    outcome?.map_err(|refusal| problem_of(&refusal, FIRST_SEED, web.engine().now()))
+}
+
+/// An answer that hands a session over.
+pub(crate) fn with_session(response: Response, signed_in: &SignedIn, over_tls: bool) -> Response {
     let lifetime_s = signed_in.lifetime.as_secs();
-    let cookie = cookie(signed_in.token.reveal(), lifetime_s, over_tls);
-    Ok(with_cookie(Shown::ok(&OkShape::new("ok")).into_response(), &cookie))
+    with_cookie(response, &cookie(signed_in.token.reveal(), lifetime_s, over_tls))
 }
 
 fn cookie(token: &str, max_age_s: u64, over_tls: bool) -> String {
@@ -215,11 +247,21 @@ async fn logout_post(
 }
 
 async fn logout(web: &Web, headers: &HeaderMap, over_tls: bool) -> Result<Response, Problem> {
+    end_session(web, headers).await?;
+    Ok(without_session(Shown::ok(&OkShape::new("ok")).into_response(), over_tls))
+}
+
+/// Ends the client's session, if it has one.
+pub(crate) async fn end_session(web: &Web, headers: &HeaderMap) -> Result<(), Problem> {
     if let Some(token) = session_token(headers) {
         web.engine().sign_out(token).await?;
     }
-    let response = Shown::ok(&OkShape::new("ok")).into_response();
-    Ok(with_cookie(response, &cookie("", 0, over_tls)))
+    Ok(())
+}
+
+/// An answer that takes the session's cookie away.
+pub(crate) fn without_session(response: Response, over_tls: bool) -> Response {
+    with_cookie(response, &cookie("", 0, over_tls))
 }
 
 /// Who is signed in.

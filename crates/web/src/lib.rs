@@ -1,5 +1,5 @@
-//! The HTTP side of the booking engine: JSON API, live events, sessions, and the edge that faces
-//! the network.
+//! The HTTP side of the booking engine: JSON API, pages, live events, sessions, and the edge
+//! that faces the network.
 //!
 //! A handler reads the request, calls the engine and shows the answer. Everything that goes wrong
 //! is a [`problem::Problem`]; the one map from refusals to problems is `refusals`.
@@ -21,6 +21,7 @@ mod identity;
 pub mod limits;
 mod live;
 mod operations;
+mod pages;
 pub mod problem;
 mod refusals;
 mod request;
@@ -37,9 +38,10 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use examples::MakeExamples;
-pub use state::{Web, WebSettings};
+pub use state::{DemoUser, Web, WebSettings};
 
 use crate::cross_site::CrossSiteLayer;
+use crate::pages::failures::FailurePages;
 use crate::problem::{Problem, ProblemKind};
 
 /// The whole application, for [`edge::serve`], which adds the security headers to every answer.
@@ -57,12 +59,13 @@ pub fn application(
     let router: Router = routes
         .merge(description::routes(&description))
         .merge(problem::routes())
+        .merge(pages::routes())
         .fallback(async || no_such_page())
         .method_not_allowed_fallback(async || {
             Problem::new(ProblemKind::MethodNotAllowed, "this path does not take this method")
         })
         .with_state(web);
-    cross_site.layer(router)
+    FailurePages::around(cross_site.layer(router))
 }
 
 fn no_such_page() -> Problem {

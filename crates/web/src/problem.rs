@@ -33,6 +33,10 @@ pub use pages::{index, page, routes};
 /// The content type of every problem.
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
+/// RFC 9110 wants a challenge on every 401. Browsers ignore a scheme that they do not know and open no
+/// dialog.
+pub(crate) const CHALLENGE: HeaderValue = HeaderValue::from_static("Session");
+
 /// One bad field of a request, in `errors`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
@@ -155,9 +159,7 @@ impl IntoResponse for Problem {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.kind.status() == StatusCode::UNAUTHORIZED {
-            // RFC 9110 wants a challenge on every 401. Browsers ignore a scheme that they do not
-            // know and open no dialog.
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Session"));
+            headers.insert(WWW_AUTHENTICATE, CHALLENGE);
         }
         response
     }

@@ -230,6 +230,17 @@ impl Query {
         self.pairs.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
+    /// A parameter as it stands.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.take(name)
+    }
+
+    /// The whole numbers that are given under a name, at most so many.
+    pub(crate) fn numbers(&self, name: &str, max: usize) -> Vec<i64> {
+        let values = self.pairs.iter().filter(|(n, _)| n == name);
+        values.filter_map(|(_, value)| value.parse().ok()).take(max).collect()
+    }
+
     /// How many rows to list.
     pub(crate) fn limit(&mut self) -> u32 {
         self.limit_up_to(LIMIT_MAX, LIMIT_DEFAULT)

@@ -38,6 +38,17 @@ pub struct WebSettings {
     /// Refusals, and answers to what changed nothing, that are remembered in a minute under one
     /// user's idempotency keys; and as many of the user's purchases that come to nothing.
     pub remembered_refusals_per_user: u32,
+    /// Users whom the sign-in page offers to everybody, with their passwords: for a demo only.
+    pub demo_users: &'static [DemoUser],
+}
+
+/// A user whom everybody may be.
+#[derive(Debug, Clone, Copy)]
+pub struct DemoUser {
+    /// The login.
+    pub login: &'static str,
+    /// The password, which is no secret.
+    pub password: &'static str,
 }
 
 impl Default for WebSettings {
@@ -51,6 +62,7 @@ impl Default for WebSettings {
             failed_sign_ins_per_address: 100,
             registrations_per_address: 300,
             remembered_refusals_per_user: 120,
+            demo_users: &[],
         }
     }
 }

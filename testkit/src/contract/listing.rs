@@ -22,7 +22,7 @@ pub async fn events_come_soonest_first_and_undated_last(database: &dyn Database)
     save(&*store, Changes { events_added, ..Changes::default() }).await;
     let page = async |limit, after: Option<i64>| {
         let after = after.map(EventId::new);
-        ids_of(&*store, EventsPage { limit, after, name_contains: None }).await
+        ids_of(&*store, EventsPage { limit, after, not_before: None, name_contains: None }).await
     };
     assert_eq!(page(9, None).await, soonest_first);
     assert_eq!(page(2, None).await, soonest_first[..2]);
@@ -30,6 +30,14 @@ pub async fn events_come_soonest_first_and_undated_last(database: &dyn Database)
         assert_eq!(page(9, Some(id)).await, soonest_first[place + 1..], "after {id}");
     }
     assert_eq!(page(1, Some(6)).await, [5]);
+
+    let from = async |seconds| {
+        let not_before = Some(at(seconds));
+        ids_of(&*store, EventsPage { limit: 9, after: None, not_before, name_contains: None }).await
+    };
+    assert_eq!(from(10).await, soonest_first);
+    assert_eq!(from(11).await, soonest_first[2..]);
+    assert_eq!(from(31).await, soonest_first[4..], "an undated one may be any day");
 }
 
 /// They may be long, and a list doesn't show them.
@@ -42,7 +50,7 @@ pub async fn lists_of_events_come_without_descriptions(database: &dyn Database) 
     let mut in_list = described.clone();
     in_list.plan.description.clear();
     for after in [None, Some(EventId::new(1))] {
-        let page = EventsPage { limit: 9, after, name_contains: None };
+        let page = EventsPage { limit: 9, after, not_before: None, name_contains: None };
         let mut listed = store.events(page).await.expect("the store answers");
         assert_eq!(listed.pop().as_ref(), Some(&in_list), "after {after:?}");
     }
@@ -57,7 +65,7 @@ pub async fn events_are_found_by_any_part_of_their_names(database: &dyn Database
     save(&*store, Changes { events_added, ..Changes::default() }).await;
     let found = async |text: &str| {
         let name_contains = Some(text.to_owned());
-        ids_of(&*store, EventsPage { limit: 9, after: None, name_contains }).await
+        ids_of(&*store, EventsPage { limit: 9, after: None, not_before: None, name_contains }).await
     };
     assert_eq!(found("GREEN").await, [1]);
     assert_eq!(found("n r").await, [1]);
@@ -72,7 +80,8 @@ pub async fn events_are_found_by_any_part_of_their_names(database: &dyn Database
     assert_eq!(found("").await, [1, 2, 3, 4, 5, 6]);
     let name_contains = Some("un".to_owned());
     let after = Some(EventId::new(1));
-    let next = ids_of(&*store, EventsPage { limit: 1, after, name_contains }).await;
+    let next =
+        ids_of(&*store, EventsPage { limit: 1, after, not_before: None, name_contains }).await;
     assert_eq!(next, [2], "a search is paged as well");
 }
 

@@ -102,7 +102,7 @@ pub(super) const FIRST_PAGE: &str = "
            e.payment_window_minutes, e.created_at, e.cancelled_at, e.releasing,
            t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
     FROM events e JOIN tallies t ON t.event_id = e.id
-    WHERE $1::text IS NULL OR e.name ILIKE $1
+    WHERE e.place >= $3 AND ($1::text IS NULL OR e.name ILIKE $1)
     ORDER BY e.place, e.id LIMIT $2";
 /// The page behind an event, whose place is looked up, so that a page can follow one that has moved.
 pub(super) const NEXT_PAGE: &str = "

@@ -154,7 +154,8 @@ impl Queries for PostgresStore {
         let limit = i64::from(page.limit);
         match page.after {
             None => {
-                let params = || params![pattern.clone(), limit];
+                let from = page.not_before.map_or(i64::MIN, Timestamp::as_micros);
+                let params = || params![pattern.clone(), limit, from];
                 self.readers.rows(events::FIRST_PAGE, params, events::event).await
             }
             Some(after) => {

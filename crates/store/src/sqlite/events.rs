@@ -205,9 +205,11 @@ pub(super) fn page(conn: &Connection, page: &EventsPage) -> rusqlite::Result<Vec
     let Some(after) = page.after else {
         let sql = format!(
             "SELECT {columns} FROM {EVENT_TABLES}
-             WHERE ?1 IS NULL OR e.name LIKE ?1 ESCAPE '\\' ORDER BY e.place, e.id LIMIT ?2"
+             WHERE e.place >= ?1 AND (?2 IS NULL OR e.name LIKE ?2 ESCAPE '\\')
+             ORDER BY e.place, e.id LIMIT ?3"
         );
-        return conn.prepare_cached(&sql)?.query_map((pattern, page.limit), event)?.collect();
+        let from = page.not_before.map_or(i64::MIN, Timestamp::as_micros);
+        return conn.prepare_cached(&sql)?.query_map((from, pattern, page.limit), event)?.collect();
     };
     // The anchor's place is looked up, so that a page can follow an event that has moved. What
     // shares its place and what comes behind are asked for apart: each part is then one seek, where

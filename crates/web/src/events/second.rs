@@ -136,7 +136,12 @@ async fn list(State(web): State<Web>, _: CurrentUser, uri: Uri) -> Result<Respon
     let (limit, after) = (query.limit_of_short(), query.after());
     query.finish()?;
     // One more than shown, to know whether there is more.
-    let page = EventsPage { limit: limit + 1, after: after.map(EventId::new), name_contains: None };
+    let page = EventsPage {
+        limit: limit + 1,
+        after: after.map(EventId::new),
+        not_before: None,
+        name_contains: None,
+    };
     let mut events = web.engine().store().events(page).await?;
     let more = events.len() > limit as usize;
     events.truncate(limit as usize);

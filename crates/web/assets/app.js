@@ -1,0 +1,84 @@
+// What pages do beyond plain links and forms: countdowns, and seats as they change.
+// Without scripts the pages work all the same.
+(() => {
+  "use strict";
+  const lang = document.documentElement.lang;
+  const number = new Intl.NumberFormat(lang);
+  const status = document.getElementById("status");
+
+  // Seconds come from the server and run by the monotonic clock: what the browser's calendar says
+  // doesn't matter. Each is when the countdown ends, by that clock.
+  const ends = new WeakMap();
+  const arrived = performance.getEntriesByType("navigation")[0]?.responseStart ?? 0;
+
+  function dress(since) {
+    for (const clock of document.querySelectorAll("[data-countdown]")) {
+      const left = Number(clock.dataset.countdown);
+      const said = ends.get(clock)?.said ?? milestoneOf(left);
+      ends.set(clock, { at: since + 1000 * left, said });
+    }
+    tick();
+  }
+
+  /** The milestone that was passed last, in seconds before the end. */
+  function milestoneOf(left) {
+    return [0, 30, 60, 300].find((at) => left <= at) ?? Infinity;
+  }
+
+  function tick() {
+    for (const clock of document.querySelectorAll("[data-countdown]")) {
+      const end = ends.get(clock);
+      if (!end) continue;
+      const left = Math.max(0, Math.ceil((end.at - performance.now()) / 1000));
+      const text = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+      if (clock.textContent !== text) clock.textContent = text;
+      clock.closest(".hold")?.classList.toggle("urgent", left <= 60);
+      // Announced when it is passed, not when the page is opened beyond it.
+      const milestone = milestoneOf(left);
+      if (milestone < end.said) {
+        status.textContent = clock.dataset[`say${milestone}`] ?? "";
+        if (milestone === 0) soon("expired");
+      }
+      end.said = milestone;
+    }
+  }
+
+  /** Has the parts of the page that show bookings looked up again. */
+  function soon(name) {
+    setTimeout(() => document.body.dispatchEvent(new Event(name)), 300);
+  }
+
+  function show(part, event) {
+    const { freeSeats: free, capacity } = event;
+    if (free === undefined) return; // more of the journal follows at once
+    const words = part.querySelector("[data-words]");
+    words.textContent = words.dataset.words
+      .replace("{free}", number.format(free)).replace("{capacity}", number.format(capacity));
+    const taken = capacity > 0 ? 100 * (capacity - free) / capacity : 0;
+    part.querySelector("rect").setAttribute("width", taken.toFixed(2));
+    for (const note of document.querySelectorAll("[data-sold-out]")) note.hidden = free > 0;
+  }
+
+  // A browser keeps few connections to one host, so only a page that is seen keeps a stream.
+  const live = document.querySelector("[data-live]");
+  let stream = null;
+  function listen() {
+    if (document.hidden) {
+      stream?.close();
+      stream = null;
+    } else if (live && !stream) {
+      stream = new EventSource(live.dataset.live);
+      stream.onmessage = (message) => show(live, JSON.parse(message.data));
+    }
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    listen();
+    if (!document.hidden) soon("look");
+  });
+  document.addEventListener("htmx:after:swap", () => dress(performance.now()));
+  setInterval(tick, 250);
+  setInterval(() => document.hidden || document.body.dispatchEvent(new Event("look")), 3000);
+  dress(arrived);
+  listen();
+})();

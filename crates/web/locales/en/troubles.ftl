@@ -1,0 +1,23 @@
+# Why something that was asked for didn’t happen.
+
+trouble-sold-out = Sold out a moment ago: no seats are left.
+trouble-too-few-seats = { $count ->
+    [one] Somebody was quicker: only { $count } seat is left.
+   *[other] Somebody was quicker: only { $count } seats are left.
+}
+trouble-insufficient-funds = The booking costs { $amount }, but your account holds { $balance }. Nothing was charged, and your seats are still held.
+trouble-account-full = The account can’t hold that much. Nothing has changed.
+trouble-login-taken = This login is taken. Choose another one.
+trouble-event-begun = The event has begun and takes no more bookings.
+trouble-booking-cancelled = This booking was cancelled.
+trouble-hold-expired = This booking has expired: it wasn’t paid in time, and its seats are free again. Nothing was charged.
+trouble-hold-limit = You hold, or have just cancelled, as much of this event as one user may. Pay, or wait until a hold has ended.
+trouble-rate-limited = Too many attempts. Wait a minute and try again.
+trouble-wrong-credentials = Login and password don’t belong together.
+trouble-fields = Something isn’t right yet; see below.
+trouble-sent-before = This form was sent before with something else in it. Check what it says now and send it again.
+trouble-forbidden = You may not do this.
+trouble-not-found = There is no such event or booking.
+trouble-outcome-unknown = Whether this was done isn’t known. Send it again: it takes effect once.
+trouble-unavailable = The service is busy or its database is away. Nothing was done; send it again in a moment.
+trouble-unexpected = That didn’t work. Try again.

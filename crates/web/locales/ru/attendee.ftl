@@ -1,0 +1,84 @@
+# Мероприятия, брони и счёт, какими их видят участники.
+
+seats-left = Свободно мест: { $free } из { $capacity }
+seats-title = Места
+sold-out = Мест нет
+sold-out-hint = Места могут освободиться, если кто-то не оплатит бронь вовремя.
+event-begun = Уже началось
+date-open = Дата будет объявлена
+free-of-charge = бесплатно
+price-per-seat = { $amount } за место
+when = Когда
+price = Цена
+payment-window = Время на оплату
+search-events = Поиск мероприятий по названию
+search = Найти
+nothing-found = Нет ближайших мероприятий, в названии которых есть «{ $text }».
+more-events = Ещё мероприятия
+how-many-seats = Сколько мест?
+seats-hint = { $count ->
+    [one] Не больше { $count } места.
+    [few] Не больше { $count } мест.
+   *[many] Не больше { $count } мест.
+}
+seats-wrong = { $count ->
+    [one] Выберите от 1 до { $count } места.
+    [few] Выберите от 1 до { $count } мест.
+   *[many] Выберите от 1 до { $count } мест.
+}
+book = Забронировать
+book-hint = Места держатся за вами; на оплату у вас столько времени: { $window }.
+seats = { $count ->
+    [one] { $count } место
+    [few] { $count } места
+   *[many] { $count } мест
+}
+
+held-for-you = Держим места для вас
+booking-held = Ждёт оплаты
+booking-under-way = Идёт оплата
+booking-confirmed = Оплачена
+booking-cancelled = Отменена
+booking-over = Бронь закончилась
+booking-number = Бронь { $id }
+time-left = Осталось:
+pay-until = до
+announce-minutes = { $count ->
+    [one] На оплату осталась { $count } минута.
+    [few] На оплату осталось { $count } минуты.
+   *[many] На оплату осталось { $count } минут.
+}
+announce-seconds = { $count ->
+    [one] На оплату осталась { $count } секунда.
+    [few] На оплату осталось { $count } секунды.
+   *[many] На оплату осталось { $count } секунд.
+}
+announce-over = Время вышло. Бронь истекла.
+to-payment = Оплатить или отменить
+amount = Сумма
+balance = На счету
+confirm = Подтвердить и оплатить ({ $amount })
+money-missing = На счету не хватает { $amount }.
+money-missing-hint = Пополните счёт здесь; места тем временем держатся за вами.
+money-missing-ask = Попросите организатора пополнить ваш счёт; места держатся за вами, пока не вышло время.
+cancel-booking = Отменить эту бронь…
+cancel-hint-held = Места сразу станут свободны для других.
+cancel-hint-paid = Места станут свободны для других, а деньги вернутся на ваш счёт.
+cancel-now = Отменить бронь
+no-bookings = У вас нет броней.
+look-again = Посмотреть ещё раз
+older-bookings = Более ранние брони
+fate-expired = Бронь { $id } истекла: её не оплатили вовремя, и места снова свободны.
+fate-cancelled = Бронь { $id } отменена.
+
+deposit-amount = Сумма пополнения
+deposit = Пополнить
+deposit-ask = Счета пользователей пополняют организаторы.
+delta-wrong = Укажите целое число больше 0, которое вместит счёт.
+history = История
+no-postings = По вашему счёту ещё ничего не проведено.
+posting-kind = Что
+posting-deposit = Пополнение
+posting-charge = Оплата
+posting-refund = Возврат
+older-postings = Более ранние записи

@@ -1,0 +1,315 @@
+//! A user's own bookings: the list, and a booking's page, where it is paid or cancelled.
+//!
+//! A hold that nobody pays is gone without a trace. So that a page can say what became of it, the
+//! page asks again with the numbers that it shows (`seen`), and whichever of them is no longer there
+//! is told with the reason. A link with the same numbers does so without scripts.
+
+use askama::Template;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::{Redirect, Response};
+use axum::routing::{get, post};
+use eventbooker_core::bookings::{Booking, State as BookingState};
+use eventbooker_core::identity::Actor;
+use eventbooker_core::{BookingId, EventId, Money};
+use eventbooker_engine::BookingAt;
+use eventbooker_store::BookingRoute;
+
+use super::forms::{Form, Trouble, new_key, outcome};
+use super::texts::{Instant, Texts};
+use super::{Attendee, Frame, page, see_other};
+use crate::bookings::Moved;
+use crate::idempotency::answer;
+use crate::problem::{Problem, ProblemKind};
+use crate::request::{PathId, Query};
+use crate::state::Web;
+
+/// Bookings on a page of the list.
+const PAGE_BOOKINGS: u32 = 20;
+/// Numbers that a page asks about at once.
+const SEEN_MAX: usize = 40;
+
+pub(super) fn routes() -> Router<Web> {
+    Router::new()
+        .route("/user/bookings", get(list))
+        .route("/user/bookings/", get(async || Redirect::permanent("/user/bookings")))
+        .route("/user/bookings/{id}", get(show))
+        .route("/user/bookings/{id}/confirm", post(confirm))
+        .route("/user/bookings/{id}/cancel", post(cancel))
+}
+
+/// A booking as pages show it.
+pub(super) struct BookingView {
+    pub(super) id: i64,
+    pub(super) event_id: i64,
+    pub(super) event_name: String,
+    pub(super) seats: String,
+    pub(super) amount: Money,
+    pub(super) amount_text: String,
+    pub(super) state: &'static str,
+    pub(super) state_text: String,
+    pub(super) expires_at: Instant,
+    /// Whole seconds until the hold ends, and the same as a clock shows it; nothing if it can't end.
+    pub(super) left: Option<(u64, String)>,
+}
+
+impl BookingView {
+    pub(super) fn of(at: &BookingAt, event_name: &str, texts: Texts) -> Self {
+        let Booking { id, event_id, seats, amount, expires_at, .. } = at.booking;
+        let is_held = at.booking.state == BookingState::Occupied;
+        let left_s = at.at.until(expires_at).as_millis().div_ceil(1000);
+        let left_s = u64::try_from(left_s).unwrap_or(u64::MAX);
+        let (state, state_text) = match at.booking.state {
+            BookingState::Occupied => ("held", texts.say("booking-held")),
+            BookingState::Occupying | BookingState::Paying | BookingState::Completing => {
+                ("paying", texts.say("booking-under-way"))
+            }
+            BookingState::Complete => ("paid", texts.say("booking-confirmed")),
+            BookingState::Refunding
+            | BookingState::Releasing
+            | BookingState::Expiring
+            | BookingState::Cancelled => ("over", texts.say("booking-cancelled")),
+        };
+        Self {
+            id: id.get(),
+            event_id: event_id.get(),
+            event_name: event_name.to_owned(),
+            seats: texts.count("seats", seats.get()),
+            amount,
+            amount_text: amount_text(texts, amount),
+            state,
+            state_text,
+            expires_at: texts.instant(expires_at),
+            left: is_held.then(|| (left_s, format!("{}:{:02}", left_s / 60, left_s % 60))),
+        }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// Whether little time is left.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.left.as_ref().is_some_and(|(seconds, _)| *seconds <= 60)
+    }
+}
+
+fn amount_text(texts: Texts, amount: Money) -> String {
+    if amount.is_zero() { texts.say("free-of-charge") } else { texts.amount(amount) }
+}
+
+/// What became of a booking that a page has shown.
+pub(super) struct Fate {
+    pub(super) id: i64,
+    pub(super) words: String,
+}
+
+/// What became of those bookings that the page has shown and that aren't live any more.
+pub(super) async fn fates(
+    web: &Web,
+    actor: Actor,
+    texts: Texts,
+    uri: &Uri,
+    live: &[BookingAt],
+) -> Result<Vec<Fate>, Problem> {
+    let seen = Query::of(uri).numbers("seen", SEEN_MAX).into_iter();
+    let is_live = |id: &i64| live.iter().any(|at| at.booking.id.get() == *id);
+    let store = web.engine().store();
+    let mut fates = Vec::new();
+    for id in seen.filter(|id| !is_live(id)).map(BookingId::new) {
+        let booking = store.bookings(vec![id]).await?.pop();
+        let words = match booking {
+            Some(booking) if !booking.is_open_to(actor) => continue,
+            Some(booking) if booking.is_due(web.engine().now()) => "fate-expired",
+            Some(booking) => match booking.state {
+                BookingState::Expiring => "fate-expired",
+                BookingState::Refunding | BookingState::Releasing | BookingState::Cancelled => {
+                    "fate-cancelled"
+                }
+                // On another page of the list.
+                BookingState::Occupying
+                | BookingState::Occupied
+                | BookingState::Paying
+                | BookingState::Completing
+                | BookingState::Complete => continue,
+            },
+            None if store.booking_route(id).await? == BookingRoute::Gone => "fate-expired",
+            None => continue,
+        };
+        fates.push(Fate { id: id.get(), words: texts.with(words, "id", id) });
+    }
+    Ok(fates)
+}
+
+/// The path under which a page asks again, with what it shows.
+pub(super) fn seen_query(path: &str, bookings: &[BookingView], fates: &[Fate]) -> String {
+    let shown = bookings.iter().map(|booking| booking.id).chain(fates.iter().map(|fate| fate.id));
+    let seen: Vec<String> = shown.take(SEEN_MAX).map(|id| format!("seen={id}")).collect();
+    if seen.is_empty() { path.to_owned() } else { format!("{path}?{}", seen.join("&")) }
+}
+
+#[derive(Template)]
+#[template(path = "bookings.html")]
+struct BookingsListPage {
+    frame: Frame,
+    bookings: Vec<BookingView>,
+    fates: Vec<Fate>,
+    again: String,
+    next: Option<String>,
+}
+
+async fn list(
+    State(web): State<Web>,
+    Attendee { frame, actor }: Attendee,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut query = Query::of(&uri);
+    let before = query.after().map(BookingId::new);
+    query.finish()?;
+    let engine = web.engine();
+    let own = engine.bookings_of_user(actor.user_id, None, before, PAGE_BOOKINGS).await?;
+    let mut bookings = Vec::with_capacity(own.bookings.len());
+    for at in &own.bookings {
+        bookings.push(BookingView::of(
+            at,
+            &event_name(&web, at.booking.event_id).await?,
+            frame.texts,
+        ));
+    }
+    let fates = fates(&web, actor, frame.texts, &uri, &own.bookings).await?;
+    let again = seen_query("/user/bookings", &bookings, &fates);
+    let next = own.next.map(|next| format!("/user/bookings?after={next}"));
+    Ok(page(StatusCode::OK, &BookingsListPage { frame, bookings, fates, again, next }))
+}
+
+async fn event_name(web: &Web, id: EventId) -> Result<String, Problem> {
+    let event = web.engine().store().event(id).await?;
+    Ok(event.map_or_else(|| id.to_string(), |event| event.plan.name))
+}
+
+#[derive(Template)]
+#[template(path = "booking.html")]
+struct BookingPage {
+    frame: Frame,
+    booking: BookingView,
+    balance: String,
+    /// What the account lacks to pay, and whether the user may pay it in here.
+    missing: Option<Money>,
+    may_deposit: bool,
+    key: String,
+    trouble: Option<String>,
+}
+
+impl BookingPage {
+    fn missing_text(&self) -> String {
+        self.missing.map(|missing| self.frame.texts.amount(missing)).unwrap_or_default()
+    }
+}
+
+async fn show(
+    State(web): State<Web>,
+    attendee: Attendee,
+    PathId(id): PathId,
+) -> Result<Response, Problem> {
+    let key = new_key(&web);
+    match booking_page(&web, attendee, BookingId::new(id), key, None).await? {
+        Ok(template) => Ok(page(StatusCode::OK, &template)),
+        Err((over, trouble)) => Ok(trouble.reply().with(&over)),
+    }
+}
+
+/// What there is to say about a booking that is over.
+#[derive(Template)]
+#[template(path = "booking_over.html")]
+struct BookingOverPage {
+    frame: Frame,
+    words: String,
+}
+
+async fn booking_page(
+    web: &Web,
+    Attendee { frame, actor }: Attendee,
+    id: BookingId,
+    key: String,
+    trouble: Option<String>,
+) -> Result<Result<BookingPage, (BookingOverPage, Trouble)>, Problem> {
+    let engine = web.engine();
+    let now = engine.now();
+    let booking = engine.store().bookings(vec![id]).await?.pop();
+    let booking = match booking {
+        Some(booking) if !booking.is_open_to(actor) => return Err(no_such_booking()),
+        Some(booking) if !booking.is_due(now) && booking.state != BookingState::Expiring => booking,
+        None if engine.store().booking_route(id).await? != BookingRoute::Gone => {
+            return Err(no_such_booking());
+        }
+        Some(_) | None => {
+            let gone = Trouble::from(Problem::from(ProblemKind::HoldExpired));
+            let words = gone.words(frame.texts);
+            return Ok(Err((BookingOverPage { frame, words }, gone)));
+        }
+    };
+    let at = BookingAt { booking, at: now };
+    let view = BookingView::of(&at, &event_name(web, booking.event_id).await?, frame.texts);
+    // An admin may look at anybody's booking, and it is its owner who pays.
+    let balance = engine.account(booking.user_id).await?.balance;
+    let missing = view.amount.minus(balance).filter(|missing| *missing > Money::ZERO);
+    Ok(Ok(BookingPage {
+        balance: frame.texts.amount(balance),
+        missing: missing.filter(|_| view.is_held()),
+        may_deposit: super::accounts::may_deposit(web, actor) && booking.user_id == actor.user_id,
+        booking: view,
+        frame,
+        key,
+        trouble,
+    }))
+}
+
+fn no_such_booking() -> Problem {
+    Problem::new(ProblemKind::NotFound, "there is no such booking")
+}
+
+async fn confirm(
+    State(web): State<Web>,
+    attendee: Attendee,
+    PathId(id): PathId,
+    form: Form,
+) -> Result<Response, Problem> {
+    let (booking_id, actor) = (BookingId::new(id), attendee.actor);
+    let engine = web.engine().clone();
+    let confirm = |key| async move { engine.confirm(actor, None, booking_id, key).await };
+    let moved = answer::<Moved, _>(&web, actor.user_id, form.key(), confirm).await;
+    after_move(&web, attendee, booking_id, &form, outcome(moved).await.map(|_| ())).await
+}
+
+async fn cancel(
+    State(web): State<Web>,
+    attendee: Attendee,
+    PathId(id): PathId,
+    form: Form,
+) -> Result<Response, Problem> {
+    let (booking_id, actor) = (BookingId::new(id), attendee.actor);
+    let engine = web.engine().clone();
+    let cancel = |key| async move { engine.cancel(actor, booking_id, key).await };
+    let moved = answer::<Moved, _>(&web, actor.user_id, form.key(), cancel).await;
+    after_move(&web, attendee, booking_id, &form, outcome(moved).await.map(|_| ())).await
+}
+
+/// Leads to the booking as it stands, or shows it with the reason why it didn't move.
+async fn after_move(
+    web: &Web,
+    attendee: Attendee,
+    id: BookingId,
+    form: &Form,
+    moved: Result<(), Trouble>,
+) -> Result<Response, Problem> {
+    let Err(trouble) = moved else {
+        return Ok(see_other(&format!("/user/bookings/{id}")));
+    };
+    let key = form.next_key(web, &trouble);
+    let words = Some(trouble.words(attendee.frame.texts));
+    match booking_page(web, attendee, id, key, words).await? {
+        Ok(template) => Ok(trouble.reply().with(&template)),
+        Err((over, trouble)) => Ok(trouble.reply().with(&over)),
+    }
+}
