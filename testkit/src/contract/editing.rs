@@ -42,7 +42,7 @@ pub async fn an_edited_event_is_read_as_it_was_written(database: &dyn Database) 
             .collect();
         assert_eq!(read_events(&*store).await, expected);
     }
-    let page = EventsPage { limit: 9, after: None, name_contains: None };
+    let page = EventsPage { not_before: None, limit: 9, after: None, name_contains: None };
     let listed = store.events(page).await.expect("read");
     let places: Vec<_> = listed.iter().map(|event| (event.id.get(), event.cancellation)).collect();
     let since = |is_releasing| Some(Cancellation { at: at(5), is_releasing });

@@ -51,6 +51,7 @@ struct EventView {
     taken_percent: u64,
     is_sold_out: bool,
     is_begun: bool,
+    is_cancelled: bool,
     price: String,
     payment_window: String,
 }
@@ -69,6 +70,7 @@ impl EventView {
             seats_words: seats_left(texts, "{free}".to_owned(), "{capacity}".to_owned()),
             taken_percent: 100 * taken / u64::from(capacity.max(1)),
             is_sold_out: free == 0,
+            is_cancelled: event.cancellation.is_some(),
             is_begun: plan.starts_at.is_some_and(|start| start <= now),
             price: if plan.price.is_zero() {
                 texts.say("free-of-charge")

@@ -199,6 +199,10 @@ impl Trouble {
             }
             K::AccountFull => texts.say("trouble-account-full"),
             K::LoginTaken => texts.say("trouble-login-taken"),
+            K::EventCancelled => texts.say("trouble-event-cancelled"),
+            K::CapacityBelowBooked => {
+                texts.with("trouble-capacity-below-booked", "occupied", amount("occupied"))
+            }
             K::EventBegun => texts.say("trouble-event-begun"),
             K::BookingCancelled => texts.say("trouble-booking-cancelled"),
             K::HoldExpired => texts.say("trouble-hold-expired"),
