@@ -52,6 +52,7 @@ announce-over = Time is up. The booking has expired.
 to-payment = Pay or cancel
 amount = Amount
 balance = Balance
+confirm-free = Confirm
 confirm = Confirm and pay ({ $amount })
 money-missing = Your account is short of { $amount }.
 money-missing-hint = Pay in here; your seats stay held meanwhile.

@@ -57,6 +57,7 @@ announce-over = Время вышло. Бронь истекла.
 to-payment = Оплатить или отменить
 amount = Сумма
 balance = На счету
+confirm-free = Подтвердить
 confirm = Подтвердить и оплатить ({ $amount })
 money-missing = На счету не хватает { $amount }.
 money-missing-hint = Пополните счёт здесь; места тем временем держатся за вами.

@@ -141,7 +141,12 @@ fn as_page(response: Response, frame: Frame) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::response::IntoResponse as _;
+    use tower::ServiceExt as _;
+
     use super::*;
+    use crate::problem::{Problem, ProblemKind};
 
     #[test]
     fn a_page_is_for_those_who_ask_for_one() {
@@ -160,5 +165,27 @@ mod tests {
             assert_eq!(prefers_pages(&headers), is_page, "{accept}");
         }
         assert!(!prefers_pages(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn a_page_says_when_to_come_back() {
+        let away = tower::service_fn(async |_: Request<Body>| {
+            Ok::<_, Infallible>(Problem::from(ProblemKind::StoreUnavailable).into_response())
+        });
+        for (accept, kind) in [
+            ("text/html", "text/html; charset=utf-8"),
+            ("application/json", "application/problem+json"),
+        ] {
+            let request =
+                Request::get("/user").header(ACCEPT, accept).header("cookie", "language=ru");
+            let request = request.body(Body::empty()).expect("a request");
+            let response = FailurePages::around(away).oneshot(request).await.expect("infallible");
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()["retry-after"], "1");
+            assert_eq!(response.headers()[CONTENT_TYPE], kind);
+            let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+            let body = String::from_utf8(body.into()).expect("text");
+            assert_eq!(body.contains("Минутку"), kind.starts_with("text/html"), "{body}");
+        }
     }
 }
