@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use eventbooker_core::bookings::{Booking, State, Step};
-use eventbooker_core::{BookingId, EventId, Timestamp};
+use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{StoreError, Wants};
 use tokio::task::JoinHandle;
 
@@ -42,8 +42,9 @@ struct Releases {
 struct Left {
     event_id: EventId,
     booking_id: BookingId,
-    /// As it was found; `None` if its row can't be read, which its lane will have to say.
-    booking: Option<Booking>,
+    /// Whose money is to go back, if it is paid. A hold that is found here stays unpaid: its event is
+    /// cancelled.
+    paid_by: Option<UserId>,
 }
 
 #[async_trait]
@@ -129,7 +130,8 @@ async fn read(
 ) -> Result<Vec<Left>, StoreError> {
     let now = engine.now();
     let left = |booking: Booking| {
-        let of_event = Left { event_id, booking_id: booking.id, booking: Some(booking) };
+        let paid_by = (booking.state == State::Complete).then_some(booking.user_id);
+        let of_event = Left { event_id, booking_id: booking.id, paid_by };
         can_be_released(&booking, now).then_some(of_event)
     };
     match engine.store().bookings(ids.clone()).await {
@@ -141,7 +143,8 @@ async fn read(
     for booking_id in ids {
         match engine.store().bookings(vec![booking_id]).await {
             Err(StoreError::Refused(_)) => {
-                found.push(Left { event_id, booking_id, booking: None });
+                // Its lane can't read it either, and then it is told and left alone.
+                found.push(Left { event_id, booking_id, paid_by: None });
             }
             one => found.extend(one?.into_iter().filter_map(left)),
         }
@@ -154,7 +157,7 @@ fn can_be_released(booking: &Booking, now: Timestamp) -> bool {
     booking.cancel(now) == Ok(Step::Taken)
 }
 
-/// Releases bookings. A booking that has moved since it was found is left for the next look.
+/// Releases bookings, those of them that are still there to be released.
 struct Release {
     /// All of one lane.
     left: Vec<Left>,
@@ -169,10 +172,10 @@ impl Command for Release {
     }
 
     fn wants(&self, rules: &Rules, wants: &mut Wants) {
-        for Left { event_id, booking_id, booking } in &self.left {
+        for Left { event_id, booking_id, paid_by } in &self.left {
             want_booking(rules, wants, *event_id, *booking_id);
-            if let Some(paid) = booking.filter(|booking| booking.state == State::Complete) {
-                want_account(rules, wants, paid.user_id);
+            if let Some(user_id) = paid_by {
+                want_account(rules, wants, *user_id);
             }
         }
     }
@@ -193,10 +196,10 @@ impl Command for Release {
 
 /// Releases a booking; whether it was there to be released. A refusal changes nothing.
 fn release(batch: &mut Batch, left: &Left) -> Result<bool, Refusal> {
-    let Left { event_id, booking_id, booking } = *left;
-    let takes_place = batch.event(event_id).is_none_or(|event| event.cancellation.is_none());
-    let found = batch.booking(booking_id).filter(|found| Some(*found) == booking);
-    let Some(before) = found.filter(|_| !takes_place) else { return Ok(false) };
+    let Left { event_id, booking_id, .. } = *left;
+    let is_cancelled = batch.event(event_id).is_some_and(|event| event.cancellation.is_some());
+    let found = batch.booking(booking_id).filter(|_| is_cancelled);
+    let Some(before) = found else { return Ok(false) };
     let mut moved = before;
     if moved.cancel(batch.now()) != Ok(Step::Taken) {
         return Ok(false);

@@ -246,6 +246,18 @@ async fn what_cannot_be_released_keeps_no_other_waiting() {
     service.finish().await;
 }
 
+/// A row that says so by mistake doesn't cost anybody a seat.
+#[tokio::test]
+async fn an_event_that_takes_place_releases_nothing() {
+    let service = Service::start().await;
+    let (event_id, bookings) = with_bookings(&service, 2).await;
+    service.sql(&format!("UPDATE events SET releasing = true WHERE id = {event_id}"));
+    service.pass(A_LOOK).await;
+    assert_eq!(states(&service, &bookings).await, [State::Occupied, State::Complete]);
+    service.sql(&format!("UPDATE events SET releasing = false WHERE id = {event_id}"));
+    service.finish().await;
+}
+
 /// Nothing but the clock wakes whoever looks for cancelled events while there are none.
 #[tokio::test]
 async fn where_nothing_is_cancelled_nobody_looks_more_often() {
