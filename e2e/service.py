@@ -106,9 +106,9 @@ class Service:
     def user(self, balance=0):
         """Makes a user of the caller's own, who is signed in to the API."""
         client = Client(self.origin)
-        client.login = unique("user").lower()
-        client.post("/register", login=client.login, password=PASSWORD)
-        client.sign_in(client.login, PASSWORD)
+        login = unique("user")
+        client.post("/register", login=login, password=PASSWORD, email="", first_name="", last_name="")
+        client.sign_in(login, PASSWORD)
         if balance:
             client.put("/account/deposit", delta=balance)
         return client
@@ -169,7 +169,12 @@ class Client:
             request.add_header("Content-Type", "application/json")
         if self.session:
             request.add_header("Cookie", f"session_id={self.session}")
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        try:
+            answer = urllib.request.urlopen(request, timeout=PATIENCE_S)
+        except urllib.error.HTTPError as refused:
+            with refused:
+                raise AssertionError(f"{method} {path}: {refused.read().decode()}") from None
+        with answer:
             if session := re.match("session_id=([^;]+)", answer.headers.get("Set-Cookie", "")):
                 self.session = session[1]
             return json.load(answer)

@@ -5,6 +5,10 @@ import pathlib
 
 import axe_playwright_python
 
+from playwright.sync_api import expect
+
+from words import WORDS
+
 AXE = pathlib.Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
 # Everything that WCAG 2.2 asks for on levels A and AA and a program can see.
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
@@ -30,7 +34,7 @@ class Visitor:
 
     def __init__(self, browser, service, *, language="en", scripts=True, dark=False, size=None):
         self.service = service
-        self.language = language
+        self.words = WORDS[language]
         self.faults = []
         # Statuses of requests by scripts that a test is about.
         self.expected_statuses = set()
@@ -84,6 +88,35 @@ class Visitor:
         """Takes over a user's session without the sign-in page."""
         self.context.add_cookies([{"name": "session_id", "value": user.session, "url": self.service.origin}])
         return self
+
+    @property
+    def main(self):
+        """What the page is about, without what stands around it."""
+        return self.page.get_by_role("main")
+
+    def press(self, name):
+        """Presses one of the page's buttons."""
+        self.main.get_by_role("button", name=name, exact=True).click()
+
+    def follow(self, name):
+        """Follows one of the page's links."""
+        self.main.get_by_role("link", name=name, exact=True).click()
+
+    def go_to(self, name):
+        """Goes to a part of the site."""
+        self.page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+
+    def fill(self, label, text):
+        self.main.get_by_label(label, exact=True).fill(text)
+
+    def book(self, event, seats):
+        """Books seats on the event's page, and returns the booking's number."""
+        self.open(event["page"])
+        self.fill(self.words.seats, str(seats))
+        self.press(self.words.book)
+        held = self.main.get_by_role("link", name=self.words.to_payment).first
+        expect(held).to_be_visible()
+        return int(held.get_attribute("href").rsplit("/", 1)[1])
 
     def axe_faults(self):
         """What axe finds wrong with the page as it is now. The source goes past the page's policy, which

@@ -1,0 +1,169 @@
+"""What happens on open pages by itself."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+# The shortest payment window there is, and what may come on top of it.
+WINDOW_OVER_MS = 90_000
+
+# Collects what a screen reader announces.
+LISTEN = """
+window.announced = [];
+document.addEventListener('DOMContentLoaded', () =>
+  new MutationObserver(() => {
+    const words = document.getElementById('status').textContent;
+    if (words && words !== window.announced.at(-1)) window.announced.push(words);
+  }).observe(document.getElementById('status'), { childList: true, characterData: true, subtree: true }));
+"""
+# A browser whose calendar is an hour fast.
+WRONG_CALENDAR = """
+const HOUR = 3600e3, now = Date.now;
+Date.now = () => now() + HOUR;
+Date = new Proxy(Date, { construct: (date, given) => given.length ? new date(...given) : new date(now() + HOUR) });
+"""
+
+
+def stays(window):
+    """Marks the page, so that it can be told from one that was loaded again."""
+    window.page.evaluate("window.marked = true")
+
+
+def has_stayed(window):
+    return window.page.evaluate("window.marked === true")
+
+
+def test_two_browsers_see_each_others_seats(visitor, service):
+    event = service.event(capacity=30)
+    one, other = (visitor().sign_in_as(service.user()) for _ in range(2))
+    left = one.words.left
+    one.open(event["page"])
+    stays(one)
+    booking = other.book(event, 4)
+    expect(one.main).to_contain_text(left.format(free=26, capacity=30))
+    assert has_stayed(one)
+    stays(other)
+    one.book(event, 3)
+    expect(other.main).to_contain_text(left.format(free=23, capacity=30))
+    assert has_stayed(other)
+    stays(one)
+    other.open(f"/user/bookings/{booking}")
+    other.main.get_by_text(other.words.cancel).click()
+    other.press(other.words.cancel_now)
+    expect(one.main).to_contain_text(left.format(free=27, capacity=30))
+    assert has_stayed(one)
+
+
+def test_an_open_page_shows_that_nothing_is_left_and_keeps_still(visitor, service):
+    event = service.event(capacity=20)
+    attendee = visitor().sign_in_as(service.user())
+    attendee.open(event["page"])
+    attendee.fill(attendee.words.seats, "3")
+    stays(attendee)
+    note = attendee.main.get_by_text("Sold out", exact=True)
+    expect(note).to_be_hidden()
+    buyer = service.user()
+    booking = buyer.book(event, 20)
+    expect(attendee.main).to_contain_text(attendee.words.left.format(free=0, capacity=20))
+    expect(note).to_be_visible()
+    buyer.post(f"/bookings/{booking['id']}/cancel")
+    expect(attendee.main).to_contain_text(attendee.words.left.format(free=20, capacity=20))
+    expect(note).to_be_hidden()
+    expect(attendee.main.get_by_label(attendee.words.seats)).to_have_value("3")
+    assert has_stayed(attendee)
+    assert attendee.shift() == 0, "nothing else has moved"
+
+
+def test_a_page_comes_back_after_the_network_was_away(visitor, service):
+    event = service.event(capacity=20)
+    attendee = visitor().sign_in_as(service.user())
+    attendee.open(event["page"])
+    attendee.allow_network_faults = True
+    attendee.context.set_offline(True)
+    service.user().book(event, 5)
+    attendee.context.set_offline(False)
+    # Whether the stream was cut or not, the page has to catch up.
+    expect(attendee.main).to_contain_text(
+        attendee.words.left.format(free=15, capacity=20), timeout=30_000
+    )
+
+
+def test_a_countdown_goes_by_the_servers_time(visitor, service):
+    event = service.event(minutes=30)
+    attendee = visitor().sign_in_as(service.user())
+    attendee.page.add_init_script(WRONG_CALENDAR)
+    booking = attendee.book(event, 1)
+    attendee.open(f"/user/bookings/{booking}")
+    timer = attendee.main.get_by_role("timer")
+    expect(timer).to_have_text(re.compile(r"^(30:00|29:\d\d)$"))
+    shown = timer.inner_text()
+    expect(timer).not_to_have_text(shown)
+    expect(timer).to_have_text(re.compile(r"^29:\d\d$"))
+    expect(timer).to_have_attribute("aria-live", "off")
+
+
+def test_a_hold_that_nobody_pays_leaves_every_page_by_itself(visitor, service):
+    """The one test that waits for a payment window, so all that belongs to it is here."""
+    event, long = service.event(capacity=9, minutes=1), service.event(minutes=30)
+    user, other = service.user(), service.user()
+    watcher = visitor().sign_in_as(service.user())
+    on_list, on_booking = visitor().sign_in_as(user), visitor(language="ru").sign_in_as(user)
+    plain, late = (visitor(scripts=False).sign_in_as(other) for _ in range(2))
+    # That the booking is over is what its page wants to hear.
+    on_booking.expected_statuses = {410}
+    on_list.page.add_init_script(LISTEN)
+
+    on_list.book(long, 1)
+    expired = on_list.book(event, 4)
+    on_list.go_to(on_list.words.bookings)
+    stays(on_list)
+    hold = on_list.main.get_by_role("listitem").filter(has_text=event["name"])
+    calm = on_list.main.get_by_role("listitem").filter(has_text=long["name"])
+    expect(hold.get_by_role("timer")).to_have_text(re.compile(r"^(1:00|0:\d\d)$"))
+    look = "hold => JSON.stringify([getComputedStyle(hold).backgroundColor, getComputedStyle(hold).borderColor])"
+    assert hold.evaluate(look) != calm.evaluate(look), "the last minute doesn't look like any other"
+    on_booking.open(f"/user/bookings/{expired}")
+    stays(on_booking)
+    of_plain = plain.book(event, 2)
+    plain.go_to(plain.words.bookings)
+    late.open(f"/user/bookings/{of_plain}")
+    watcher.open(event["page"])
+    stays(watcher)
+    expect(watcher.main).to_contain_text(watcher.words.left.format(free=3, capacity=9))
+
+    expect(hold).to_have_count(0, timeout=WINDOW_OVER_MS)
+    told = on_list.main.get_by_role("status").filter(has_text=on_list.words.expired)
+    expect(told).to_contain_text(str(expired))
+    expect(calm).to_be_visible()
+    assert has_stayed(on_list)
+    expect(on_booking.main).to_contain_text(on_booking.words.expired, timeout=WINDOW_OVER_MS)
+    expect(on_booking.main.get_by_role("button", name=on_booking.words.confirm)).to_have_count(0)
+    assert has_stayed(on_booking)
+    expect(watcher.main).to_contain_text(
+        watcher.words.left.format(free=9, capacity=9), timeout=WINDOW_OVER_MS
+    )
+    assert has_stayed(watcher)
+    announced = on_list.page.evaluate("window.announced")
+    assert announced == ["30 seconds left to pay.", "Time is up. The booking has expired."]
+
+    # Without scripts a page stays as it is until its reader looks again, or tries too late.
+    with late.page.expect_navigation() as answered:
+        late.main.get_by_role("button", name=late.words.confirm).click()
+    assert answered.value.status == 410
+    expect(late.main.get_by_role("alert")).to_contain_text(late.words.expired)
+    plain.follow(plain.words.look_again)
+    expect(plain.main.get_by_role("status")).to_contain_text(plain.words.expired)
+    expect(plain.main.get_by_role("listitem").filter(has_text=event["name"])).to_have_count(0)
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_a_search_finds_while_it_is_typed(visitor, service, language):
+    event = service.event()
+    attendee = visitor(language=language).sign_in_as(service.user())
+    attendee.open("/user")
+    stays(attendee)
+    attendee.main.get_by_label(attendee.words.search).press_sequentially(event["name"])
+    expect(attendee.main.get_by_role("listitem")).to_have_count(1)
+    expect(attendee.main.get_by_role("link", name=event["name"])).to_be_visible()
+    assert has_stayed(attendee)
