@@ -29,6 +29,14 @@ def service():
     service.close()
 
 
+@pytest.fixture
+def own_service():
+    """One that a test may stop."""
+    service = Service(os.environ["EVENTBOOKER_TEST_PROGRAM"])
+    yield service
+    service.close()
+
+
 @pytest.fixture(scope="session")
 def browser():
     with sync_playwright() as playwright:
@@ -47,7 +55,7 @@ def visitor(browser, service):
     """Opens windows, and looks at the end whether all was well in each."""
     opened = []
 
-    def open_window(**options):
+    def open_window(service=service, **options):
         opened.append(Visitor(browser, service, **options))
         return opened[-1]
 

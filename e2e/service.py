@@ -63,21 +63,39 @@ class Service:
         self.program = program
         self.database = Database()
         self.log = pathlib.Path(self.database.directory.name, "log")
-        serve = [program, "serve", "--demo", "--listen=127.0.0.1:0", f"--database={self.database.url}"]
+        try:
+            self._start("127.0.0.1:0")
+            self.admin = Client(self.origin)
+            self.admin.sign_in("admin", DEMO_PASSWORD)
+        except BaseException:
+            self._kill()
+            print(self.log.read_text())
+            self.database.close()
+            raise
+
+    def _start(self, address):
+        serve = [self.program, "serve", "--demo", f"--listen={address}", f"--database={self.database.url}"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*serve, *FLAGS], cwd=self.database.directory.name, stderr=log, stdin=subprocess.DEVNULL
             )
-        try:
-            self.origin = self._when_ready()
-            self.admin = Client(self.origin)
-            self.admin.sign_in("admin", DEMO_PASSWORD)
-        except BaseException:
+        self.origin = self._when_ready()
+
+    def stop(self):
+        """Ends it, and fails if it complained."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(PATIENCE_S) == 0, "the service did not end well"
+        complaints = [line for line in self.log.read_text().splitlines() if re.search(" (ERROR|WARN) ", line)]
+        assert not complaints, "\n".join(complaints)
+
+    def start_again(self):
+        """Starts it where it was, after it has been stopped."""
+        self._start(self.origin.removeprefix("http://"))
+
+    def _kill(self):
+        if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-            print(self.log.read_text())
-            self.database.close()
-            raise
 
     def _when_ready(self):
         deadline = time.monotonic() + PATIENCE_S
@@ -103,10 +121,10 @@ class Service:
         )
         return event | {"page": f"/user/events/{event['id']}"}
 
-    def user(self, balance=0):
+    def user(self, login=None, balance=0):
         """Makes a user of the caller's own, who is signed in to the API."""
         client = Client(self.origin)
-        login = unique("user")
+        login = login or unique("user")
         client.post("/register", login=login, password=PASSWORD, email="", first_name="", last_name="")
         client.sign_in(login, PASSWORD)
         if balance:
@@ -116,17 +134,12 @@ class Service:
     def close(self):
         """Ends it, and fails if it complained or leaves something that isn't sound."""
         try:
-            self.process.send_signal(signal.SIGTERM)
-            assert self.process.wait(PATIENCE_S) == 0, "the service did not end well"
+            self.stop()
             check = [self.program, "check", f"--database={self.database.url}"]
             check = subprocess.run(check, capture_output=True, text=True, timeout=PATIENCE_S)
             assert check.returncode == 0, check.stdout + check.stderr
-            complaints = [line for line in self.log.read_text().splitlines() if re.search(" (ERROR|WARN) ", line)]
-            assert not complaints, "\n".join(complaints)
         finally:
-            if self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
+            self._kill()
             self.database.close()
 
 

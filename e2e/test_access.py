@@ -14,13 +14,13 @@ SCHEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 LONG = "Неразрывное" * 15
 
 
-def visit_all_pages(visitor, service, look, **options):
-    """Shows every page that attendees can meet in every state that it can be in, and collects what a
-    look at it finds."""
-    name = f"{LONG}{unique('')}"[:200]
-    event = service.event(name, capacity=60, price=50, description=LONG, days=0.02)
+def visit_all_pages(visitor, service, look, markup="", **options):
+    """Shows every page that attendees can meet in every state that it can be in, with names that are
+    long and have markup in them, and collects what a look at it finds."""
+    name = f"{unique('')}{markup}{LONG}"[:200]
+    event = service.event(name, capacity=60, price=50, description=markup + LONG, days=0.02)
     free, full = service.event(days=0.02), service.event(capacity=1, days=0.02)
-    user = service.user(balance=100)
+    user = service.user(f"{unique('')}{markup}"[:64], balance=100)
     newcomer, attendee = visitor(**options), visitor(**options).sign_in_as(user)
     words = attendee.words
     found = []

@@ -75,18 +75,40 @@ def test_an_open_page_shows_that_nothing_is_left_and_keeps_still(visitor, servic
     assert attendee.shift() == 0, "nothing else has moved"
 
 
-def test_a_page_comes_back_after_the_network_was_away(visitor, service):
+def test_a_page_catches_up_after_the_service_was_away(visitor, own_service):
+    event, buyer = own_service.event(capacity=20), own_service.user()
+    attendee = visitor(own_service).sign_in_as(own_service.user())
+    attendee.expected_failures |= {"net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING"}
+    attendee.open(event["page"])
+    stays(attendee)
+    own_service.stop()
+    own_service.start_again()
+    buyer.book(event, 5)
+    caught_up = attendee.words.left.format(free=15, capacity=20)
+    expect(attendee.main).to_contain_text(caught_up, timeout=30_000)
+    assert has_stayed(attendee)
+
+
+def test_a_page_whose_stream_was_refused_tries_again(visitor, service):
+    """So does a service that has as many streams open as it can, or is about to stop."""
     event = service.event(capacity=20)
     attendee = visitor().sign_in_as(service.user())
+    attendee.expected_statuses = {503}
+    refused = []
+
+    def refuse_once(route):
+        if refused:
+            route.continue_()
+        else:
+            refused.append(route)
+            route.fulfill(status=503, headers={"Retry-After": "1"}, body="")
+
+    attendee.page.route("**/live*", refuse_once)
     attendee.open(event["page"])
-    attendee.allow_network_faults = True
-    attendee.context.set_offline(True)
     service.user().book(event, 5)
-    attendee.context.set_offline(False)
-    # Whether the stream was cut or not, the page has to catch up.
-    expect(attendee.main).to_contain_text(
-        attendee.words.left.format(free=15, capacity=20), timeout=30_000
-    )
+    caught_up = attendee.words.left.format(free=15, capacity=20)
+    expect(attendee.main).to_contain_text(caught_up, timeout=30_000)
+    assert refused
 
 
 def test_a_countdown_goes_by_the_servers_time(visitor, service):

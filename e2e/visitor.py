@@ -36,8 +36,11 @@ class Visitor:
         self.service = service
         self.words = WORDS[language]
         self.faults = []
-        # Statuses of requests by scripts that a test is about.
+        # What a test is about: statuses of requests by scripts, requests that get no answer, and
+        # origins of others.
         self.expected_statuses = set()
+        self.expected_failures = {"net::ERR_ABORTED"}
+        self.origins = [service.origin]
         self.finished = []
         self.context = browser.new_context(
             base_url=service.origin,
@@ -66,18 +69,19 @@ class Visitor:
             self.faults.append(f"console: {message.text}")
 
     def _asked(self, request):
-        if not request.url.startswith((f"{self.service.origin}/", "data:")):
+        if not request.url.startswith((*(f"{origin}/" for origin in self.origins), "data:")):
             self.faults.append(f"asked elsewhere: {request.url}")
 
     def _answered(self, response):
         # A document that says no is looked at by the test that got it.
-        is_expected = response.request.resource_type == "document" or response.status in self.expected_statuses
-        if response.status >= 500 or (response.status >= 400 and not is_expected):
+        is_answer = response.request.resource_type == "document" and response.status < 500
+        is_expected = is_answer or response.status in self.expected_statuses
+        if response.status >= 400 and not is_expected:
             self.faults.append(f"{response.status}: {response.request.method} {response.url}")
 
     def _failed(self, request):
-        # So ends what a page was still loading when it was left, its stream above all.
-        if request.failure != "net::ERR_ABORTED":
+        # What a page was still loading when it was left is aborted, its stream above all.
+        if request.failure not in self.expected_failures:
             self.faults.append(f"{request.failure}: {request.url}")
 
     def open(self, path):
