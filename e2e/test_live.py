@@ -75,7 +75,7 @@ def test_an_open_page_shows_that_nothing_is_left_and_keeps_still(visitor, servic
     assert attendee.shift() == 0, "nothing else has moved"
 
 
-def test_a_page_catches_up_after_the_service_was_away(visitor, own_service):
+def test_a_page_catches_up_after_the_service_was_away(own_service, visitor):
     event, buyer = own_service.event(capacity=20), own_service.user()
     attendee = visitor(own_service).sign_in_as(own_service.user())
     attendee.expected_failures |= {"net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING"}
