@@ -42,7 +42,9 @@ def visit_all_pages(visitor, service, look, markup="", **options):
     newcomer.press(words.register)
     at(newcomer, "/sign-up refused")
 
-    for path in ["/", "/user", "/user?q=nothing-is-called-so", "/user/bookings", "/user/account", event["page"]]:
+    for path in [
+        "/", "/user", "/user?q=nothing-is-called-so", "/user/bookings", "/user/account", event["page"],
+    ]:
         attendee.open(path)
         at(attendee, f"{path} before booking")
     user.book(full, 1)

@@ -63,7 +63,8 @@ def test_no_form_can_be_sent_from_elsewhere(visitor, service, elsewhere):
             body="".join(
                 f"""<form method=post action="{service.origin}{action}"><input name=seats value=1>
                 <input name=delta value=5><input name=login value={unique("forged")}>
-                <input name=password value="{PASSWORD}"><input name=language value=ru><button>{action}</button></form>"""
+                <input name=password value="{PASSWORD}"><input name=language value=ru>
+                <button>{action}</button></form>"""
                 for action in sorted(forms)
             ),
         ),

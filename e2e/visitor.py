@@ -4,7 +4,6 @@ errors and violations of the page's policy in the console, requests to elsewhere
 import pathlib
 
 import axe_playwright_python
-
 from playwright.sync_api import expect
 
 from words import WORDS
