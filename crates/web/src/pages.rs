@@ -12,6 +12,7 @@
 //! [`cross_site`](crate::cross_site) refuses by what browsers say; and state of a page's own.
 
 mod accounts;
+mod admin;
 mod assets;
 mod bookings;
 mod events;
@@ -30,7 +31,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::post;
-use eventbooker_core::identity::Actor;
+use eventbooker_core::identity::{Actor, Role};
 use eventbooker_store::SessionUser;
 
 use self::forms::Form;
@@ -57,6 +58,7 @@ pub(crate) fn routes() -> Router<Web> {
         .merge(events::routes())
         .merge(bookings::routes())
         .merge(accounts::routes())
+        .merge(admin::routes())
 }
 
 /// What stands around every page.
@@ -66,6 +68,8 @@ pub(crate) struct Frame {
     pub(crate) path: String,
     /// Who is signed in.
     pub(crate) login: Option<String>,
+    /// Whether they may organise events.
+    pub(crate) is_admin: bool,
     /// Users whom everybody may be, in a demo.
     pub(crate) demo_users: &'static [DemoUser],
 }
@@ -113,6 +117,7 @@ impl FromRequestParts<Web> for Visitor {
             texts: Texts::of(Language::of_request(&parts.headers)),
             path: page_path(parts),
             login: user.as_ref().map(|session| session.user.profile.login.clone()),
+            is_admin: user.as_ref().is_some_and(|session| session.user.role == Role::Admin),
             demo_users: web.inner.settings.demo_users,
         };
         Ok(Self { frame, user })

@@ -101,6 +101,7 @@ fn frame_of<Body>(request: &Request<Body>) -> Frame {
         texts: Texts::of(Language::of_request(request.headers())),
         path: path.map_or("/", |path| path.as_str()).to_owned(),
         login: None,
+        is_admin: false,
         demo_users: &[],
     }
 }

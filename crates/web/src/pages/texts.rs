@@ -54,16 +54,18 @@ impl Language {
         }
     }
 
-    const fn sources(self) -> [&'static str; 3] {
+    const fn sources(self) -> [&'static str; 4] {
         match self {
             Self::English => [
                 include_str!("../../locales/en/pages.ftl"),
                 include_str!("../../locales/en/attendee.ftl"),
+                include_str!("../../locales/en/organiser.ftl"),
                 include_str!("../../locales/en/troubles.ftl"),
             ],
             Self::Russian => [
                 include_str!("../../locales/ru/pages.ftl"),
                 include_str!("../../locales/ru/attendee.ftl"),
+                include_str!("../../locales/ru/organiser.ftl"),
                 include_str!("../../locales/ru/troubles.ftl"),
             ],
         }

@@ -1,0 +1,3 @@
+# What organisers read.
+
+nav-organise = Organise

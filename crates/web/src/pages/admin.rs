@@ -1,0 +1,37 @@
+//! The organiser's pages, under `/admin`: for admins, everything at once.
+
+mod bookings;
+mod events;
+mod identity;
+
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use eventbooker_core::identity::Actor;
+
+use super::{Attendee, Detour, Frame};
+use crate::problem::{Problem, ProblemKind};
+use crate::state::Web;
+
+pub(super) fn routes() -> Router<Web> {
+    Router::new().merge(events::routes()).merge(bookings::routes()).merge(identity::routes())
+}
+
+/// Whoever asks for a page that is for admins.
+struct Organiser {
+    frame: Frame,
+    actor: Actor,
+}
+
+impl FromRequestParts<Web> for Organiser {
+    type Rejection = Detour;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Detour> {
+        let Attendee { frame, actor } = Attendee::from_request_parts(parts, web).await?;
+        if actor.is_admin() {
+            return Ok(Self { frame, actor });
+        }
+        let problem = Problem::new(ProblemKind::Forbidden, "only an admin may see this page");
+        Err(Detour::Failed(problem))
+    }
+}
