@@ -36,11 +36,20 @@
       // Announced when it is passed, not when the page is opened beyond it.
       const milestone = milestoneOf(left);
       if (milestone < end.said) {
-        status.textContent = clock.dataset[`say${milestone}`] ?? "";
+        // What became of it then, the page asks the server.
         if (milestone === 0) soon("expired");
+        else status.textContent = clock.dataset[`say${milestone}`] ?? "";
       }
       end.said = milestone;
     }
+  }
+
+  /** Announces what became of holds since the page was shown; a new part isn't read out by itself. */
+  const told = new Set();
+  function announceFates(isNews) {
+    const fates = [...document.querySelectorAll("[data-fate]")].filter((fate) => !told.has(fate.id));
+    for (const fate of fates) told.add(fate.id);
+    if (isNews && fates.length) status.textContent = fates.map((fate) => fate.textContent).join(" ");
   }
 
   /** Has the parts of the page that show bookings looked up again. */
@@ -76,9 +85,13 @@
     listen();
     if (!document.hidden) soon("look");
   });
-  document.addEventListener("htmx:after:swap", () => dress(performance.now()));
+  document.addEventListener("htmx:after:swap", () => {
+    dress(performance.now());
+    announceFates(true);
+  });
   setInterval(tick, 250);
   setInterval(() => document.hidden || document.body.dispatchEvent(new Event("look")), 3000);
   dress(arrived);
+  announceFates(false);
   listen();
 })();

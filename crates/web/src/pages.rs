@@ -21,7 +21,7 @@ mod forms;
 mod identity;
 mod texts;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use askama::Template;
 use axum::Router;
@@ -31,8 +31,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::post;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use eventbooker_core::identity::{Actor, Role};
 use eventbooker_store::SessionUser;
+use sha2::{Digest as _, Sha256};
 
 use self::forms::Form;
 use self::texts::{LANGUAGE_COOKIE, Language, Texts};
@@ -40,12 +43,16 @@ use crate::problem::Problem;
 use crate::request::{OverTls, session_token};
 use crate::state::{DemoUser, Web};
 
-/// What a page may do: load its style sheet, scripts and icon from here, ask here what is new, and
-/// send forms here.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-     form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-);
+/// What a page may do: load its style sheet, scripts and icon from here, or have that sheet within
+/// itself, ask here what is new, and send forms here.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let hash = BASE64_STANDARD.encode(Sha256::digest(assets::STYLE));
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{hash}'; img-src 'self'; \
+         connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    );
+    HeaderValue::try_from(policy).expect("visible ASCII")
+});
 
 /// How long a choice of language is remembered, in seconds.
 const LANGUAGE_KEPT_S: u32 = 365 * 24 * 3600;
@@ -79,6 +86,12 @@ impl Frame {
     #[expect(clippy::unused_self, reason = "templates call it where they have a frame")]
     fn asset(&self, name: &str) -> &'static str {
         assets::path(name)
+    }
+
+    /// The style sheet, for a page that is to be usable before anything else has arrived.
+    #[expect(clippy::unused_self, reason = "templates call it where they have a frame")]
+    fn style(&self) -> &'static str {
+        assets::STYLE
     }
 
     /// Marks the link to the part of the site that this page belongs to.
@@ -177,7 +190,7 @@ impl FromRequestParts<Web> for Attendee {
 /// A page.
 pub(crate) fn page(status: StatusCode, template: &impl Template) -> Response {
     let html = template.render().expect("writing to a String cannot fail");
-    (status, [(CONTENT_SECURITY_POLICY, POLICY)], Html(html)).into_response()
+    (status, [(CONTENT_SECURITY_POLICY, POLICY.clone())], Html(html)).into_response()
 }
 
 /// Leads to a page after a form was sent, so that loading it again doesn't send the form again.

@@ -48,7 +48,6 @@ announce-seconds = { $count ->
     [one] { $count } second left to pay.
    *[other] { $count } seconds left to pay.
 }
-announce-over = Time is up. The booking has expired.
 to-payment = Pay or cancel
 amount = Amount
 balance = Balance

@@ -53,7 +53,6 @@ announce-seconds = { $count ->
     [few] На оплату осталось { $count } секунды.
    *[many] На оплату осталось { $count } секунд.
 }
-announce-over = Время вышло. Бронь истекла.
 to-payment = Оплатить или отменить
 amount = Сумма
 balance = На счету

@@ -26,8 +26,11 @@ const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=31536000, im
 
 const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-cache");
 
+/// The style sheet of every page.
+pub(crate) const STYLE: &str = include_str!("../../assets/app.css");
+
 const SOURCES: [(&str, &str, &[u8]); 4] = [
-    ("app.css", "text/css; charset=utf-8", include_bytes!("../../assets/app.css")),
+    ("app.css", "text/css; charset=utf-8", STYLE.as_bytes()),
     ("app.js", "text/javascript; charset=utf-8", include_bytes!("../../assets/app.js")),
     ("htmx.js", "text/javascript; charset=utf-8", include_bytes!("../../assets/htmx.js")),
     ("icon.svg", "image/svg+xml", include_bytes!("../../assets/icon.svg")),

@@ -136,7 +136,7 @@ fn as_page(response: Response, frame: Frame) -> Response {
     let html = page.render().expect("writing to a String cannot fail");
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    parts.headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+    parts.headers.insert(CONTENT_SECURITY_POLICY, POLICY.clone());
     Response::from_parts(parts, html.into())
 }
 

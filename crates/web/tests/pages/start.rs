@@ -84,8 +84,11 @@ fn the_start_page_and_all_that_it_loads_is_small_and_kept_for_a_year() {
     }
     let page = Browser::new(site.client(), "ru").open("/");
     let mut bytes = page.answer.body.len();
+    // The style sheet stands in it, so that it can be used before anything else has arrived.
+    assert_eq!((page.all("link[href], script[src]").len(), page.all("head > style").len()), (3, 1));
+    let page = Browser::new(site.client(), "ru").open("/sign-in");
     let assets = page.all("link[href], script[src]");
-    assert_eq!(assets.len(), 4);
+    assert_eq!((assets.len(), page.all("style").len()), (4, 0));
     for asset in assets {
         let path = asset.value().attr("src").or(asset.value().attr("href")).expect("an address");
         let packed = site.client().ask("GET", path).header("Accept-Encoding", "br, gzip").answer();
