@@ -57,6 +57,7 @@ macro_rules! store_contract {
             due_holds_come_soonest_first
             errands_come_when_they_are_due
             memories_and_steps_are_kept
+            the_last_check_of_each_kind_is_kept
             a_trail_is_all_that_was_written_about_a_booking
             users_and_sessions_are_found
             a_snapshot_is_every_row_at_one_instant

@@ -18,8 +18,8 @@ use eventbooker_core::identity::{TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{
     Answer, AnswerKey, BookingRoute, BookingTrail, Changes, DueErrands, DueHolds, EventsPage,
-    FullSnapshot, Loaded, OldestKept, Queries, SagaStep, SessionUser, Store, StoreError, Wants,
-    Writer,
+    FullSnapshot, LastCheck, Loaded, OldestKept, Queries, SagaStep, SessionUser, Store, StoreError,
+    Wants, Writer,
 };
 use tokio::sync::oneshot;
 
@@ -414,6 +414,10 @@ impl Queries for FaultyStore {
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError> {
         self.faults.plan.looks_for_oldest.fetch_add(1, Ordering::SeqCst);
         self.inner.oldest_kept().await
+    }
+
+    async fn last_checks(&self) -> Result<Vec<LastCheck>, StoreError> {
+        self.inner.last_checks().await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -27,8 +27,11 @@ mod sums;
 
 use std::fmt;
 
+use eventbooker_core::Timestamp;
 use eventbooker_core::bookings::Booking;
-use eventbooker_store::{Snapshot, StoreError, TableCounts};
+use eventbooker_store::{
+    Changes, Checker, LastCheck, Snapshot, Store, StoreError, TableCounts, Wants,
+};
 
 use self::events::Events;
 use self::overview::Overview;
@@ -36,6 +39,8 @@ use crate::recount::Pace;
 
 /// Findings that are kept; one mistake can show in a million rows.
 const FINDINGS_MAX: usize = 1_000;
+/// Findings that are logged, and shown to organisers. `eventbooker check` lists the others.
+pub(crate) const FINDINGS_SHOWN: usize = 5;
 
 /// Something that does not add up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +107,17 @@ impl Report {
         self.findings_total == 0 && self.unsearched == 0
     }
 
+    /// The same in short, to be noted.
+    pub fn in_short(&self, checker: Checker, at: Timestamp) -> LastCheck {
+        LastCheck {
+            checker,
+            at,
+            rows: self.counts.all(),
+            findings: self.findings_total + self.unsearched,
+            first: lines(&self.findings),
+        }
+    }
+
     fn find(&mut self, rule: Rule, what: String) {
         self.findings_total += 1;
         if self.findings.len() < FINDINGS_MAX {
@@ -119,6 +135,12 @@ impl Report {
     pub(crate) fn sort(&mut self) {
         self.findings.sort_by(|a, b| (a.rule, &a.what).cmp(&(b.rule, &b.what)));
     }
+}
+
+/// The first few findings, a line each.
+pub(crate) fn lines(findings: &[Finding]) -> String {
+    let lines = findings.iter().take(FINDINGS_SHOWN);
+    lines.map(|Finding { rule, what }| format!("{rule}: {what}")).collect::<Vec<_>>().join("\n")
 }
 
 /// How much a recount keeps in mind at once.
@@ -139,6 +161,18 @@ impl Default for Room {
     fn default() -> Self {
         Self { numbers: 1 << 24, groups: 1 << 16, rows: 200_000 }
     }
+}
+
+/// Notes what a check came to, so that organisers can see it. It changes nothing that is checked.
+pub async fn note(store: &dyn Store, check: LastCheck) -> Result<(), StoreError> {
+    let mut writer = store.writer().await?;
+    let loaded = writer.load(&Wants::default(), check.at).await;
+    let noted = match loaded {
+        Ok(_) => writer.save(&Changes { checked: Some(check), ..Changes::default() }).await,
+        Err(error) => Err(error),
+    };
+    writer.close().await;
+    noted
 }
 
 /// Told after every page: rows read so far, and rows in all.
@@ -163,9 +197,8 @@ pub async fn recount_within(
     for finding in snapshot.integrity().await? {
         report.find(Rule::Storage, finding);
     }
-    let TableCounts { events, slots, journal, accounts, postings, bookings, errands } = counts;
-    let total = events + slots + journal + accounts + postings + bookings + errands;
-    recount_rows(room, snapshot, &mut report, &mut Meter::new(total, progress)).await?;
+    let mut meter = Meter::new(counts.all(), progress);
+    recount_rows(room, snapshot, &mut report, &mut meter).await?;
     report.sort();
     Ok(report)
 }

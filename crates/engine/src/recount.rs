@@ -17,13 +17,13 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use eventbooker_core::Timestamp;
-use eventbooker_store::{Snapshot, StoreError};
+use eventbooker_store::{Checker, LastCheck, Snapshot, StoreError};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::check::{Finding, Meter, Report, Room, recount_rows};
+use crate::check::{self, FINDINGS_SHOWN, Finding, Meter, Report, Room, lines, recount_rows};
 use crate::{Clock, Engine, count};
 
 /// When the first one begins: not while a service that has just been started has to catch up.
@@ -38,8 +38,6 @@ const REST_PER_WORK: u32 = 3;
 const REST_MIN: Duration = Duration::from_millis(1);
 /// A page that would ask for a longer rest has waited for a disk and not kept a core busy.
 const REST_MAX: Duration = Duration::from_secs(1);
-/// Findings that are kept and logged. `eventbooker check` lists the others.
-const FINDINGS_KEPT: usize = 5;
 
 /// What a recount beside the running service came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +93,10 @@ pub(crate) fn spawn(engine: Engine, every: Duration) -> JoinHandle<()> {
         loop {
             clock.sleep_until(clock.now().plus(wait)).await;
             match recount(&engine).await {
-                Ok(recount) => engine.tell(recount),
+                Ok(recount) => {
+                    note(&engine, &recount).await;
+                    engine.tell(recount);
+                }
                 Err(recount) => {
                     unfinished.increment(1);
                     engine.tell_unfinished(recount);
@@ -104,6 +105,20 @@ pub(crate) fn spawn(engine: Engine, every: Duration) -> JoinHandle<()> {
             wait = every;
         }
     })
+}
+
+/// Notes what came of it for organisers. That it can't be noted takes nothing away from it.
+async fn note(engine: &Engine, recount: &Recount) {
+    let short = LastCheck {
+        checker: Checker::Service,
+        at: engine.now(),
+        rows: recount.rows,
+        findings: recount.findings_total,
+        first: lines(&recount.first_findings),
+    };
+    if let Err(error) = check::note(engine.store(), short).await {
+        tracing::warn!(%error, "could not note what a recount came to");
+    }
 }
 
 async fn recount(engine: &Engine) -> Result<Recount, UnfinishedRecount> {
@@ -165,7 +180,7 @@ impl Recount {
         report.sort();
         // Something doesn't add up in each group that wasn't searched.
         let findings_total = report.findings_total + report.unsearched;
-        report.findings.truncate(FINDINGS_KEPT);
+        report.findings.truncate(FINDINGS_SHOWN);
         Self { at, rows, findings_total, first_findings: report.findings }
     }
 }

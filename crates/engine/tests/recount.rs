@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use eventbooker_engine::check::Rule;
 use eventbooker_engine::{Hindrance, Recount, Settings, UnfinishedRecount};
+use eventbooker_store::{Checker, LastCheck};
 use eventbooker_testkit::clock::{MOMENT, NEW_YEAR, just_before};
 use eventbooker_testkit::database::is_embedded;
 use eventbooker_testkit::service::attendee;
@@ -95,6 +96,14 @@ async fn what_is_damaged_is_found_by_the_next_one() {
     assert_eq!(finding.rule, Rule::Seats);
     assert!(finding.what.contains("event 2 counts 5 occupied seats"), "{finding:?}");
     assert!(service.engine().check_ready().await.is_ok(), "the sound rows can be used");
+    let noted = LastCheck {
+        checker: Checker::Service,
+        at: service.now(),
+        rows: ROWS,
+        findings: 1,
+        first: format!("seats: {}", finding.what),
+    };
+    assert_eq!(service.engine().store().last_checks().await, Ok(vec![noted]));
 
     // All is counted, and a few are named.
     service.sql("DELETE FROM slots");

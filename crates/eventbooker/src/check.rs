@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use eventbooker_engine::check::{Report, recount};
-use eventbooker_store::{Access, Snapshot, StoreError};
+use eventbooker_engine::check::{self, Report, recount};
+use eventbooker_engine::{Clock as _, SystemClock};
+use eventbooker_store::{Access, Checker, Snapshot, Store, StoreError};
 
 use crate::progress;
 use crate::say::say;
@@ -34,7 +35,17 @@ async fn look(flags: DatabaseFlags) -> Result<(String, Report), String> {
     let words = |error: StoreError| error.to_string();
     let mut snapshot = store.snapshot().await.map_err(words)?;
     let report = recount_of(&mut *snapshot).await.map_err(words)?;
+    drop(snapshot);
+    note(&*store, &report).await;
     Ok((database.name().to_owned(), report))
+}
+
+/// Notes the outcome for the organisers' page. Whoever may only read has checked all the same.
+async fn note(store: &dyn Store, report: &Report) {
+    let check = report.in_short(Checker::Operator, SystemClock::default().now());
+    if let Err(error) = check::note(store, check).await {
+        eprintln!("eventbooker: the outcome isn't noted for organisers: {error}");
+    }
 }
 
 /// Recounts the rows of a database, and shows how far it is.

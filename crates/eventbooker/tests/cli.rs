@@ -160,10 +160,14 @@ fn a_check_tells_whole_from_broken_from_unreadable() {
     server.terminate();
     assert_says(&installation.run(&["check"]), &["every invariant holds"]);
 
+    // What it said is noted for organisers, by whom it was said.
     let database = installation.database();
+    let noted = || database.numbers("SELECT 10 * checker + findings FROM checks");
+    assert_eq!(noted(), [0]);
     database.change("UPDATE tallies SET occupied = occupied + 1");
     let broken = installation.run(&["check"]);
     assert_eq!(broken.code, Some(1), "{broken:?}");
+    assert_eq!(noted(), [1]);
     assert!(broken.stdout.contains("BROKEN") && !broken.stdout.contains("every invariant holds"));
     database.change("UPDATE tallies SET occupied = occupied - 1");
     installation.check();

@@ -198,6 +198,8 @@ pub struct Changes {
     pub answers_added: Vec<Answer>,
     /// Rows that have outlived their use.
     pub purge: Option<Purge>,
+    /// What a check of the invariants came to.
+    pub checked: Option<LastCheck>,
     /// The highest numbers that were given out.
     pub last_ids: LastIds,
 }
@@ -224,6 +226,30 @@ pub struct LastIds {
     pub event: Option<i64>,
     /// To a user.
     pub user: Option<i64>,
+}
+
+/// What the last check of the invariants came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastCheck {
+    /// Who has checked.
+    pub checker: Checker,
+    /// When it was over.
+    pub at: Timestamp,
+    /// How many rows it read.
+    pub rows: u64,
+    /// How much did not add up, at least.
+    pub findings: u64,
+    /// The first few of that, in words, a line each.
+    pub first: String,
+}
+
+/// Who checks the invariants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Checker {
+    /// An operator, with `eventbooker check`.
+    Operator,
+    /// The service, beside its work.
+    Service,
 }
 
 /// Removes what has outlived its use, a bounded number of rows at a time.

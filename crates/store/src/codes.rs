@@ -8,6 +8,8 @@ use eventbooker_core::bookings::{Booking, Payment, State};
 use eventbooker_core::events::{JournalKind, PaymentWindow, SlotState};
 use eventbooker_core::identity::Role;
 
+use crate::Checker;
+
 /// The code of holds. Their index and the queries that use it have to say it word for word.
 pub(crate) const OCCUPIED: i16 = 2;
 /// The code of bookings that were cancelled and may still count as holdings.
@@ -73,6 +75,21 @@ pub(crate) const fn role(code: i16) -> Option<Role> {
     match code {
         0 => Some(Role::User),
         1 => Some(Role::Admin),
+        _ => None,
+    }
+}
+
+pub(crate) const fn of_checker(checker: Checker) -> i16 {
+    match checker {
+        Checker::Operator => 0,
+        Checker::Service => 1,
+    }
+}
+
+pub(crate) const fn checker(code: i16) -> Option<Checker> {
+    match code {
+        0 => Some(Checker::Operator),
+        1 => Some(Checker::Service),
         _ => None,
     }
 }

@@ -15,8 +15,8 @@ mod queries;
 pub mod sqlite;
 
 pub use batch::{
-    Answer, AnswerKey, Changes, HoldingsOf, HoldingsOfUser, IdRange, LastIds, Loaded, Purge,
-    SagaStep, Wants,
+    Answer, AnswerKey, Changes, Checker, HoldingsOf, HoldingsOfUser, IdRange, LastCheck, LastIds,
+    Loaded, Purge, SagaStep, Wants,
 };
 pub use error::{OpenError, StoreError};
 pub use queries::{

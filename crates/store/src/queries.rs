@@ -10,7 +10,7 @@ use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{Session, TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 
-use crate::{Answer, AnswerKey, LastIds, SagaStep, StoreError};
+use crate::{Answer, AnswerKey, LastCheck, LastIds, SagaStep, StoreError};
 
 /// Which events to list, soonest first, undated ones last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,6 +169,8 @@ pub trait Queries: Send + Sync + 'static {
     async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError>;
     /// The oldest of the rows that are removed when they have outlived their use.
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError>;
+    /// What the last check of the invariants came to, for each who has checked.
+    async fn last_checks(&self) -> Result<Vec<LastCheck>, StoreError>;
     /// The answer that was given to a command with this key.
     async fn answer(&self, key: AnswerKey) -> Result<Option<Answer>, StoreError>;
     /// What time it is by the store's own clock; `None` if it goes by the one that it is given.
@@ -194,6 +196,14 @@ pub struct TableCounts {
     pub bookings: u64,
     /// Errands.
     pub errands: u64,
+}
+
+impl TableCounts {
+    /// How many rows there are in all tables.
+    pub fn all(&self) -> u64 {
+        let Self { events, slots, journal, accounts, postings, bookings, errands } = self;
+        events + slots + journal + accounts + postings + bookings + errands
+    }
 }
 
 /// Every row as it was at one instant. Each table is read from its beginning to its end, page by

@@ -7,8 +7,8 @@ use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{Event, JournalEntry, JournalKind, PaymentWindow, Seats};
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use eventbooker_store::{
-    BookingRoute, BookingTrail, Changes, DueHolds, HoldingsOf, LastIds, SagaStep, Snapshot, Store,
-    TableCounts, Wants,
+    BookingRoute, BookingTrail, Changes, Checker, DueHolds, HoldingsOf, LastCheck, LastIds,
+    SagaStep, Snapshot, Store, TableCounts, Wants,
 };
 
 use super::Database;
@@ -416,4 +416,27 @@ async fn check_release(store: &dyn Store) {
     let mut writer = store.writer().await.expect("a writer");
     load(&mut *writer, &Wants::default()).await;
     writer.release().await.expect("released");
+}
+
+/// Whoever checks again replaces what they said, and nobody else's.
+pub async fn the_last_check_of_each_kind_is_kept(database: &dyn Database) {
+    let store = database.open().await;
+    assert_eq!(store.last_checks().await.expect("checks"), []);
+    let check = |checker, seconds, findings, first: &str| LastCheck {
+        checker,
+        at: at(seconds),
+        rows: 1_000,
+        findings,
+        first: first.to_owned(),
+    };
+    let by_service = check(Checker::Service, 1, 0, "");
+    let found = "seats: event 7 has 3 seats too many\nmoney: \u{fb01}ve";
+    for check in [by_service.clone(), check(Checker::Operator, 2, 7, found)] {
+        save(&*store, Changes { checked: Some(check), ..Changes::default() }).await;
+    }
+    let first = store.last_checks().await.expect("checks");
+    assert_eq!(first, [check(Checker::Operator, 2, 7, found), by_service.clone()]);
+    let again = check(Checker::Operator, 3, 0, "");
+    save(&*store, Changes { checked: Some(again.clone()), ..Changes::default() }).await;
+    assert_eq!(store.last_checks().await.expect("checks"), [again, by_service]);
 }

@@ -12,6 +12,7 @@
 mod accounts;
 mod answers;
 mod bookings;
+mod checks;
 mod config;
 mod copy;
 mod error;

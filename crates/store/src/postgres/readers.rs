@@ -18,10 +18,10 @@ use super::error::ends_session;
 use super::row::{all, can_be_text, get, instant};
 use super::session::{Answers, Flight, Params, Session, params};
 use super::writer::NOW;
-use super::{Clock, PostgresStore, accounts, answers, bookings, events, identity, sagas};
+use super::{Clock, PostgresStore, accounts, answers, bookings, checks, events, identity, sagas};
 use crate::{
     Access, Answer, AnswerKey, BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage,
-    OldestKept, Queries, SagaStep, SessionUser, StoreError, codes,
+    LastCheck, OldestKept, Queries, SagaStep, SessionUser, StoreError, codes,
 };
 
 /// Queries that may wait for a connection; more are refused at once.
@@ -55,7 +55,8 @@ impl Manager for Opener {
             .chain(bookings::READS)
             .chain(accounts::READS)
             .chain(answers::READS)
-            .chain(sagas::READS);
+            .chain(sagas::READS)
+            .chain(checks::READS);
         // Large, and seldom: kept out of every query's future.
         let session = Box::pin(Session::open(&self.connector, statements)).await?;
         // A reader that could write would be a writer that nobody reckons with.
@@ -325,6 +326,10 @@ impl Queries for PostgresStore {
             session_end: earliest(answers.of(end))?,
             answer: earliest(answers.of(answer))?,
         })
+    }
+
+    async fn last_checks(&self) -> Result<Vec<LastCheck>, StoreError> {
+        self.readers.rows(checks::ALL, Params::new, checks::check).await
     }
 
     async fn answer(&self, key: AnswerKey) -> Result<Option<Answer>, StoreError> {

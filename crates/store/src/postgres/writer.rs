@@ -18,7 +18,7 @@ use super::row::{all, can_be_text, instant, one};
 use super::session::{
     Answers, BEGIN, COMMIT, Flight, Params, ROLLBACK, Session, Ticket, column, params,
 };
-use super::{Clock, accounts, answers, bookings, events, identity, sagas};
+use super::{Clock, accounts, answers, bookings, checks, events, identity, sagas};
 use crate::{Changes, Loaded, StoreError, Wants, Writer, codes};
 
 pub(super) const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
@@ -79,7 +79,8 @@ impl PostgresWriter {
             .chain(bookings::WRITES)
             .chain(accounts::WRITES)
             .chain(answers::WRITES)
-            .chain(sagas::WRITES);
+            .chain(sagas::WRITES)
+            .chain(checks::WRITES);
         self.session = Some(Session::open(&self.connector, statements).await?);
         Ok(true)
     }
@@ -168,6 +169,9 @@ impl PostgresWriter {
         if let Some(purge) = &changes.purge {
             identity::purge_sessions(&mut flight, purge);
             answers::purge(&mut flight, purge);
+        }
+        if let Some(check) = &changes.checked {
+            checks::save(&mut flight, check);
         }
         self.numbers.raise(&mut flight, changes.last_ids);
         // If anything before it is refused, this ends the transaction without a change.

@@ -12,6 +12,7 @@ mod answers;
 mod bookings;
 mod chain;
 mod checkpoint;
+mod checks;
 mod events;
 mod identity;
 mod journal;

@@ -23,10 +23,10 @@ use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{SqliteStore, accounts, answers, bookings, events, identity, journal, sagas};
+use super::{SqliteStore, accounts, answers, bookings, checks, events, identity, journal, sagas};
 use crate::{
-    Answer, AnswerKey, BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage, OldestKept,
-    Queries, SagaStep, SessionUser, StoreError,
+    Answer, AnswerKey, BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage, LastCheck,
+    OldestKept, Queries, SagaStep, SessionUser, StoreError,
 };
 
 /// Readers for single rows. They share the machine with everything else, so two do.
@@ -287,6 +287,10 @@ impl Queries for SqliteStore {
                 })
             })
             .await
+    }
+
+    async fn last_checks(&self) -> Result<Vec<LastCheck>, StoreError> {
+        self.readers.rows.run(checks::all).await
     }
 
     async fn answer(&self, key: AnswerKey) -> Result<Option<Answer>, StoreError> {

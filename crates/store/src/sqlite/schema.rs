@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_initial.sql"),
     include_str!("../../migrations/sqlite/0002_accounts.sql"),
     include_str!("../../migrations/sqlite/0003_cancellations.sql"),
+    include_str!("../../migrations/sqlite/0004_checks.sql"),
 ];
 
 /// The schema version that this program needs.

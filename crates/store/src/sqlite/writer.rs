@@ -7,7 +7,7 @@ use eventbooker_core::Timestamp;
 use rusqlite::Connection;
 
 use super::checkpoint::Checkpointer;
-use super::{accounts, answers, bookings, events, identity, sagas};
+use super::{accounts, answers, bookings, checks, events, identity, sagas};
 use crate::{Changes, IdRange, LastIds, Loaded, StoreError, Wants, Writer};
 
 pub(super) struct SqliteWriter {
@@ -63,6 +63,9 @@ impl SqliteWriter {
         if let Some(purge) = &changes.purge {
             identity::purge_sessions(conn, purge)?;
             answers::purge(conn, purge)?;
+        }
+        if let Some(check) = &changes.checked {
+            checks::save(conn, check)?;
         }
         save_last_ids(conn, changes.last_ids)
     }
