@@ -1,6 +1,7 @@
 //! The organiser's pages, under `/admin`: for admins, everything at once.
 
 mod bookings;
+mod checks;
 mod events;
 mod identity;
 
@@ -14,7 +15,11 @@ use crate::problem::{Problem, ProblemKind};
 use crate::state::Web;
 
 pub(super) fn routes() -> Router<Web> {
-    Router::new().merge(events::routes()).merge(bookings::routes()).merge(identity::routes())
+    Router::new()
+        .merge(events::routes())
+        .merge(bookings::routes())
+        .merge(identity::routes())
+        .merge(checks::routes())
 }
 
 /// Whoever asks for a page that is for admins.

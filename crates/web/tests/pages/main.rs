@@ -9,6 +9,7 @@
 
 mod booking;
 mod browser;
+mod checks;
 mod signing_in;
 #[path = "../api/site.rs"]
 mod site;
