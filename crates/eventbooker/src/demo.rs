@@ -47,17 +47,29 @@ const EVENTS: [(&str, &str, u64, i64, i64, i64, i64); 4] = [
     ),
 ];
 
-/// Adds the users to a database that has none. Returns whether it has nobody but them: somebody
-/// else's database is given nothing, and nobody is paid or sold anything there.
+/// Adds the users to a database that has none. Returns whether the database is a demo's: somebody
+/// else's is given nothing, and nobody is paid or sold anything there.
 pub(crate) async fn fill(engine: &Engine) -> Result<bool, String> {
-    let users = engine.store().users(UserId::new(0), 3).await;
+    let users = engine.store().users(UserId::new(0), 2).await;
     let users = users.map_err(|error| error.to_string())?;
     if users.is_empty() {
         add_user(engine, ADMIN, Role::Admin).await?;
         add_user(engine, USER, Role::User).await?;
         return Ok(true);
     }
-    Ok(users.iter().map(|user| user.profile.login.as_str()).eq([ADMIN, USER]))
+    // A demo's first users are its own, whoever has registered since, and anybody can be them.
+    if !users.iter().map(|user| user.profile.login.as_str()).eq([ADMIN, USER]) {
+        return Ok(false);
+    }
+    Ok(can_sign_in(engine, ADMIN).await? && can_sign_in(engine, USER).await?)
+}
+
+/// Whether one of the demo's users still has the password that everybody knows.
+async fn can_sign_in(engine: &Engine, login: &str) -> Result<bool, String> {
+    let signed_in = engine.sign_in(login.to_owned(), PASSWORD.to_owned(), None).await;
+    let Ok(signed_in) = signed_in.map_err(|error| error.to_string())? else { return Ok(false) };
+    engine.sign_out(signed_in.token.reveal()).await.map_err(|error| error.to_string())?;
+    Ok(true)
 }
 
 /// Adds the events.

@@ -352,6 +352,31 @@ fn a_demo_of_somebody_elses_database_makes_nothing() {
     assert_eq!(installation.database().number(written), 2);
 }
 
+/// A demo stays one when others have registered, and isn't one any more when its users can't be
+/// everybody's.
+#[test]
+fn a_demo_that_starts_again_still_lets_newcomers_in() {
+    let installation = installed();
+    let offers = |flags: &[&str], newcomer: &str| {
+        let server = installation.serve(flags);
+        let page = server.client().ask("GET", "/sign-in").header("Accept", "text/html").answer();
+        let profile = json!({"login": newcomer, "password": "long enough", "email": "",
+                             "first_name": "", "last_name": ""});
+        assert_eq!(server.client().post("/register", &profile).status, 200);
+        server.terminate();
+        let html = String::from_utf8(page.body).expect("text");
+        html.matches("Sign in as ").count()
+    };
+    assert_eq!(offers(&["--demo"], "ann"), 2);
+    assert_eq!(offers(&["--demo"], "ben"), 2, "somebody has registered");
+    assert_eq!(offers(&[], "cid"), 0);
+    let sessions = "SELECT count(*) FROM sessions";
+    assert_eq!(installation.database().number(sessions), 0, "nobody stays signed in");
+    let changed = installation.run_with(&["user", "password", "user"], "something else\n", &[]);
+    assert_eq!(changed.code, Some(0), "{changed:?}");
+    assert_eq!(offers(&["--demo"], "dan"), 0);
+}
+
 /// However many look at once, and even if those who were first don't wait for an answer.
 #[test]
 fn a_demo_makes_its_events_once() {
