@@ -127,6 +127,29 @@ def test_a_countdown_goes_by_the_servers_time(visitor, service):
     expect(timer).to_have_attribute("aria-live", "off")
 
 
+def test_a_countdown_is_announced_at_milestones_only(visitor, service):
+    event = service.event(minutes=30)
+    attendee = visitor().sign_in_as(service.user())
+    booking = attendee.book(event, 1)
+    attendee.page.clock.install()
+    attendee.page.add_init_script(LISTEN)
+    attendee.open(f"/user/bookings/{booking}")
+    timer = attendee.main.get_by_role("timer")
+    hold = attendee.main.locator(".hold")
+    for minutes_passed, shown in [(20, "9:"), (6, "3:"), (3, "0:")]:
+        expect(hold).not_to_have_class(re.compile("urgent"))
+        attendee.page.clock.fast_forward(minutes_passed * 60_000)
+        expect(timer).to_have_text(re.compile(f"^{shown}"))
+    expect(hold).to_have_class(re.compile("urgent"))
+    attendee.page.clock.fast_forward(30_000)
+    assert attendee.page.evaluate("window.announced") == [
+        "5 minutes left to pay.", "1 minute left to pay.", "30 seconds left to pay.",
+    ]
+    # The hold is over when the server says so, and it doesn't yet.
+    attendee.page.clock.fast_forward(30_000)
+    expect(timer).to_have_text(re.compile(r"^(30:00|29:\d\d)$"))
+
+
 def test_a_hold_that_nobody_pays_leaves_every_page_by_itself(visitor, service):
     """The one test that waits for a payment window, so all that belongs to it is here."""
     event, long = service.event(capacity=9, price=10, minutes=1), service.event(minutes=30)
