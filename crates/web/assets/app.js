@@ -1,10 +1,17 @@
-// What pages do beyond plain links and forms: countdowns, and seats as they change.
+// What pages do beyond plain links and forms: countdowns, seats as they change, and telling the zone.
 // Without scripts the pages work all the same.
 (() => {
   "use strict";
   const lang = document.documentElement.lang;
   const number = new Intl.NumberFormat(lang);
   const status = document.getElementById("status");
+
+  // The server can't know the browser's zone; pages are in it from the next one on.
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  if (timeZone && !document.cookie.split("; ").includes(`zone=${timeZone}`)) {
+    const secure = location.protocol === "https:" ? "; Secure" : "";
+    document.cookie = `zone=${timeZone}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
+  }
 
   // Seconds come from the server and run by the monotonic clock: what the browser's calendar says
   // doesn't matter. Each is when the countdown ends, by that clock.

@@ -127,7 +127,7 @@ impl FromRequestParts<Web> for Visitor {
             None => None,
         };
         let frame = Frame {
-            texts: Texts::of(Language::of_request(&parts.headers)),
+            texts: Texts::of_request(&parts.headers),
             path: page_path(parts),
             login: user.as_ref().map(|session| session.user.profile.login.clone()),
             is_admin: user.as_ref().is_some_and(|session| session.user.role == Role::Admin),

@@ -21,15 +21,19 @@ use crate::state::Web;
 /// The cookie that holds a session's token.
 pub(crate) const SESSION_COOKIE: &str = "session_id";
 
-/// The token in the client's session cookie. Of several, the first counts.
-pub(crate) fn session_token(headers: &HeaderMap) -> Option<&str> {
+/// What stands in a cookie. Of several with one name, the first counts.
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     // As bytes: what others have put into the same header need not be text.
     let mut pairs =
         headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|b| *b == b';'));
-    let token = pairs.find_map(|pair| {
-        pair.trim_ascii().strip_prefix(SESSION_COOKIE.as_bytes())?.strip_prefix(b"=")
-    });
-    std::str::from_utf8(token?).ok()
+    let value =
+        pairs.find_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    std::str::from_utf8(value?).ok()
+}
+
+/// The token in the client's session cookie.
+pub(crate) fn session_token(headers: &HeaderMap) -> Option<&str> {
+    cookie(headers, SESSION_COOKIE)
 }
 
 /// Whoever is signed in; nobody is a 401.

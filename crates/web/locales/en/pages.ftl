@@ -55,7 +55,8 @@ failure-503 = One moment, please
 failure-503-words = The service is busy, restarting, or its database is away. Go back and try again in a moment: nothing is booked or paid twice.
 to-start = To the start page
 
-instant = { $day } { $month } { $year }, { $time } UTC
+instant = { $day } { $month } { $year }, { $time } { $offset }
+times-in = Times: { $zone }
 month-1 = January
 month-2 = February
 month-3 = March

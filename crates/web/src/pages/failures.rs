@@ -16,7 +16,7 @@ use axum::response::Response;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::texts::{Language, Texts};
+use super::texts::Texts;
 use super::{Frame, POLICY};
 use crate::problem::PROBLEM_JSON;
 
@@ -98,7 +98,7 @@ fn frame_of<Body>(request: &Request<Body>) -> Frame {
     let is_look = matches!(*request.method(), Method::GET | Method::HEAD);
     let path = request.uri().path_and_query().filter(|_| is_look);
     Frame {
-        texts: Texts::of(Language::of_request(request.headers())),
+        texts: Texts::of_request(request.headers()),
         path: path.map_or("/", |path| path.as_str()).to_owned(),
         login: None,
         is_admin: false,

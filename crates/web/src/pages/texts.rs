@@ -4,15 +4,20 @@
 //! Amounts go into texts as texts, already grouped: Fluent's numbers are floats, and an amount may
 //! be larger than those hold. Counts go in as numbers, so that plurals are right.
 
+mod zone;
+
 use std::fmt::Display;
 use std::sync::LazyLock;
 
 use axum::http::HeaderMap;
-use axum::http::header::{ACCEPT_LANGUAGE, COOKIE};
+use axum::http::header::ACCEPT_LANGUAGE;
 use eventbooker_core::{Money, Timestamp};
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource, FluentValue};
 use unic_langid::LanguageIdentifier;
+
+pub(crate) use self::zone::{DateFault, Zone};
+use crate::request::cookie;
 
 /// The cookie that a reader's choice of a language is kept in.
 pub(crate) const LANGUAGE_COOKIE: &str = "language";
@@ -73,12 +78,7 @@ impl Language {
 }
 
 fn chosen(headers: &HeaderMap) -> Option<Language> {
-    let lines = headers.get_all(COOKIE).iter();
-    let mut pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    let tag = pairs.find_map(|pair| {
-        pair.trim_ascii().strip_prefix(LANGUAGE_COOKIE.as_bytes())?.strip_prefix(b"=")
-    })?;
-    Language::of_tag(std::str::from_utf8(tag).ok()?)
+    Language::of_tag(cookie(headers, LANGUAGE_COOKIE)?)
 }
 
 /// Of the languages that the browser asks for the one that it likes best and that is spoken here.
@@ -94,15 +94,26 @@ fn asked_for(headers: &HeaderMap) -> Option<Language> {
     best.map(|(language, _)| language)
 }
 
-/// The texts of one language.
+/// The texts of one language, with times in one zone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Texts {
     language: Language,
+    zone: Zone,
 }
 
 impl Texts {
-    pub(crate) const fn of(language: Language) -> Self {
-        Self { language }
+    pub(crate) const fn of(language: Language, zone: Zone) -> Self {
+        Self { language, zone }
+    }
+
+    /// In the reader's language and zone.
+    pub(crate) fn of_request(headers: &HeaderMap) -> Self {
+        Self::of(Language::of_request(headers), Zone::of_request(headers).unwrap_or(Zone::UTC))
+    }
+
+    /// The zone that times are in.
+    pub(crate) const fn zone(self) -> Zone {
+        self.zone
     }
 
     /// The language's tag.
@@ -161,13 +172,14 @@ impl Texts {
         // What can't be written is the end of a window that saturated; no page is about years that far.
         let instant =
             jiff::Timestamp::from_microsecond(at.as_micros()).unwrap_or(jiff::Timestamp::MAX);
-        let utc = instant.to_zoned(jiff::tz::TimeZone::UTC);
-        let month = usize::try_from(utc.month() - 1).unwrap_or_default();
+        let local = self.zone.at(instant);
+        let month = usize::try_from(local.month() - 1).unwrap_or_default();
         let values = FluentArgs::from_iter([
-            ("day", FluentValue::from(utc.day().to_string())),
+            ("day", FluentValue::from(local.day().to_string())),
             ("month", self.say(MONTHS[month]).into()),
-            ("year", utc.year().to_string().into()),
-            ("time", format!("{:02}:{:02}", utc.hour(), utc.minute()).into()),
+            ("year", local.year().to_string().into()),
+            ("time", format!("{:02}:{:02}", local.hour(), local.minute()).into()),
+            ("offset", zone::offset_text(local.offset()).into()),
         ]);
         Instant { iso: instant.to_string(), text: self.all("instant", &values) }
     }

@@ -3,6 +3,7 @@ use std::fs;
 use std::path::Path;
 
 use axum::http::HeaderValue;
+use axum::http::header::COOKIE;
 
 use super::*;
 
@@ -27,16 +28,19 @@ fn texts_of(language: Language) -> BTreeMap<&'static str, BTreeSet<&'static str>
     texts
 }
 
-/// Templates, and the sources of pages.
+/// Templates, and the sources of pages; not these tests themselves.
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for folder in ["templates", "src/pages"] {
-        for entry in fs::read_dir(root.join(folder)).expect("the folder") {
+    let mut folders = vec![root.join("templates"), root.join("src/pages")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("the folder") {
             let path = entry.expect("an entry").path();
             if path.is_file() {
                 let text = fs::read_to_string(&path).expect("a text");
                 files.push((path.display().to_string(), text));
+            } else if !path.ends_with("texts") {
+                folders.push(path);
             }
         }
     }
@@ -47,6 +51,10 @@ fn sources() -> Vec<(String, String)> {
 fn literals(source: &str) -> impl Iterator<Item = &str> {
     let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     source.split('"').filter(move |part| !part.is_empty() && part.chars().all(is_name))
+}
+
+fn texts_in(language: Language) -> Texts {
+    Texts::of(language, Zone::UTC)
 }
 
 #[test]
@@ -84,7 +92,7 @@ fn every_text_that_is_asked_for_is_there_and_the_other_way_round() {
 #[test]
 fn every_text_can_be_said() {
     for language in Language::ALL {
-        let texts = Texts::of(language);
+        let texts = texts_in(language);
         for (name, variables) in texts_of(language) {
             for count in [0, 1, 2, 5, 11, 21, 22, 25, 111, 1_000_000] {
                 let values: FluentArgs<'_> = variables
@@ -105,7 +113,7 @@ fn every_text_can_be_said() {
 
 #[test]
 fn plurals_are_right() {
-    let [english, russian] = Language::ALL.map(Texts::of);
+    let [english, russian] = Language::ALL.map(texts_in);
     for (count, in_english, in_russian) in [
         (0, "0 seats", "0 мест"),
         (1, "1 seat", "1 место"),
@@ -137,7 +145,7 @@ fn plurals_are_right() {
 
 #[test]
 fn amounts_and_instants_are_written_as_each_language_does() {
-    let [english, russian] = Language::ALL.map(Texts::of);
+    let [english, russian] = Language::ALL.map(texts_in);
     for (minor, in_english, in_russian) in [
         (0, "0", "0"),
         (999, "999", "999"),
@@ -184,5 +192,132 @@ fn the_language_is_the_chosen_one_or_else_the_one_that_is_liked_best() {
             }
         }
         assert_eq!(Language::of_request(&headers), language, "{cookie:?} {accepted:?}");
+    }
+}
+
+/// The first of these instants is in June, the second in December.
+#[test]
+fn instants_are_told_in_the_readers_zone_with_its_distance_from_utc() {
+    const JUNE: i64 = 1_780_315_200_000_000;
+    const DECEMBER: i64 = 1_796_126_400_000_000;
+    for (name, in_june, in_december) in [
+        ("UTC", "1 June 2026, 12:00 UTC", "1 December 2026, 12:00 UTC"),
+        ("Etc/UTC", "1 June 2026, 12:00 UTC", "1 December 2026, 12:00 UTC"),
+        ("Europe/London", "1 June 2026, 13:00 UTC+1", "1 December 2026, 12:00 UTC"),
+        ("Europe/Moscow", "1 June 2026, 15:00 UTC+3", "1 December 2026, 15:00 UTC+3"),
+        ("europe/berlin", "1 June 2026, 14:00 UTC+2", "1 December 2026, 13:00 UTC+1"),
+        ("Asia/Kathmandu", "1 June 2026, 17:45 UTC+5:45", "1 December 2026, 17:45 UTC+5:45"),
+        ("Asia/Calcutta", "1 June 2026, 17:30 UTC+5:30", "1 December 2026, 17:30 UTC+5:30"),
+        ("America/New_York", "1 June 2026, 08:00 UTC−4", "1 December 2026, 07:00 UTC−5"),
+        ("America/St_Johns", "1 June 2026, 09:30 UTC−2:30", "1 December 2026, 08:30 UTC−3:30"),
+        ("Pacific/Kiritimati", "2 June 2026, 02:00 UTC+14", "2 December 2026, 02:00 UTC+14"),
+    ] {
+        let zone = Zone::named(name).expect("a zone");
+        let told = |micros| {
+            Texts::of(Language::English, zone).instant(Timestamp::from_micros(micros)).text
+        };
+        assert_eq!(told(JUNE), in_june, "{name}");
+        assert_eq!(told(DECEMBER), in_december, "{name}");
+        assert!(told(i64::MAX).contains("9999"), "{name}");
+    }
+    let moscow = Texts::of(Language::Russian, Zone::named("Europe/Moscow").expect("a zone"));
+    let at = moscow.instant(Timestamp::from_micros(JUNE));
+    assert_eq!(at.text, "1 июня 2026 г., 15:00 UTC+3");
+    assert_eq!(at.iso, "2026-06-01T12:00:00Z", "programs read UTC");
+}
+
+#[test]
+fn the_zone_is_the_one_that_the_browser_has_told_or_else_utc() {
+    for (cookie, name) in [
+        (None, "UTC"),
+        (Some("zone=Europe/Moscow"), "Europe/Moscow"),
+        (
+            Some("session_id=x; zone=America/Argentina/Buenos_Aires; language=ru"),
+            "America/Argentina/Buenos_Aires",
+        ),
+        (Some("zone=Etc/GMT+5"), "Etc/GMT+5"),
+        (Some("zone=ASIA/TOKYO"), "Asia/Tokyo"),
+        (Some("zone=UTC"), "UTC"),
+        (Some("zone="), "UTC"),
+        (Some("zone"), "UTC"),
+        (Some("xzone=Europe/Moscow"), "UTC"),
+        (Some("zone=Europe"), "UTC"),
+        (Some("zone=Europe/Nowhere"), "UTC"),
+        (Some("zone=Etc/Unknown"), "UTC"),
+        (Some("zone=../../etc/passwd"), "UTC"),
+        (Some("zone=/usr/share/zoneinfo/Europe/Moscow"), "UTC"),
+        (Some("zone=Europe%2FMoscow"), "UTC"),
+        (Some("zone=<script>alert(1)</script>"), "UTC"),
+        (Some("zone=+03:00"), "UTC"),
+        (Some("zone=Europe/Moscow; zone=Asia/Tokyo"), "Europe/Moscow"),
+    ] {
+        let mut headers = HeaderMap::new();
+        if let Some(cookie) = cookie {
+            headers.insert(COOKIE, HeaderValue::from_static(cookie));
+        }
+        assert_eq!(Texts::of_request(&headers).zone().name(), name, "{cookie:?}");
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert(COOKIE, HeaderValue::from_bytes(b"zone=\xff").expect("a value"));
+    assert_eq!(Texts::of_request(&headers).zone().name(), "UTC");
+    let long = format!("zone={}", "x".repeat(100_000));
+    headers.insert(COOKIE, HeaderValue::try_from(long).expect("a value"));
+    assert_eq!(Texts::of_request(&headers).zone().name(), "UTC");
+}
+
+#[test]
+fn every_zone_of_the_database_can_be_read() {
+    let names = jiff::tz::TimeZoneDatabase::bundled();
+    let mut count = 0;
+    for name in names.available() {
+        assert!(Zone::named(name.as_str()).is_some(), "{name}");
+        count += 1;
+    }
+    assert!(count > 500, "{count} zones");
+}
+
+#[test]
+fn a_date_that_is_typed_is_an_instant_of_its_zone() {
+    use DateFault::{NotOne, Skipped};
+    let table: [(&str, &str, Result<&str, DateFault>); 27] = [
+        ("UTC", "2026-11-22T19:00", Ok("2026-11-22T19:00:00Z")),
+        ("Europe/Moscow", "2026-11-22T19:00", Ok("2026-11-22T16:00:00Z")),
+        ("Europe/Moscow", " 2026-11-22 19:00 ", Ok("2026-11-22T16:00:00Z")),
+        ("Europe/Moscow", "2026-11-22T19:00:30", Ok("2026-11-22T16:00:30Z")),
+        ("America/New_York", "2026-07-04T23:30", Ok("2026-07-05T03:30:00Z")),
+        // Clocks are put forward: from 02:00 to 03:00 in Berlin, from 00:00 to 01:00 in Beirut, by
+        // half an hour on Lord Howe Island; Samoa once skipped a whole day.
+        ("Europe/Berlin", "2027-03-28T01:59", Ok("2027-03-28T00:59:00Z")),
+        ("Europe/Berlin", "2027-03-28T02:00", Err(Skipped)),
+        ("Europe/Berlin", "2027-03-28T02:59", Err(Skipped)),
+        ("Europe/Berlin", "2027-03-28T03:00", Ok("2027-03-28T01:00:00Z")),
+        ("Asia/Beirut", "2027-03-28T00:30", Err(Skipped)),
+        ("Australia/Lord_Howe", "2026-10-04T02:15", Err(Skipped)),
+        ("Australia/Lord_Howe", "2026-10-04T02:30", Ok("2026-10-03T15:30:00Z")),
+        ("Pacific/Apia", "2011-12-30T12:00", Err(Skipped)),
+        // Clocks are put back: the hour is there twice, and the earlier one counts.
+        ("Europe/Berlin", "2026-10-25T01:59", Ok("2026-10-24T23:59:00Z")),
+        ("Europe/Berlin", "2026-10-25T02:30", Ok("2026-10-25T00:30:00Z")),
+        ("Europe/Berlin", "2026-10-25T03:00", Ok("2026-10-25T02:00:00Z")),
+        ("America/New_York", "2026-11-01T01:30", Ok("2026-11-01T05:30:00Z")),
+        // The same far ahead, where the database holds rules instead of dates.
+        ("Europe/Berlin", "2090-03-26T02:30", Err(Skipped)),
+        // What is no date, or says more than it may.
+        ("UTC", "", Err(NotOne)),
+        ("UTC", "tomorrow", Err(NotOne)),
+        ("UTC", "2026-11-22", Err(NotOne)),
+        ("UTC", "2026-02-29T19:00", Err(NotOne)),
+        ("UTC", "2026-11-22T24:00", Err(NotOne)),
+        ("UTC", "2026-11-22T19:00Z", Err(NotOne)),
+        ("UTC", "2026-11-22T19:00+03:00", Err(NotOne)),
+        ("UTC", "22.11.2026 19:00", Err(NotOne)),
+        ("America/New_York", "9999-12-31T23:59", Err(NotOne)),
+    ];
+    for (zone, typed, instant) in table {
+        let read = Zone::named(zone).expect("a zone").instant(typed);
+        let read = read.map(|at| {
+            jiff::Timestamp::from_microsecond(at.as_micros()).expect("in range").to_string()
+        });
+        assert_eq!(read.as_deref(), instant.as_ref().map(|at| &**at), "{typed} in {zone}");
     }
 }
