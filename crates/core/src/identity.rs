@@ -135,6 +135,15 @@ pub enum RegisterRefusal {
     LoginTaken,
 }
 
+/// Why a user's role isn't changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RoleRefusal {
+    /// It is the role of the admin who asks. As nobody gives their own away, and only admins change
+    /// others', there is always one left.
+    #[error("can only be changed by another admin")]
+    Own,
+}
+
 impl Profile {
     /// Every rule that this profile breaks.
     pub fn faults(&self) -> Vec<ProfileFault> {
@@ -189,6 +198,11 @@ pub fn may_register(holder: Option<UserId>) -> Result<(), RegisterRefusal> {
         Some(_) => Err(RegisterRefusal::LoginTaken),
         None => Ok(()),
     }
+}
+
+/// Whether an admin may change a user's role.
+pub fn may_change_role(admin: UserId, user: UserId) -> Result<(), RoleRefusal> {
+    if admin == user { Err(RoleRefusal::Own) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -252,5 +266,12 @@ mod tests {
     fn a_login_belongs_to_one_user() {
         assert_eq!(may_register(Some(UserId::new(1))), Err(RegisterRefusal::LoginTaken));
         assert_eq!(may_register(None), Ok(()));
+    }
+
+    #[test]
+    fn nobody_changes_their_own_role() {
+        let [one, other] = [1, 2].map(UserId::new);
+        assert_eq!(may_change_role(one, one), Err(RoleRefusal::Own));
+        assert_eq!(may_change_role(one, other), Ok(()));
     }
 }

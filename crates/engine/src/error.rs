@@ -3,7 +3,7 @@
 use eventbooker_core::accounts::{DepositRefusal, InsufficientFunds, RefundTooLarge};
 use eventbooker_core::bookings::{BookRefusal, CancelRefusal, ConfirmRefusal};
 use eventbooker_core::events::{EditRefusal, EventCancelled, OccupyRefusal, PlanFault};
-use eventbooker_core::identity::{ProfileFault, RegisterRefusal};
+use eventbooker_core::identity::{ProfileFault, RegisterRefusal, RoleRefusal};
 use eventbooker_store::StoreError;
 use thiserror::Error;
 
@@ -61,6 +61,9 @@ pub enum Refusal {
     /// A user isn't added.
     #[error(transparent)]
     Register(#[from] RegisterRefusal),
+    /// A role isn't changed.
+    #[error(transparent)]
+    Role(#[from] RoleRefusal),
     /// Login and password don't belong together; which of the two is wrong isn't revealed.
     #[error("wrong login or password")]
     WrongCredentials,

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use eventbooker_core::UserId;
-use eventbooker_core::identity::{self, Profile, Role, Session, TokenDigest, User, password_fault};
+use eventbooker_core::identity::{
+    self, Actor, Profile, Role, Session, TokenDigest, User, password_fault,
+};
 use eventbooker_store::{SessionUser, StoreError, Wants};
 use sha2::{Digest, Sha256};
 
@@ -120,6 +122,8 @@ enum UserChange {
 /// Changes a user's role or password. Their sessions end with it: whoever learned the old
 /// password, or was shown the old role's pages, has to sign in again.
 struct ChangeUser {
+    /// The admin who asks; nobody if it is the operator, or the user's own password.
+    admin_id: Option<UserId>,
     user_id: UserId,
     change: UserChange,
 }
@@ -133,9 +137,18 @@ impl Command for ChangeUser {
 
     fn wants(&self, _: &Rules, wants: &mut Wants) {
         wants.users.push(self.user_id);
+        wants.users.extend(self.admin_id);
     }
 
     fn decide(&self, batch: &mut Batch) -> Result<User, Refusal> {
+        if let Some(admin_id) = self.admin_id {
+            // Not what their session says: of two who take each other's role away, one is too late.
+            let is_admin = batch.user(admin_id).is_some_and(|user| user.role == Role::Admin);
+            if !is_admin {
+                return Err(Refusal::NotAdmin);
+            }
+            identity::may_change_role(admin_id, self.user_id)?;
+        }
         let user = batch.user_to_change(self.user_id).ok_or(Refusal::NoSuchUser)?;
         match &self.change {
             UserChange::Role(role) => user.role = *role,
@@ -266,9 +279,19 @@ impl Engine {
         self.submit(Register { profile, role, password_hash }, key).await
     }
 
-    /// Gives a user another role.
+    /// Gives a user another role, as the operator wishes.
     pub async fn set_role(&self, user_id: UserId, role: Role) -> Result<Answer<User>, Error> {
-        self.change_user(user_id, UserChange::Role(role)).await
+        self.change_user(None, user_id, UserChange::Role(role)).await
+    }
+
+    /// Gives a user another role, as an admin wishes.
+    pub async fn change_role(
+        &self,
+        actor: Actor,
+        user_id: UserId,
+        role: Role,
+    ) -> Result<Answer<User>, Error> {
+        self.change_user(Some(actor.user_id), user_id, UserChange::Role(role)).await
     }
 
     /// Gives a user another password.
@@ -281,15 +304,16 @@ impl Engine {
             return Ok(self.refused(Refusal::Profile(vec![fault])));
         }
         let hash = self.hash(password).await?;
-        self.change_user(user_id, UserChange::PasswordHash(hash)).await
+        self.change_user(None, user_id, UserChange::PasswordHash(hash)).await
     }
 
     async fn change_user(
         &self,
+        admin_id: Option<UserId>,
         user_id: UserId,
         change: UserChange,
     ) -> Result<Answer<User>, Error> {
-        self.submit(ChangeUser { user_id, change }, None).await
+        self.submit(ChangeUser { admin_id, user_id, change }, None).await
     }
 
     /// Begins a session, and ends the one that `replaces` belongs to. An unknown login takes the

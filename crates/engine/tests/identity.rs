@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use eventbooker_core::UserId;
-use eventbooker_core::identity::{Profile, ProfileFault, RegisterRefusal, Role, User};
+use eventbooker_core::identity::{
+    Actor, Profile, ProfileFault, RegisterRefusal, Role, RoleRefusal, User,
+};
 use eventbooker_engine::{Engine, Error, NewUser, Refusal, Settings, SignedIn};
 use eventbooker_testkit::clock::{MOMENT, just_before};
 use eventbooker_testkit::rows::user;
@@ -221,6 +223,57 @@ async fn a_session_ends_by_itself() {
     service.pass(Duration::from_secs(10)).await;
     let kept = service.store().oldest_kept().await.expect("read").session_end;
     assert_eq!(kept, None, "the clean-up has removed the row");
+    service.finish().await;
+}
+
+/// An actor with a session from when they were an admin, whatever they are now.
+fn admin(user: &User) -> Actor {
+    Actor { user_id: user.id, role: Role::Admin }
+}
+
+#[tokio::test]
+async fn an_admin_gives_roles_to_others_only() {
+    let service = Service::start().await;
+    let engine = service.engine();
+    let ann = register(&service, "ann").await.expect("the login is free");
+    let bob = register(&service, "bob").await.expect("the login is free");
+    let give = async |by: &User, to: UserId, role| {
+        outcome(engine.change_role(admin(by), to, role).await).map(|user| user.role)
+    };
+    assert_eq!(give(&ann, bob.id, Role::Admin).await, Err(refused(Refusal::NotAdmin)));
+    outcome(engine.set_role(ann.id, Role::Admin).await).expect("the operator may");
+    assert_eq!(give(&ann, bob.id, Role::Admin).await, Ok(Role::Admin));
+    let session = sign_in(engine, "bob", PASSWORD).await.expect("right");
+    for role in [Role::User, Role::Admin] {
+        assert_eq!(give(&ann, ann.id, role).await, Err(refused(RoleRefusal::Own)));
+    }
+    let nobody = give(&ann, UserId::new(404), Role::Admin).await;
+    assert_eq!(nobody, Err(refused(Refusal::NoSuchUser)));
+    assert_eq!(whose(engine, &session).await, Some(bob.id));
+    assert_eq!(give(&ann, bob.id, Role::User).await, Ok(Role::User));
+    assert_eq!(whose(engine, &session).await, None, "bob has to sign in again");
+    service.finish().await;
+}
+
+/// Their sessions still say that both are admins, and on two engines neither knows of the other.
+#[tokio::test]
+async fn of_two_admins_who_take_each_others_role_away_one_is_left() {
+    let service = Service::with(Options { engines: 2, ..Options::default() }).await;
+    let ann = register(&service, "ann").await.expect("the login is free");
+    let bob = register(&service, "bob").await.expect("the login is free");
+    for _ in 0..20 {
+        for user in [&ann, &bob] {
+            outcome(service.engine().set_role(user.id, Role::Admin).await).expect("they are there");
+        }
+        let on = async |engine: usize, by: &User, from: &User| {
+            let engine = &service.engines()[engine];
+            outcome(engine.change_role(admin(by), from.id, Role::User).await)
+        };
+        let (one, other) = tokio::join!(on(0, &ann, &bob), on(1, &bob, &ann));
+        let too_late = Err(refused(Refusal::NotAdmin));
+        assert!(one.is_ok() != other.is_ok(), "{one:?}, {other:?}");
+        assert!(one == too_late || other == too_late, "{one:?}, {other:?}");
+    }
     service.finish().await;
 }
 

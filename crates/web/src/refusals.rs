@@ -7,7 +7,7 @@ use eventbooker_core::Timestamp;
 use eventbooker_core::accounts::{DepositRefusal, InsufficientFunds, RefundTooLarge};
 use eventbooker_core::bookings::{BookRefusal, CancelRefusal, ConfirmRefusal};
 use eventbooker_core::events::{EditRefusal, EventCancelled, OccupyRefusal, PlanFault};
-use eventbooker_core::identity::{ProfileFault, RegisterRefusal};
+use eventbooker_core::identity::{ProfileFault, RegisterRefusal, RoleRefusal};
 use eventbooker_engine::{Error, Refusal};
 use eventbooker_store::StoreError;
 
@@ -76,6 +76,10 @@ pub(crate) fn problem_of(refusal: &Refusal, names: FieldNames, now: Timestamp) -
         }
         Refusal::Register(RegisterRefusal::LoginTaken) => {
             Problem::new(K::LoginTaken, "the login is taken")
+        }
+        Refusal::Role(refusal @ RoleRefusal::Own) => {
+            let error = FieldError::new("role", refusal.to_string());
+            Problem::of_fields(K::ValidationFailed, vec![error])
         }
         Refusal::WrongCredentials => {
             Problem::new(K::Unauthenticated, "login and password don't belong together")
