@@ -119,7 +119,7 @@ struct NewEventShape {
     description: Option<String>,
 }
 
-struct Created;
+pub(crate) struct Created;
 
 impl View for Created {
     type Of = Event;
@@ -191,7 +191,7 @@ struct EventChangeShape {
 }
 
 /// An event as it is now.
-struct Changed;
+pub(crate) struct Changed;
 
 impl View for Changed {
     type Of = Event;

@@ -2,6 +2,97 @@
 
 nav-organise = Organise
 
+# Events: the list, the form, cancelling.
+
+organise-events = Events you organise
+events-past-too = Past events, too
+events-only-ahead = Only those that lie ahead
+events-shown = { $count ->
+    [one] { $count } event on this page
+   *[other] { $count } events on this page
+}
+bookings-pending = Bookings to be paid: { $count }
+bookings-confirmed = Paid bookings: { $count }
+event-is-cancelled = Cancelled
+event-releasing = { $count ->
+    [one] { $count } booking is still to be released
+   *[other] { $count } bookings are still to be released
+}
+event-new = New event
+event-edit = Edit
+event-cancel = Cancel the event
+event-create = Create the event
+event-save = Save
+event-edit-note = What is booked already keeps its price and its deadline.
+event-name = Name
+event-name-hint = At most { $max } characters.
+event-name-wrong = Write a name of 1 to { $max } characters, in one line.
+event-description = Description (optional)
+event-description-hint = What it is about, as plain text.
+event-description-wrong = At most { $max } characters, without control characters.
+event-date = Date and time (optional)
+event-date-now = So far:
+event-date-hint = By the clocks of the time zone below. Leave it empty while the date isn’t known.
+event-date-wrong = Write a date and a time, such as 2030-05-17 19:30.
+event-date-skipped = Clocks in this zone are put forward over this time, so it doesn’t exist. Choose another.
+event-date-past = The event has to lie in the future.
+event-date-stays = An event that has a date keeps one. Write another, or leave it as it was.
+event-zone = Time zone of this time
+event-zone-hint = Such as Europe/Berlin or UTC. When clocks are put back, the first of the two hours counts.
+event-zone-wrong = There is no such time zone. Write one such as Europe/Berlin or UTC.
+event-capacity = Seats
+event-capacity-hint = No fewer than are held or sold.
+event-capacity-wrong = Write a whole number from 1 to { $max }.
+event-price = Price of a seat
+event-price-hint = In minor units, such as cents; 0 if it is free of charge.
+event-price-wrong = Write a whole number from 0 to { $max }.
+event-window = Time to pay, in minutes
+event-window-hint = Seats that aren’t paid by then are free again.
+event-window-wrong = Write a whole number from 1 to { $max }.
+cancel-event-lead = The event will not take place. This can’t be undone.
+cancel-event-holds = { $count ->
+    [0] No bookings wait for their payment.
+    [one] { $count } booking that waits for its payment is released.
+   *[other] { $count } bookings that wait for their payment are released.
+}
+cancel-event-paid = { $count ->
+    [0] No bookings are paid.
+    [one] { $count } paid booking is released and refunded.
+   *[other] { $count } paid bookings are released and refunded.
+}
+cancel-event-refund = Refunded in all: { $amount }.
+cancel-event-sure = I want to cancel this event
+cancel-event-sure-wrong = Tick this to cancel the event.
+cancel-event-now = Cancel the event now
+cancel-event-keep = Keep it
+cancel-event-under-way = The event is cancelled. Its bookings are being released, and what was paid is refunded.
+cancel-event-released = Released: { $released } of { $of }
+cancel-event-done = The event is cancelled, and none of its bookings is left.
+
+# Users.
+
+users = Users
+users-all = All users
+users-more = More users
+users-none = There are no more users.
+users-search = Find a user by login
+users-search-hint = The whole login; capital letters count.
+users-not-found = There is no user “{ $login }”.
+user-number = Number
+user-name = Name
+user-email = E-mail
+user-since = Registered
+user-bookings = Bookings of this user
+role = Role
+role-user = User
+role-admin = Admin
+role-own = Your own role can only be changed by another admin.
+role-wrong = That role can’t be given; your own only by another admin.
+role-to-admin = Make an admin
+role-to-admin-hint = Admins organise events, see everything, and pay in for others. The user has to sign in again.
+role-to-user = Take the admin role away
+role-to-user-hint = The user can then only book, and has to sign in again.
+
 ## Checks
 
 checks-title = Do the numbers add up?

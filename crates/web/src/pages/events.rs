@@ -40,24 +40,24 @@ pub(super) fn routes() -> Router<Web> {
 }
 
 /// An event as pages show it.
-struct EventView {
-    id: i64,
-    name: String,
-    description: String,
-    starts_at: Option<Instant>,
+pub(super) struct EventView {
+    pub(super) id: i64,
+    pub(super) name: String,
+    pub(super) description: String,
+    pub(super) starts_at: Option<Instant>,
     /// How many seats are left, in words, and the same with places for numbers that a script puts in.
-    seats: String,
-    seats_words: String,
-    taken_percent: u64,
-    is_sold_out: bool,
-    is_begun: bool,
-    is_cancelled: bool,
-    price: String,
-    payment_window: String,
+    pub(super) seats: String,
+    pub(super) seats_words: String,
+    pub(super) taken_percent: u64,
+    pub(super) is_sold_out: bool,
+    pub(super) is_begun: bool,
+    pub(super) is_cancelled: bool,
+    pub(super) price: String,
+    pub(super) payment_window: String,
 }
 
 impl EventView {
-    fn of(event: &Event, texts: Texts, now: Timestamp) -> Self {
+    pub(super) fn of(event: &Event, texts: Texts, now: Timestamp) -> Self {
         let plan = &event.plan;
         let (free, capacity) = (event.free_seats().get(), plan.capacity.get());
         let taken = u64::from(capacity.saturating_sub(free));

@@ -33,10 +33,17 @@ impl FromRequest<Web> for Form {
     type Rejection = Problem;
 
     async fn from_request(request: Request<Body>, web: &Web) -> Result<Self, Problem> {
+        Self::read(request, web.inner.settings.body_bytes_max).await
+    }
+}
+
+impl Form {
+    /// Reads a form of at most so many bytes.
+    pub(crate) async fn read(request: Request<Body>, bytes_max: usize) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let kind = parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
-        let body = read_body(body, web.inner.settings.body_bytes_max).await?;
+        let body = read_body(body, bytes_max).await?;
         // A form with nothing but a button may come without a kind.
         if !(kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") || body.is_empty()) {
             return Err(Problem::new(
@@ -50,9 +57,7 @@ impl FromRequest<Web> for Form {
         let fields = fields.map(|(name, value)| (read(&name), read(&value))).collect();
         Ok(Self { path: parts.uri.path().to_owned(), fields })
     }
-}
 
-impl Form {
     /// What was typed into a field; nothing if it wasn't there.
     pub(crate) fn text(&self, name: &str) -> &str {
         let field = self.fields.iter().find(|(field, _)| field == name);

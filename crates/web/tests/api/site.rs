@@ -6,6 +6,7 @@ use eventbooker_core::identity::{Profile, Role};
 use eventbooker_engine::{NewUser, Settings};
 use eventbooker_testkit::client::{Client, PASSWORD};
 use eventbooker_testkit::database::Database;
+use eventbooker_testkit::faults::Faults;
 use eventbooker_testkit::{Held, Options, Service, outcome};
 use eventbooker_web::edge::{self, DrainReport, EdgeConfig};
 use eventbooker_web::{Web, WebSettings, application};
@@ -86,6 +87,11 @@ impl Site {
     /// A look past it.
     pub fn database(&self) -> &Database {
         self.service.database()
+    }
+
+    /// What goes wrong in it.
+    pub fn faults(&self) -> &Faults {
+        &self.service.faults
     }
 
     /// Stops the next save just before it happens, and what asks for it with it.

@@ -8,7 +8,7 @@ use crate::browser::{Browser, Page};
 use crate::site::{ALICE_ID, Site};
 use crate::start::{demo, event};
 
-fn signed_in(site: &Site, login: &str, language: &'static str) -> Browser {
+pub fn signed_in(site: &Site, login: &str, language: &'static str) -> Browser {
     let mut browser = Browser::new(site.client(), language);
     let page = browser.open("/sign-in");
     let page = browser.submit(&page, "/sign-in", &[("login", login), ("password", PASSWORD)]);

@@ -140,7 +140,7 @@ impl Page {
                 }
             }
         }
-        for input in self.all("input:not([type=hidden])") {
+        for input in self.all("input:not([type=hidden]), textarea, progress") {
             let id = input.value().attr("id").expect("an input has an id");
             assert_eq!(self.all(&format!("label[for={id}]")).len(), 1, "{path}: {id} has a label");
         }
@@ -179,6 +179,12 @@ impl Page {
         element.value().attr(name).unwrap_or_default().to_owned()
     }
 
+    /// What stands in a field.
+    pub fn value(&self, selector: &str) -> String {
+        let fields = self.all(selector);
+        field(*fields.first().unwrap_or_else(|| panic!("no {selector} in {}", self.path))).1
+    }
+
     /// The body of the form that goes to `action`, with these fields typed into it.
     pub fn form(&self, action: &str, typed: &[(&str, &str)]) -> String {
         let selector = format!("form[action={action:?}]");
@@ -186,14 +192,8 @@ impl Page {
         let form = forms.first();
         let form = form.unwrap_or_else(|| panic!("no form for {action} in {}", self.html.html()));
         assert_eq!(form.value().attr("method"), Some("post"));
-        let inputs = Selector::parse("input").expect("a selector");
-        let mut fields: Vec<(String, String)> = form
-            .select(&inputs)
-            .map(|input| {
-                let value = |name| input.value().attr(name).unwrap_or_default().to_owned();
-                (value("name"), value("value"))
-            })
-            .collect();
+        let inputs = Selector::parse("input:not([type=checkbox]), textarea").expect("a selector");
+        let mut fields: Vec<(String, String)> = form.select(&inputs).map(field).collect();
         for (name, text) in typed {
             match fields.iter_mut().find(|(field, _)| field == name) {
                 Some((_, value)) => (*text).clone_into(value),
@@ -203,4 +203,15 @@ impl Page {
         let mut body = form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(fields).finish()
     }
+}
+
+/// The name of a field, and what a browser would send of it.
+fn field(input: ElementRef<'_>) -> (String, String) {
+    let attribute = |name| input.value().attr(name).unwrap_or_default().to_owned();
+    let value = if input.value().name() == "textarea" {
+        input.text().collect::<String>().replace('\n', "\r\n")
+    } else {
+        attribute("value")
+    };
+    (attribute("name"), value)
 }

@@ -9,6 +9,9 @@
 
 mod booking;
 mod browser;
+mod organiser;
+mod organiser_lists;
+mod organiser_safety;
 mod checks;
 mod signing_in;
 #[path = "../api/site.rs"]

@@ -1,28 +1,117 @@
 //! Events as their organiser sees them: the list, creating, editing, cancelling.
 
+mod cancel;
+mod edit;
+mod form;
+
 use axum::Router;
-use axum::http::StatusCode;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
 use axum::response::{Redirect, Response};
 use axum::routing::get;
+use eventbooker_core::events::{Event, Tally};
+use eventbooker_core::{EventId, Timestamp};
+use eventbooker_store::EventsPage;
 
 use askama::Template;
 
+use super::super::events::EventView;
 use super::super::page;
+use super::super::texts::Texts;
 use super::{Frame, Organiser};
+use crate::events::find;
+use crate::problem::Problem;
+use crate::request::Query;
 use crate::state::Web;
+
+/// Events on a page of the list.
+const PAGE_EVENTS: u32 = 24;
 
 pub(super) fn routes() -> Router<Web> {
     Router::new()
         .route("/admin", get(list))
         .route("/admin/", get(async || Redirect::permanent("/admin")))
+        .merge(edit::routes())
+        .merge(cancel::routes())
+}
+
+/// An event's bookings, as their organiser counts them.
+struct BookingCounts {
+    pending: String,
+    confirmed: String,
+    /// Bookings that a cancelled event has still to release.
+    left: Option<String>,
+}
+
+impl BookingCounts {
+    fn of(event: &Event, texts: Texts) -> Self {
+        let Tally { pending_bookings, confirmed_bookings, .. } = event.tally;
+        let is_releasing = event.cancellation.is_some_and(|it| it.is_releasing);
+        let left = pending_bookings.saturating_add(confirmed_bookings);
+        Self {
+            pending: texts.number(pending_bookings),
+            confirmed: texts.number(confirmed_bookings),
+            left: is_releasing.then(|| texts.count("event-releasing", left)),
+        }
+    }
 }
 
 #[derive(Template)]
 #[template(path = "admin/events.html")]
-struct EventsPage {
+struct EventsListPage {
     frame: Frame,
+    events: Vec<(EventView, BookingCounts)>,
+    search: String,
+    /// Whether events that have begun are among them.
+    all: bool,
+    next: Option<String>,
 }
 
-async fn list(Organiser { frame, .. }: Organiser) -> Response {
-    page(StatusCode::OK, &EventsPage { frame })
+impl EventsListPage {
+    fn count(&self) -> u32 {
+        u32::try_from(self.events.len()).unwrap_or(u32::MAX)
+    }
+}
+
+async fn list(
+    State(web): State<Web>,
+    Organiser { frame, .. }: Organiser,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut query = Query::of(&uri);
+    let all = query.text("all").is_some();
+    let (after, search) = (query.after(), query.search());
+    query.finish()?;
+    let now = web.engine().now();
+    let wanted = EventsPage {
+        // One more than shown, to know whether there is more.
+        limit: PAGE_EVENTS + 1,
+        after: after.map(EventId::new),
+        not_before: Some(now).filter(|_| !all),
+        name_contains: search.clone(),
+    };
+    let mut events = find(&web, wanted).await?;
+    let more = events.len() > PAGE_EVENTS as usize;
+    events.truncate(PAGE_EVENTS as usize);
+    let search = search.unwrap_or_default();
+    let last = events.last().filter(|_| more);
+    let next = last.map(|event| next_page(event.id, &search, all));
+    let events = events.iter().map(|event| views(event, frame.texts, now)).collect();
+    Ok(page(StatusCode::OK, &EventsListPage { frame, events, search, all, next }))
+}
+
+fn views(event: &Event, texts: Texts, now: Timestamp) -> (EventView, BookingCounts) {
+    (EventView::of(event, texts, now), BookingCounts::of(event, texts))
+}
+
+fn next_page(after: EventId, search: &str, all: bool) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("after", &after.to_string());
+    if !search.is_empty() {
+        query.append_pair("q", search);
+    }
+    if all {
+        query.append_pair("all", "1");
+    }
+    format!("/admin?{}", query.finish())
 }

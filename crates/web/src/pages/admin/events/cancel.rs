@@ -1,0 +1,183 @@
+//! Cancelling an event: asked once more with what it means, and then how far the releasing has come.
+
+use askama::Template;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+use axum::routing::{get, post};
+use eventbooker_core::bookings::State as BookingState;
+use eventbooker_core::events::Event;
+use eventbooker_core::identity::Actor;
+use eventbooker_core::{EventId, Money};
+
+use super::super::super::forms::{Form, Trouble, new_key, outcome};
+use super::super::super::texts::Texts;
+use super::super::super::{page, see_other};
+use super::super::{Frame, Organiser};
+use crate::events::{Changed, no_such_event};
+use crate::idempotency::answer;
+use crate::problem::Problem;
+use crate::request::{PathId, Query};
+use crate::state::Web;
+
+/// Of so many bookings the amounts are added up, to say what is refunded. Of more it would take too
+/// long for a page.
+const REFUND_BOOKINGS_MAX: u32 = 200;
+
+pub(super) fn routes() -> Router<Web> {
+    Router::new()
+        .route("/admin/events/{id}/cancel", get(show))
+        .route("/admin/events/{id}/cancel/confirm", post(cancel))
+}
+
+#[derive(Template)]
+#[template(path = "admin/cancel.html")]
+struct CancelPage {
+    frame: Frame,
+    id: EventId,
+    name: String,
+    stage: Stage,
+}
+
+/// How far the cancelling has come.
+enum Stage {
+    Asked {
+        holds: String,
+        paid: String,
+        refund: Option<String>,
+        key: String,
+        wrong: Option<String>,
+    },
+    Releasing {
+        left: String,
+        released: Option<Released>,
+        again: String,
+    },
+    Done,
+}
+
+/// How many bookings have been released, of those that the event had.
+struct Released {
+    done: u32,
+    of: u32,
+    words: String,
+}
+
+async fn show(
+    State(web): State<Web>,
+    Organiser { frame, actor }: Organiser,
+    PathId(id): PathId,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let event = web.engine().store().event(EventId::new(id)).await?.ok_or_else(no_such_event)?;
+    let stage = match event.cancellation {
+        None => asked(&web, actor, &event, frame.texts, new_key(&web), None).await?,
+        Some(_) => releasing(&event, frame.texts, &uri),
+    };
+    Ok(page(StatusCode::OK, &CancelPage { frame, id: event.id, name: event.plan.name, stage }))
+}
+
+async fn asked(
+    web: &Web,
+    actor: Actor,
+    event: &Event,
+    texts: Texts,
+    key: String,
+    wrong: Option<String>,
+) -> Result<Stage, Problem> {
+    let refund = refund(web, actor, event).await?;
+    Ok(Stage::Asked {
+        holds: texts.count("cancel-event-holds", event.tally.pending_bookings),
+        paid: texts.count("cancel-event-paid", event.tally.confirmed_bookings),
+        refund: refund
+            .map(|amount| texts.with("cancel-event-refund", "amount", texts.amount(amount))),
+        key,
+        wrong,
+    })
+}
+
+/// What is refunded; nothing if that is too much to add up.
+async fn refund(web: &Web, actor: Actor, event: &Event) -> Result<Option<Money>, Problem> {
+    if live_bookings(event) > REFUND_BOOKINGS_MAX {
+        return Ok(None);
+    }
+    // One more than there may be, should another have come meanwhile.
+    let limit = REFUND_BOOKINGS_MAX + 1;
+    let found = web.engine().bookings_of_event(actor, event.id, None, limit).await?;
+    if found.next.is_some() {
+        return Ok(None);
+    }
+    let paid = found.bookings.iter().filter(|at| at.booking.state == BookingState::Complete);
+    Ok(paid.map(|at| at.booking.amount).try_fold(Money::ZERO, Money::plus))
+}
+
+fn live_bookings(event: &Event) -> u32 {
+    event.tally.pending_bookings.saturating_add(event.tally.confirmed_bookings)
+}
+
+fn releasing(event: &Event, texts: Texts, uri: &Uri) -> Stage {
+    let left = live_bookings(event);
+    if left == 0 {
+        return Stage::Done;
+    }
+    // How many there were was told when the event was cancelled, and stands in the page's address.
+    let of = Query::of(uri).numbers("of", 1).pop().and_then(|of| u32::try_from(of).ok());
+    let released = of.and_then(|of| Some((of.checked_sub(left)?, of)));
+    Stage::Releasing {
+        left: texts.count("event-releasing", left),
+        released: released.map(|(done, of)| Released {
+            done,
+            of,
+            words: texts.all(
+                "cancel-event-released",
+                &[("released", texts.number(done)), ("of", texts.number(of))].into_iter().collect(),
+            ),
+        }),
+        again: progress_path(event.id, of),
+    }
+}
+
+fn progress_path(id: EventId, of: Option<u32>) -> String {
+    let query = of.map(|of| format!("?of={of}")).unwrap_or_default();
+    format!("/admin/events/{id}/cancel{query}")
+}
+
+async fn cancel(
+    State(web): State<Web>,
+    Organiser { frame, actor }: Organiser,
+    PathId(id): PathId,
+    uri: Uri,
+    form: Form,
+) -> Result<Response, Problem> {
+    let id = EventId::new(id);
+    let cancelled = if form.text("sure").is_empty() {
+        Err(Trouble::of_fields(&["sure"]))
+    } else {
+        let engine = web.engine().clone();
+        let cancel = |key| async move { engine.cancel_event(actor, id, key).await };
+        outcome(answer::<Changed, _>(&web, actor.user_id, form.key(), cancel).await).await
+    };
+    let trouble = match cancelled {
+        Ok(event) => {
+            let count = |name: &str| event[name].as_u64().unwrap_or_default();
+            let left = count("pendingBookings") + count("confirmedBookings");
+            return Ok(see_other(&progress_path(id, u32::try_from(left).ok())));
+        }
+        Err(trouble) => trouble,
+    };
+    let event = web.engine().store().event(id).await?.ok_or_else(no_such_event)?;
+    let texts = frame.texts;
+    let words = if trouble.is_about("sure") {
+        texts.say("cancel-event-sure-wrong")
+    } else {
+        trouble.words(texts)
+    };
+    let key = form.next_key(&web, &trouble);
+    let stage = match event.cancellation {
+        None => asked(&web, actor, &event, texts, key, Some(words)).await?,
+        // Somebody was quicker.
+        Some(_) => releasing(&event, texts, &uri),
+    };
+    Ok(trouble.reply().with(&CancelPage { frame, id, name: event.plan.name, stage }))
+}
