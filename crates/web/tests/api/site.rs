@@ -96,7 +96,7 @@ impl Site {
 
     /// Stops the next save just before it happens, and what asks for it with it.
     pub fn hold_next_save(&self) -> Held {
-        self.service.faults.hold_next_save()
+        self.faults().hold_next_save()
     }
 
     /// Waits until a save is held.
