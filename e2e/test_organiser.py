@@ -16,7 +16,7 @@ def card(organiser, name):
     words, main = organiser.words, organiser.main
     organiser.open("/admin")
     organiser.fill(words.search, name)
-    organiser.press(words.search_now)
+    main.get_by_role("button", name=words.search_now).first.click()
     expect(main.get_by_role("listitem")).to_have_count(1)
     return main.get_by_role("listitem")
 

@@ -4,7 +4,8 @@ nav-organise = Organise
 
 # Events: the list, the form, cancelling.
 
-organise-events = Events you organise
+organise-events = Organise events
+find-bookings = Find bookings by number or owner’s login
 events-past-too = Past events, too
 events-only-ahead = Only those that lie ahead
 events-shown = { $count ->

@@ -4,7 +4,8 @@ nav-organise = Организатору
 
 # Мероприятия: список, форма, отмена.
 
-organise-events = Ваши мероприятия
+organise-events = Управление мероприятиями
+find-bookings = Поиск броней по номеру или логину владельца
 events-past-too = Показать и прошедшие
 events-only-ahead = Только предстоящие
 events-shown = { $count ->

@@ -86,7 +86,7 @@ async fn asked(
     key: String,
     wrong: Option<String>,
 ) -> Result<Stage, Problem> {
-    let refund = refund(web, actor, event).await?;
+    let refund = refund(web, actor, event).await?.filter(|amount| !amount.is_zero());
     Ok(Stage::Asked {
         holds: texts.count("cancel-event-holds", event.tally.pending_bookings),
         paid: texts.count("cancel-event-paid", event.tally.confirmed_bookings),
