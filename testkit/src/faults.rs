@@ -407,6 +407,10 @@ impl Queries for FaultyStore {
         self.inner.user_by_login(login).await
     }
 
+    async fn users_by_ids(&self, ids: Vec<UserId>) -> Result<Vec<User>, StoreError> {
+        self.inner.users_by_ids(ids).await
+    }
+
     async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError> {
         self.inner.users(after, limit).await
     }

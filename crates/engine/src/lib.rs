@@ -22,6 +22,7 @@ mod due;
 mod errands;
 mod error;
 mod events;
+mod history;
 mod identity;
 mod janitor;
 mod lane;
@@ -48,6 +49,7 @@ pub use self::bookings::{BookingAt, BookingsPage};
 pub use self::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 pub use self::command::{Answer, Command, Decided, Effect, Key, Lane};
 pub use self::error::{Error, Refusal};
+pub use self::history::{ENTRIES_PER_LOOK, History, SPANS_MAX, Span};
 pub use self::identity::{NewUser, SignedIn, Token};
 pub use self::live::{Subscription, Update};
 pub use self::participants::{Participants, Participate, Place};
@@ -55,6 +57,7 @@ pub use self::recount::{Hindrance, Recount, Recounts, UnfinishedRecount};
 
 use self::due::Alarm;
 use self::errands::Desk;
+use self::history::Histories;
 use self::identity::Sessions;
 use self::lane::{Lanes, Listeners};
 use self::live::Live;
@@ -131,6 +134,7 @@ struct Inner {
     live: Arc<Live>,
     passwords: Passwords,
     sessions: Arc<Sessions>,
+    histories: Histories,
     desk: Arc<Desk>,
     draining: AtomicBool,
     recounts: std::sync::Mutex<Recounts>,
@@ -177,6 +181,7 @@ impl Engine {
             live,
             passwords,
             sessions,
+            histories: Histories::new(),
             desk,
             draining: AtomicBool::new(false),
             recounts: std::sync::Mutex::default(),

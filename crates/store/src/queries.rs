@@ -165,6 +165,8 @@ pub trait Queries: Send + Sync + 'static {
     async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError>;
     /// The user with this login.
     async fn user_by_login(&self, login: String) -> Result<Option<User>, StoreError>;
+    /// The users with these numbers that exist.
+    async fn users_by_ids(&self, ids: Vec<UserId>) -> Result<Vec<User>, StoreError>;
     /// Users above a number.
     async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError>;
     /// The oldest of the rows that are removed when they have outlived their use.

@@ -132,6 +132,14 @@ pub async fn users_and_sessions_are_found(database: &dyn Database) {
     assert_eq!(by_login("an").await, None);
     assert_eq!(by_login("an\0n").await, None, "what can't be kept can be asked for");
 
+    let by_ids = async |ids: &[i64]| {
+        let ids = ids.iter().copied().map(UserId::new).collect();
+        store.users_by_ids(ids).await.expect("read")
+    };
+    assert_eq!(by_ids(&[5, 404, 1]).await, [user(5, "bob"), user(1, "ann")]);
+    assert_eq!(by_ids(&[404]).await, []);
+    assert_eq!(by_ids(&[]).await, []);
+
     let page = async |after, limit| {
         let users = store.users(UserId::new(after), limit).await.expect("read");
         users.into_iter().map(|user| user.id.get()).collect::<Vec<_>>()

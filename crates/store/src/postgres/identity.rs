@@ -56,6 +56,9 @@ pub(super) const SESSION: &str = "
 pub(super) const BY_LOGIN: &str = "
     SELECT id, login, email, first_name, last_name, role, password_hash, created_at
     FROM users WHERE login = $1";
+pub(super) const BY_IDS: &str = "
+    SELECT id, login, email, first_name, last_name, role, password_hash, created_at
+    FROM users WHERE id = ANY($1::bigint[]) ORDER BY array_position($1::bigint[], id)";
 pub(super) const PAGE: &str = "
     SELECT id, login, email, first_name, last_name, role, password_hash, created_at
     FROM users WHERE id > $1 ORDER BY id LIMIT $2";
@@ -65,7 +68,7 @@ pub(super) const ALL_SESSIONS: &str = "
 pub(super) const FIRST_END: &str = "SELECT min(expires_at) FROM sessions";
 
 /// The statements of a reader.
-pub(super) const READS: [&str; 4] = [SESSION, BY_LOGIN, PAGE, FIRST_END];
+pub(super) const READS: [&str; 5] = [SESSION, BY_LOGIN, BY_IDS, PAGE, FIRST_END];
 
 pub(super) fn user(row: &Row) -> Result<User, StoreError> {
     Ok(User {

@@ -311,6 +311,11 @@ impl Queries for PostgresStore {
         self.readers.row(identity::BY_LOGIN, || params![login.clone()], identity::user).await
     }
 
+    async fn users_by_ids(&self, ids: Vec<UserId>) -> Result<Vec<User>, StoreError> {
+        let params = || params![ids.iter().map(|id| id.get()).collect::<Vec<_>>()];
+        self.readers.rows(identity::BY_IDS, params, identity::user).await
+    }
+
     async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError> {
         let params = || params![after.get(), i64::from(limit)];
         self.readers.rows(identity::PAGE, params, identity::user).await

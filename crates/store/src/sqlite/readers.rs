@@ -273,6 +273,10 @@ impl Queries for SqliteStore {
         self.readers.rows.run(move |conn| identity::user_by_login(conn, &login)).await
     }
 
+    async fn users_by_ids(&self, ids: Vec<UserId>) -> Result<Vec<User>, StoreError> {
+        self.readers.lists.run(move |conn| identity::load(conn, &ids, &[])).await
+    }
+
     async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError> {
         self.readers.lists.run(move |conn| identity::users(conn, after, limit)).await
     }
