@@ -122,12 +122,12 @@ impl Reading {
         match (entry.kind, entry.booking_id) {
             (JournalKind::Held, Some(id)) => {
                 self.holds.insert(id, entry.seats);
-                self.held += entry.seats.get();
+                self.held = self.held.saturating_add(entry.seats.get());
                 booked = entry.seats.get();
             }
             (JournalKind::Confirmed, Some(id)) => {
                 self.end_hold(id);
-                self.sold += entry.seats.get();
+                self.sold = self.sold.saturating_add(entry.seats.get());
                 self.takings = self.takings.plus(amount).unwrap_or(self.takings);
             }
             (JournalKind::Cancelled | JournalKind::Expired, Some(id)) => {
@@ -155,7 +155,7 @@ impl Reading {
     /// Whether the booking was held until now.
     fn end_hold(&mut self, id: BookingId) -> bool {
         let seats = self.holds.remove(&id);
-        self.held -= seats.map_or(0, Seats::get);
+        self.held = self.held.saturating_sub(seats.map_or(0, Seats::get));
         seats.is_some()
     }
 
