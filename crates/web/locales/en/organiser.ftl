@@ -106,3 +106,46 @@ check-broken = Not everything adds up: { $findings ->
         [one] { $findings } finding
        *[other] { $findings } findings
     } in { $rows } rows. “eventbooker check” lists them.
+
+# One event, watched; and looking for bookings.
+
+watch-edit = Edit
+watch-cancel = Cancel the event…
+watch-export = Bookings as CSV
+watch-as-attendee = As attendees see it
+watch-releasing = { $count ->
+    [one] { $count } booking is still to be released.
+   *[other] { $count } bookings are still to be released.
+}
+watch-released = All its bookings are released.
+watch-sold = Sold
+watch-held = Held
+watch-taken = Held or sold
+watch-free = Free
+watch-takings = Takings
+watch-bar = Of { $capacity } seats, { $sold } are sold, { $held } held and { $free } free.
+watch-bar-taken = Of { $capacity } seats, { $taken } are held or sold and { $free } free.
+watch-chart = Seats held and sold over time
+watch-chart-words = Seats held and sold, from { $from } until { $until }: { $peak } at most, { $now } now.
+watch-chart-table = The same as a table
+watch-reading = What has happened so far is still being read: { $percent } %.
+watch-from = From
+watch-booked = Booked
+watch-given-back = Given back
+watch-bookings = Bookings
+watch-all = All
+watch-newest = Newest bookings
+watch-no-bookings = There are no such bookings here.
+watch-number = Number
+watch-event = Event
+watch-owner = Owner
+watch-state = State
+watch-time-left = Time left
+watch-search-title = Find bookings
+watch-search = A booking’s number, or the owner’s login
+watch-search-here = Of this event: a booking’s number, or the owner’s login
+watch-search-everywhere = Search in all events
+watch-nothing-found = Nothing was found for “{ $text }”. Write a booking’s number or the whole login of its owner.
+watch-none-of-owner = { $login } has no bookings that are paid or waiting to be.
+watch-none-of-owner-here = { $login } has no bookings of this event that are paid or waiting to be.
+watch-of-another-event = Booking { $id } is for another event.

@@ -111,3 +111,47 @@ check-broken = Сходится не всё: { $findings ->
         [few] { $findings } находки
        *[many] { $findings } находок
     }, прочитано строк — { $rows }. «eventbooker check» покажет их.
+
+# Одно мероприятие под наблюдением; и поиск броней.
+
+watch-edit = Изменить
+watch-cancel = Отменить мероприятие…
+watch-export = Брони в CSV
+watch-as-attendee = Как видят участники
+watch-releasing = { $count ->
+    [one] Осталось снять { $count } бронь.
+    [few] Осталось снять { $count } брони.
+   *[many] Осталось снять { $count } броней.
+}
+watch-released = Все брони сняты.
+watch-sold = Продано
+watch-held = Держится
+watch-taken = Держится или продано
+watch-free = Свободно
+watch-takings = Выручка
+watch-bar = Всего мест: { $capacity }; продано: { $sold }, держится: { $held }, свободно: { $free }.
+watch-bar-taken = Всего мест: { $capacity }; держится или продано: { $taken }, свободно: { $free }.
+watch-chart = Занятые места по времени
+watch-chart-words = Занятые места с { $from } по { $until }: самое большее { $peak }, сейчас { $now }.
+watch-chart-table = То же таблицей
+watch-reading = История мероприятия ещё читается: { $percent } %.
+watch-from = С
+watch-booked = Забронировано
+watch-given-back = Освободилось
+watch-bookings = Брони
+watch-all = Все
+watch-newest = Самые новые брони
+watch-no-bookings = Таких броней здесь нет.
+watch-number = Номер
+watch-event = Мероприятие
+watch-owner = Чья
+watch-state = Состояние
+watch-time-left = Осталось
+watch-search-title = Поиск броней
+watch-search = Номер брони или логин владельца
+watch-search-here = В этом мероприятии: номер брони или логин владельца
+watch-search-everywhere = Искать во всех мероприятиях
+watch-nothing-found = По запросу «{ $text }» ничего не нашлось. Напишите номер брони или логин владельца целиком.
+watch-none-of-owner = У { $login } нет броней, оплаченных или ждущих оплаты.
+watch-none-of-owner-here = У { $login } нет броней этого мероприятия, оплаченных или ждущих оплаты.
+watch-of-another-event = Бронь { $id } — на другое мероприятие.

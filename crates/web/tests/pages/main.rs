@@ -9,11 +9,13 @@
 
 mod booking;
 mod browser;
+mod checks;
+mod exporting;
 mod organiser;
 mod organiser_lists;
 mod organiser_safety;
-mod checks;
 mod signing_in;
 #[path = "../api/site.rs"]
 mod site;
 mod start;
+mod watching;

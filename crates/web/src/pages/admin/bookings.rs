@@ -1,9 +1,249 @@
-//! An event as its organiser watches it: seats, bookings, who made them.
+//! An event as its organiser watches it: seats, how they went over time, and who has booked them.
+//!
+//! The part of the page that changes is asked for again while somebody looks, all of it at once, so
+//! that its numbers belong together: they are those of one version of the event.
 
+mod chart;
+mod export;
+mod search;
+
+use askama::Template;
 use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::{Redirect, Response};
+use axum::routing::get;
+use eventbooker_core::events::{Event, SlotState};
+use eventbooker_core::{BookingId, EventId};
+use eventbooker_engine::{Guest, History};
+use fluent_bundle::FluentArgs;
 
+use self::chart::Chart;
+use super::super::bookings::BookingView;
+use super::super::page;
+use super::super::texts::{Instant, Texts};
+use super::{Frame, Organiser};
+use crate::events::no_such_event;
+use crate::problem::Problem;
+use crate::request::{PathId, Query};
 use crate::state::Web;
+
+/// Bookings on a page of the table.
+const PAGE_GUESTS: u32 = 25;
 
 pub(super) fn routes() -> Router<Web> {
     Router::new()
+        .route("/admin/events/{id}", get(show))
+        .route("/admin/events/{id}/bookings.csv", get(export::download))
+        .route("/admin/bookings", get(search::find))
+        .route("/admin/bookings/", get(async || Redirect::permanent("/admin/bookings")))
+}
+
+/// A booking and its owner as organisers see them.
+struct GuestView {
+    booking: BookingView,
+    login: String,
+}
+
+impl GuestView {
+    fn of(guest: &Guest, event_name: &str, texts: Texts) -> Self {
+        let owner = guest.owner.as_ref().map(|owner| owner.login.clone());
+        Self {
+            booking: BookingView::of(&guest.at, event_name, texts),
+            login: owner.unwrap_or_else(|| guest.at.booking.user_id.to_string()),
+        }
+    }
+}
+
+/// An event's seats in numbers, and as a bar of three parts.
+struct SeatsView {
+    free: String,
+    /// What is held, what is sold and what was paid, if the event's journal has told.
+    parts: Option<PartsView>,
+    occupied: String,
+    sold_percent: u64,
+    held_percent: u64,
+    /// The bar in words.
+    words: String,
+}
+
+struct PartsView {
+    held: String,
+    sold: String,
+    takings: String,
+}
+
+impl SeatsView {
+    fn of(history: &History, texts: Texts) -> Self {
+        let event = &history.event;
+        let (free, occupied) = (event.free_seats().get(), event.tally.occupied.get());
+        let capacity = event.plan.capacity.get();
+        let percent = |seats: u32| 100 * u64::from(seats) / u64::from(capacity.max(1));
+        let number = |seats: u32| texts.number(seats);
+        let of = |values: &[(&'static str, u32)]| {
+            FluentArgs::from_iter(values.iter().map(|(name, seats)| (*name, number(*seats))))
+        };
+        let (free_of, taken_of) = (("free", free), ("capacity", capacity));
+        if !history.is_whole() {
+            return Self {
+                free: number(free),
+                parts: None,
+                occupied: number(occupied),
+                sold_percent: percent(occupied),
+                held_percent: 0,
+                words: texts.all("watch-bar-taken", &of(&[free_of, taken_of, ("taken", occupied)])),
+            };
+        }
+        let (held, sold) = (history.held.get(), history.sold.get());
+        let words = [free_of, taken_of, ("held", held), ("sold", sold)];
+        Self {
+            free: number(free),
+            parts: Some(PartsView {
+                held: number(held),
+                sold: number(sold),
+                takings: texts.amount(history.takings),
+            }),
+            occupied: number(occupied),
+            sold_percent: percent(sold),
+            // Both parts together are as wide as what is taken, whatever rounding does.
+            held_percent: percent(occupied) - percent(sold),
+            words: texts.all("watch-bar", &of(&words)),
+        }
+    }
+}
+
+/// What the organiser fixed, as far as it helps to know which event this is.
+struct HeadView {
+    id: i64,
+    name: String,
+    starts_at: Option<Instant>,
+    is_cancelled: bool,
+    /// How far its cancellation has come.
+    progress: String,
+}
+
+impl HeadView {
+    fn of(event: &Event, texts: Texts) -> Self {
+        let tally = event.tally;
+        let left = tally.pending_bookings.saturating_add(tally.confirmed_bookings);
+        let progress = match event.cancellation {
+            None => String::new(),
+            Some(_) if left > 0 => texts.count("watch-releasing", left),
+            Some(_) => texts.say("watch-released"),
+        };
+        Self {
+            id: event.id.get(),
+            name: event.plan.name.clone(),
+            starts_at: event.plan.starts_at.map(|at| texts.instant(at)),
+            is_cancelled: event.cancellation.is_some(),
+            progress,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "admin/event.html")]
+struct WatchPage {
+    frame: Frame,
+    event: HeadView,
+    seats: SeatsView,
+    chart: Chart,
+    guests: Vec<GuestView>,
+    filters: Vec<Filter>,
+    /// The path of this page again, of its first page, and of the next one.
+    again: String,
+    newest: Option<String>,
+    next: Option<String>,
+}
+
+/// A choice of bookings.
+struct Filter {
+    path: String,
+    name: String,
+    is_chosen: bool,
+}
+
+/// Which bookings a table shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    All,
+    Held,
+    Sold,
+}
+
+impl Choice {
+    const ALL: [Self; 3] = [Self::All, Self::Held, Self::Sold];
+
+    fn of(text: Option<&str>) -> Self {
+        let named = Self::ALL.into_iter().find(|choice| choice.tag() == text);
+        named.unwrap_or(Self::All)
+    }
+
+    const fn tag(self) -> Option<&'static str> {
+        match self {
+            Self::All => None,
+            Self::Held => Some("held"),
+            Self::Sold => Some("paid"),
+        }
+    }
+
+    const fn slots(self) -> Option<SlotState> {
+        match self {
+            Self::All => None,
+            Self::Held => Some(SlotState::Held),
+            Self::Sold => Some(SlotState::Sold),
+        }
+    }
+
+    fn name(self, texts: Texts) -> String {
+        texts.say(match self {
+            Self::All => "watch-all",
+            Self::Held => "booking-held",
+            Self::Sold => "booking-confirmed",
+        })
+    }
+
+    /// The path of an event's page with this choice, behind a booking.
+    fn path(self, id: EventId, after: Option<BookingId>) -> String {
+        let state = self.tag().map(|tag| format!("state={tag}"));
+        let after = after.map(|after| format!("after={after}"));
+        let query: Vec<String> = state.into_iter().chain(after).collect();
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("/admin/events/{id}{mark}{}", query.join("&"))
+    }
+}
+
+async fn show(
+    State(web): State<Web>,
+    Organiser { frame, .. }: Organiser,
+    PathId(id): PathId,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let id = EventId::new(id);
+    let mut query = Query::of(&uri);
+    let after = query.after().map(BookingId::new);
+    let choice = Choice::of(query.text("state"));
+    query.finish()?;
+    let (engine, texts) = (web.engine(), frame.texts);
+    let history = engine.history(id).await?.ok_or_else(no_such_event)?;
+    let found = engine.guests(id, choice.slots(), after, PAGE_GUESTS).await?;
+    let name = &history.event.plan.name;
+    let guests = found.guests.iter().map(|guest| GuestView::of(guest, name, texts)).collect();
+    let filter = |other: Choice| Filter {
+        path: other.path(id, None),
+        name: other.name(texts),
+        is_chosen: other == choice,
+    };
+    let template = WatchPage {
+        event: HeadView::of(&history.event, texts),
+        seats: SeatsView::of(&history, texts),
+        chart: Chart::of(&history, engine.now(), texts),
+        guests,
+        filters: Choice::ALL.map(filter).into(),
+        again: choice.path(id, after),
+        newest: after.map(|_| choice.path(id, None)),
+        next: found.next.map(|next| choice.path(id, Some(next))),
+        frame,
+    };
+    Ok(page(StatusCode::OK, &template))
 }
