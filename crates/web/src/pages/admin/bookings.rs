@@ -81,7 +81,7 @@ impl SeatsView {
         let percent = |seats: u32| 100 * u64::from(seats) / u64::from(capacity.max(1));
         let number = |seats: u32| texts.number(seats);
         let of = |values: &[(&'static str, u32)]| {
-            FluentArgs::from_iter(values.iter().map(|(name, seats)| (*name, number(*seats))))
+            values.iter().map(|(name, seats)| (*name, number(*seats))).collect::<FluentArgs<'_>>()
         };
         let (free_of, taken_of) = (("free", free), ("capacity", capacity));
         if !history.is_whole() {

@@ -100,7 +100,8 @@ fn write_row(text: &mut String, Guest { at, owner }: &Guest) {
         last_name: String::new(),
     };
     let Profile { login, email, first_name, last_name } = owner.as_ref().unwrap_or(&nobody);
-    let [login, first_name, last_name, email] = [login, first_name, last_name, email].map(cell);
+    let [login, first_name, last_name, email] =
+        [login, first_name, last_name, email].map(|text| cell(text));
     let (seats, amount) = (booking.seats, booking.amount.as_minor());
     let [created_at, expires_at] = [booking.created_at, booking.expires_at].map(rfc_3339);
     let (id, event_id, user_id) = (booking.id, booking.event_id, booking.user_id);
@@ -122,7 +123,7 @@ fn rfc_3339(at: Timestamp) -> String {
 /// A cell that begins with one of `= + - @` is computed, whatever quotes stand around it; an apostrophe
 /// before it makes it text. A spreadsheet may split at another separator than the comma, as it does where
 /// the comma is for decimals, and then a cell also begins behind a separator within a text.
-fn cell(text: &String) -> String {
+fn cell(text: &str) -> String {
     let mut cell = String::with_capacity(text.len() + 2);
     cell.push('"');
     let mut begins = true;
@@ -178,7 +179,7 @@ mod tests {
             ("x;;=1", r#""x;;'=1""#),
             ("=;=", r#""'=;'=""#),
         ] {
-            assert_eq!(cell(&text.to_owned()), written, "{text:?}");
+            assert_eq!(cell(text), written, "{text:?}");
         }
     }
 }
