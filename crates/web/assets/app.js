@@ -60,8 +60,17 @@
   }
 
   /** Has the parts of the page that show bookings looked up again. */
+  function look(name) {
+    // Rows don't move under somebody's pointer or focus: then only those are asked for that are there.
+    for (const rows of document.querySelectorAll("[data-still]")) {
+      const { still, again } = rows.dataset;
+      rows.closest("[hx-get]").setAttribute("hx-get", rows.matches(":hover, :focus-within") ? still : again);
+    }
+    document.body.dispatchEvent(new Event(name));
+  }
+
   function soon(name) {
-    setTimeout(() => document.body.dispatchEvent(new Event(name)), 300);
+    setTimeout(() => look(name), 300);
   }
 
   function show(part, event) {
@@ -97,7 +106,7 @@
     announceFates(true);
   });
   setInterval(tick, 250);
-  setInterval(() => document.hidden || document.body.dispatchEvent(new Event("look")), 3000);
+  setInterval(() => document.hidden || look("look"), 3000);
   dress(arrived);
   announceFates(false);
   listen();

@@ -121,6 +121,18 @@ fn bookings_are_shown_page_by_page_and_by_state() {
     assert_eq!(numbers(&organiser.open(&path))[0], newer);
     assert!(second.has(&format!("#watch a[href='{path}']")));
 
+    // Nor, while somebody is in the table, what the first one shows.
+    let still = first.attribute("[data-still]", "data-still");
+    let page = organiser.open(&still);
+    assert_eq!(numbers(&page), ids[..25]);
+    assert!(page.text(".two-lines").contains("Newer bookings have come."));
+    assert_eq!(page.attribute(".two-lines a", "href"), path);
+    assert_eq!(page.attribute("[data-still]", "data-still"), still);
+    assert_eq!(page.attribute("[data-still]", "data-again"), path);
+    assert!(!first.has(".two-lines a"));
+    let none = organiser.open(&format!("{still}&state=paid"));
+    assert!(!none.has(".two-lines a"), "what is newer isn't paid");
+
     let paid = organiser.open(&format!("{path}?state=paid"));
     assert_eq!(numbers(&paid), ids[28..]);
     assert_eq!(paid.text("#watch a[aria-current]"), "Paid");

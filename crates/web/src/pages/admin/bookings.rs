@@ -1,7 +1,9 @@
 //! An event as its organiser watches it: seats, how they went over time, and who has booked them.
 //!
 //! The part of the page that changes is asked for again while somebody looks, all of it at once, so
-//! that its numbers belong together: they are those of one version of the event.
+//! that its numbers belong together: they are those of one version of the event. New bookings come in at
+//! the top of the table, but not while somebody is in it with the pointer or the focus: then the script
+//! asks for what stands there already (`until`), and the page says that there are newer ones.
 
 mod chart;
 mod export;
@@ -150,8 +152,12 @@ struct WatchPage {
     chart: Chart,
     guests: Vec<GuestView>,
     filters: Vec<Filter>,
-    /// The path of this page again, of its first page, and of the next one.
+    /// The path of this page again, and of the same bookings without newer ones.
     again: String,
+    still: String,
+    /// Whether there are newer ones than those that were asked for.
+    has_newer: bool,
+    /// The path of the first page, if this isn't it, and of the next one.
     newest: Option<String>,
     next: Option<String>,
 }
@@ -203,13 +209,37 @@ impl Choice {
         })
     }
 
-    /// The path of an event's page with this choice, behind a booking.
-    fn path(self, id: EventId, after: Option<BookingId>) -> String {
+    /// The path of an event's page with this choice, from a place on.
+    fn path(self, id: EventId, place: Place) -> String {
         let state = self.tag().map(|tag| format!("state={tag}"));
-        let after = after.map(|after| format!("after={after}"));
-        let query: Vec<String> = state.into_iter().chain(after).collect();
+        let place = match place {
+            Place::Newest => None,
+            Place::After(id) => Some(format!("after={id}")),
+            Place::Until(id) => Some(format!("until={id}")),
+        };
+        let query: Vec<String> = state.into_iter().chain(place).collect();
         let mark = if query.is_empty() { "" } else { "?" };
         format!("/admin/events/{id}{mark}{}", query.join("&"))
+    }
+}
+
+/// Where in the list of bookings, newest first, a page begins.
+#[derive(Clone, Copy)]
+enum Place {
+    Newest,
+    /// Behind this booking.
+    After(BookingId),
+    /// With this booking.
+    Until(BookingId),
+}
+
+impl Place {
+    fn before(self) -> Option<BookingId> {
+        match self {
+            Self::Newest => None,
+            Self::After(id) => Some(id),
+            Self::Until(id) => Some(BookingId::new(id.get().saturating_add(1))),
+        }
     }
 }
 
@@ -221,16 +251,35 @@ async fn show(
 ) -> Result<Response, Problem> {
     let id = EventId::new(id);
     let mut query = Query::of(&uri);
-    let after = query.after().map(BookingId::new);
+    let until = query.numbers("until", 1).pop().map(|id| Place::Until(BookingId::new(id)));
+    let place = query
+        .after()
+        .map_or(until.unwrap_or(Place::Newest), |after| Place::After(BookingId::new(after)));
     let choice = Choice::of(query.text("state"));
     query.finish()?;
     let (engine, texts) = (web.engine(), frame.texts);
     let history = engine.history(id).await?.ok_or_else(no_such_event)?;
-    let found = engine.guests(id, choice.slots(), after, PAGE_GUESTS).await?;
+    let found = engine.guests(id, choice.slots(), place.before(), PAGE_GUESTS).await?;
+    let has_newer = match place {
+        Place::Until(until) => {
+            let newest = engine.guests(id, choice.slots(), None, 1).await?.guests;
+            newest.first().is_some_and(|guest| guest.at.booking.id > until)
+        }
+        Place::Newest | Place::After(_) => false,
+    };
+    let first = found.guests.first().map_or(BookingId::new(0), |guest| guest.at.booking.id);
+    // A page that isn't the first keeps its place by itself.
+    let (again, still, newest) = match place {
+        Place::After(_) => {
+            (choice.path(id, place), choice.path(id, place), Some(choice.path(id, Place::Newest)))
+        }
+        Place::Until(_) => (choice.path(id, Place::Newest), choice.path(id, place), None),
+        Place::Newest => (choice.path(id, place), choice.path(id, Place::Until(first)), None),
+    };
     let name = &history.event.plan.name;
     let guests = found.guests.iter().map(|guest| GuestView::of(guest, name, texts)).collect();
     let filter = |other: Choice| Filter {
-        path: other.path(id, None),
+        path: other.path(id, Place::Newest),
         name: other.name(texts),
         is_chosen: other == choice,
     };
@@ -240,9 +289,11 @@ async fn show(
         chart: Chart::of(&history, engine.now(), texts),
         guests,
         filters: Choice::ALL.map(filter).into(),
-        again: choice.path(id, after),
-        newest: after.map(|_| choice.path(id, None)),
-        next: found.next.map(|next| choice.path(id, Some(next))),
+        again,
+        still,
+        has_newer,
+        newest,
+        next: found.next.map(|next| choice.path(id, Place::After(next))),
         frame,
     };
     Ok(page(StatusCode::OK, &template))
