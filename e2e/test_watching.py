@@ -53,17 +53,6 @@ def test_what_others_do_arrives_and_leaves_the_reader_alone(organiser, service):
     expect(link).to_be_focused()
 
 
-def test_holds_leave_the_table_when_they_expire(organiser, service):
-    event = service.event(minutes=1)
-    user = service.user()
-    booking = user.book(event, 2)["id"]
-    window = organiser()
-    window.open(f"/admin/events/{event['id']}")
-    row = window.page.locator(f"#booking-{booking}")
-    expect(row).to_have_count(0, timeout=75_000)
-    expect(window.page.locator("#held")).to_have_text("0")
-
-
 @pytest.mark.parametrize("language", ["en", "ru"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(organiser, service, language, dark):
