@@ -46,6 +46,7 @@ macro_rules! store_contract {
             events_come_soonest_first_and_undated_last
             lists_of_events_come_without_descriptions
             events_are_found_by_any_part_of_their_names
+            events_are_found_by_number
             cancelled_events_are_found_while_they_release
             journals_are_read_from_a_version_on
             slots_are_paged_newest_first

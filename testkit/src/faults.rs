@@ -297,6 +297,10 @@ impl Queries for FaultyStore {
         self.inner.events(page).await
     }
 
+    async fn events_with(&self, ids: Vec<EventId>) -> Result<Vec<Event>, StoreError> {
+        self.inner.events_with(ids).await
+    }
+
     async fn journal(
         &self,
         event_id: EventId,

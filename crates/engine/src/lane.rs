@@ -24,6 +24,7 @@ use crate::due::Alarm;
 use crate::errands::Desk;
 use crate::identity::Sessions;
 use crate::live::Live;
+use crate::live::board::Board;
 use crate::meters::{self, Meters};
 use crate::{Clock, Error, Participants, Parts, Settings, count};
 
@@ -152,6 +153,7 @@ pub(crate) struct Listeners {
     pub(crate) releases_due: Arc<Alarm>,
     pub(crate) errands_due: Arc<Alarm>,
     pub(crate) live: Arc<Live>,
+    pub(crate) board: Arc<Board>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) desk: Arc<Desk>,
 }
@@ -327,7 +329,7 @@ impl LaneTask {
 
     /// Tells the rest of the process about what is now durable. Whoever asked for it may be gone.
     fn announce(&self, changes: &Changes) {
-        let Listeners { holds_due, releases_due, errands_due, live, sessions, desk } =
+        let Listeners { holds_due, releases_due, errands_due, live, board, sessions, desk } =
             &self.listeners;
         for digest in &changes.sessions_removed {
             sessions.forget(digest);
@@ -345,7 +347,8 @@ impl LaneTask {
             releases_due.note(cancellation.at);
         }
         let changed = changes.tallies_changed.iter().map(|(id, _)| *id);
-        live.changed(changed);
+        live.changed(changed.clone());
+        board.changed(changed);
         let (parked, free): (Vec<_>, Vec<_>) =
             changes.errands_set.iter().partition(|errand| errand.is_parked);
         for Errand { booking_id, trouble, .. } in parked {

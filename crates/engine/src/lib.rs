@@ -53,7 +53,8 @@ pub use self::error::{Error, Refusal};
 pub use self::guests::{Found, Guest, GuestsPage};
 pub use self::history::{ENTRIES_PER_LOOK, History, SPANS_MAX, Span};
 pub use self::identity::{NewUser, SignedIn, Token};
-pub use self::live::{Subscription, Update};
+pub use self::live::board::Standings;
+pub use self::live::{Subscription, Told, Update};
 pub use self::participants::{Participants, Participate, Place};
 pub use self::recount::{Hindrance, Recount, Recounts, UnfinishedRecount};
 
@@ -63,6 +64,7 @@ use self::history::Histories;
 use self::identity::Sessions;
 use self::lane::{Lanes, Listeners};
 use self::live::Live;
+use self::live::board::Board;
 use self::passwords::Passwords;
 use self::store_time::StoreTime;
 
@@ -134,6 +136,7 @@ struct Inner {
     settings: Settings,
     lanes: Lanes,
     live: Arc<Live>,
+    board: Arc<Board>,
     passwords: Passwords,
     sessions: Arc<Sessions>,
     histories: Histories,
@@ -163,6 +166,7 @@ impl Engine {
         let [holds_due, releases_due, errands_due] =
             [Arc::<Alarm>::default(), Arc::default(), Arc::default()];
         let live = Arc::new(Live::new(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
+        let board = Arc::new(Board::new(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
         let sessions = Arc::new(Sessions::new());
         let (desk, inboxes) = Desk::open(&participants);
         let desk = Arc::new(desk);
@@ -171,6 +175,7 @@ impl Engine {
             releases_due: Arc::clone(&releases_due),
             errands_due: Arc::clone(&errands_due),
             live: Arc::clone(&live),
+            board: Arc::clone(&board),
             sessions: Arc::clone(&sessions),
             desk: Arc::clone(&desk),
         };
@@ -181,6 +186,7 @@ impl Engine {
             settings,
             lanes,
             live,
+            board,
             passwords,
             sessions,
             histories: Histories::new(),
@@ -265,6 +271,7 @@ impl Engine {
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Relaxed);
         self.inner.live.end();
+        self.inner.board.end();
     }
 
     /// Finishes every command that was taken, refuses any other, and closes the store.

@@ -1,17 +1,22 @@
-//! Live events: who watches an event hears of every change, in order and without a gap.
+//! Live events: who watches an event's journal hears of every change, in order and without a gap.
+//! Who only wants to know how events stand looks at the [`board`].
 //!
-//! For each watched event one task reads what is new from the store (the event's journal, which
+//! For each event whose journal is watched one task reads what is new from the store (the event's journal, which
 //! has no gaps) and passes it on to all who watch. It is woken by the lanes of this process, and
 //! looks by itself every so often because another process may have changed the event.
 //!
 //! A watcher that can't keep up is let go. It comes back with the last version that it saw, and
 //! is told everything since from the journal.
 
+pub(crate) mod board;
+
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use eventbooker_core::EventId;
 use eventbooker_core::events::{Event, JournalEntry};
 use eventbooker_store::{Store, StoreError};
@@ -22,13 +27,39 @@ use crate::{Clock, Engine};
 /// Changes that come quicker than this are told together.
 const PACE: Duration = Duration::from_millis(50);
 /// An event is looked at this often even if no lane of this process has changed it.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// Journal entries in one update.
 const ENTRIES_MAX: u32 = 500;
 /// Updates that a watcher may lag behind.
 const LAG_MAX: usize = 64;
 
-/// What a watcher is told.
+/// What all watchers are told, and put into words for all of them at once.
+#[derive(Debug)]
+pub struct Told<T> {
+    what: T,
+    words: OnceLock<Bytes>,
+}
+
+impl<T> Told<T> {
+    fn new(what: T) -> Self {
+        Self { what, words: OnceLock::new() }
+    }
+
+    /// The words for it, which are found by whoever asks first. All have to ask for the same.
+    pub fn in_words(&self, say: impl FnOnce(&T) -> Bytes) -> Bytes {
+        self.words.get_or_init(|| say(&self.what)).clone()
+    }
+}
+
+impl<T> Deref for Told<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.what
+    }
+}
+
+/// What a watcher of a journal is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Update {
     /// The event as it stands after the last of the entries; `None` if more entries follow at
@@ -42,7 +73,7 @@ pub struct Update {
 
 struct Watched {
     changed: Notify,
-    updates: broadcast::Sender<Arc<Update>>,
+    updates: broadcast::Sender<Arc<Told<Update>>>,
 }
 
 pub(crate) struct Live {
@@ -91,7 +122,11 @@ impl Live {
     }
 
     /// The event's reporter, which is started if nobody has watched the event until now.
-    fn watch(self: &Arc<Self>, id: EventId, version: i64) -> broadcast::Receiver<Arc<Update>> {
+    fn watch(
+        self: &Arc<Self>,
+        id: EventId,
+        version: i64,
+    ) -> broadcast::Receiver<Arc<Told<Update>>> {
         let mut events = self.events();
         if let Some(watched) = events.get(&id).and_then(Weak::upgrade) {
             return watched.updates.subscribe();
@@ -112,7 +147,7 @@ impl Live {
                     version = update.version;
                     let more = update.event.is_none();
                     // Nobody may be listening any more; that is looked at below.
-                    let _ = watched.updates.send(Arc::new(update));
+                    let _ = watched.updates.send(Arc::new(Told::new(update)));
                     if more {
                         continue;
                     }
@@ -157,10 +192,10 @@ pub struct Subscription {
     event_id: EventId,
     version: i64,
     /// What the watcher is told before anything else.
-    first: Option<Arc<Update>>,
+    first: Option<Arc<Told<Update>>>,
     /// The version from which on the reporter tells everything; the journal has what is before.
     joined_at: i64,
-    updates: broadcast::Receiver<Arc<Update>>,
+    updates: broadcast::Receiver<Arc<Told<Update>>>,
 }
 
 impl Engine {
@@ -188,7 +223,7 @@ impl Engine {
             live: Arc::clone(live),
             event_id,
             version,
-            first: first.map(Arc::new),
+            first: first.map(|update| Arc::new(Told::new(update))),
             joined_at: now,
             updates,
         }))
@@ -198,7 +233,7 @@ impl Engine {
 impl Subscription {
     /// What is new, as soon as something is. `None` when the subscription has ended: because the
     /// service is stopping, or because the watcher could not keep up.
-    pub async fn next(&mut self) -> Option<Arc<Update>> {
+    pub async fn next(&mut self) -> Option<Arc<Told<Update>>> {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
@@ -206,7 +241,7 @@ impl Subscription {
             match self.live.news(self.event_id, self.version).await {
                 Ok(Some(update)) => {
                     self.version = update.version;
-                    return Some(Arc::new(update));
+                    return Some(Arc::new(Told::new(update)));
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -226,7 +261,7 @@ impl Subscription {
             let seen = self.version;
             self.version = update.version;
             if update.entries.first().is_some_and(|entry| entry.version <= seen) {
-                return Some(Arc::new(without_seen(&update, seen)));
+                return Some(Arc::new(Told::new(without_seen(&update, seen))));
             }
             return Some(update);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use eventbooker_core::EventId;
 use eventbooker_core::events::JournalEntry;
-use eventbooker_engine::{Subscription, Update};
+use eventbooker_engine::{Subscription, Told, Update};
 use eventbooker_testkit::Service;
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::service::attendee;
@@ -30,7 +30,7 @@ async fn next(
     service: &Service,
     watcher: &mut Subscription,
     watched: usize,
-) -> Option<Arc<Update>> {
+) -> Option<Arc<Told<Update>>> {
     let told = async {
         tokio::select! {
             update = watcher.next() => update,

@@ -102,6 +102,8 @@ pub trait Queries: Send + Sync + 'static {
     async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError>;
     /// A page of events, without their descriptions: these are empty here.
     async fn events(&self, page: EventsPage) -> Result<Vec<Event>, StoreError>;
+    /// The events with these numbers that exist, without their descriptions.
+    async fn events_with(&self, ids: Vec<EventId>) -> Result<Vec<Event>, StoreError>;
     /// Cancelled events that still have bookings to release, by number.
     async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError>;
     /// An event's journal entries above a version, oldest first.

@@ -1,6 +1,7 @@
 //! Pages and lists.
 
 use eventbooker_core::bookings::State;
+use eventbooker_core::events::Seats;
 use eventbooker_core::{BookingId, EventId, UserId};
 use eventbooker_store::{Changes, EventsPage, Store};
 
@@ -55,6 +56,31 @@ pub async fn lists_of_events_come_without_descriptions(database: &dyn Database) 
         assert_eq!(listed.pop().as_ref(), Some(&in_list), "after {after:?}");
     }
     assert_eq!(store.event(EventId::new(2)).await, Ok(Some(described)));
+}
+
+/// As they stand, whichever of them exist.
+pub async fn events_are_found_by_number(database: &dyn Database) {
+    let store = database.open().await;
+    let events_added = vec![event(1), event(7), event(9)];
+    save(&*store, Changes { events_added, ..Changes::default() }).await;
+    let [mut untouched, mut booked] = [event(1), event(7)];
+    booked.tally.occupied = Seats::new(3);
+    booked.tally.pending_bookings = 1;
+    booked.tally.version += 1;
+    let tallies_changed = vec![(booked.id, booked.tally)];
+    save(&*store, Changes { tallies_changed, ..Changes::default() }).await;
+    // As in a list.
+    untouched.plan.description.clear();
+    booked.plan.description.clear();
+    let found = async |ids: &[i64]| {
+        let ids = ids.iter().copied().map(EventId::new).collect();
+        let mut events = store.events_with(ids).await.expect("the store answers");
+        events.sort_by_key(|event| event.id);
+        events
+    };
+    assert_eq!(found(&[7, 404, 1]).await, [untouched, booked]);
+    assert_eq!(found(&[404, -1]).await, []);
+    assert_eq!(found(&[]).await, []);
 }
 
 /// Letters in either case; what means something in a pattern means itself.

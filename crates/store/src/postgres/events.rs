@@ -113,6 +113,11 @@ pub(super) const NEXT_PAGE: &str = "
     WHERE (e.place, e.id) > ((SELECT place FROM events WHERE id = $3), $3)
       AND ($1::text IS NULL OR e.name ILIKE $1)
     ORDER BY e.place, e.id LIMIT $2";
+pub(super) const BY_IDS: &str = "
+    SELECT e.id, e.name, '', e.starts_at, e.capacity, e.price_minor,
+           e.payment_window_minutes, e.created_at, e.cancelled_at, e.releasing,
+           t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
+    FROM events e JOIN tallies t ON t.event_id = e.id WHERE e.id = ANY($1::bigint[])";
 pub(super) const RELEASING: &str = "SELECT id FROM events WHERE releasing ORDER BY id LIMIT $1";
 pub(super) const JOURNAL_OF_EVENT: &str = "
     SELECT event_id, version, kind, booking_id, seats, at FROM journal
@@ -126,8 +131,16 @@ pub(super) const SLOTS_OF_EVENT: &str = "
     WHERE event_id = $1 AND booking_id < $2 ORDER BY booking_id DESC LIMIT $3";
 
 /// The statements of a reader.
-pub(super) const READS: [&str; 7] =
-    [ONE, FIRST_PAGE, NEXT_PAGE, RELEASING, JOURNAL_OF_EVENT, JOURNAL_OF_BOOKING, SLOTS_OF_EVENT];
+pub(super) const READS: [&str; 8] = [
+    ONE,
+    FIRST_PAGE,
+    NEXT_PAGE,
+    BY_IDS,
+    RELEASING,
+    JOURNAL_OF_EVENT,
+    JOURNAL_OF_BOOKING,
+    SLOTS_OF_EVENT,
+];
 
 /// All events behind one, for a snapshot.
 pub(super) const ALL: &str = "

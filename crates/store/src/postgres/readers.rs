@@ -166,6 +166,11 @@ impl Queries for PostgresStore {
         }
     }
 
+    async fn events_with(&self, ids: Vec<EventId>) -> Result<Vec<Event>, StoreError> {
+        let params = || params![ids.iter().map(|id| id.get()).collect::<Vec<_>>()];
+        self.readers.rows(events::BY_IDS, params, events::event).await
+    }
+
     async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
         let params = || params![i64::from(limit)];
         self.readers.rows(events::RELEASING, params, |row| get(row, 0).map(EventId::new)).await

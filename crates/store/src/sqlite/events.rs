@@ -64,6 +64,18 @@ pub(super) fn load(conn: &Connection, ids: &[EventId]) -> rusqlite::Result<Vec<E
     Ok(events)
 }
 
+/// The same for whoever doesn't show descriptions, each of which may be pages long.
+pub(super) fn by_ids(conn: &Connection, ids: &[EventId]) -> rusqlite::Result<Vec<Event>> {
+    let columns = EVENT_COLUMNS.replace("e.description", "''");
+    let mut statement =
+        conn.prepare_cached(&format!("SELECT {columns} FROM {EVENT_TABLES} WHERE e.id = ?1"))?;
+    let mut events = Vec::with_capacity(ids.len());
+    for id in ids {
+        events.extend(statement.query_row([id.get()], event).optional()?);
+    }
+    Ok(events)
+}
+
 pub(super) fn load_slots(
     conn: &Connection,
     keys: &[(EventId, BookingId)],

@@ -160,6 +160,10 @@ impl Queries for SqliteStore {
         self.readers.lists.run(move |conn| events::page(conn, &page)).await
     }
 
+    async fn events_with(&self, ids: Vec<EventId>) -> Result<Vec<Event>, StoreError> {
+        self.readers.rows.run(move |conn| events::by_ids(conn, &ids)).await
+    }
+
     async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
         self.readers.rows.run(move |conn| events::releasing(conn, limit)).await
     }
