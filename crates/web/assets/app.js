@@ -75,28 +75,43 @@
 
   function show(part, event) {
     const { freeSeats: free, capacity } = event;
-    if (free === undefined) return; // more of the journal follows at once
     const words = part.querySelector("[data-words]");
     words.textContent = words.dataset.words
       .replace("{free}", number.format(free)).replace("{capacity}", number.format(capacity));
     const taken = capacity > 0 ? 100 * (capacity - free) / capacity : 0;
     part.querySelector("rect").setAttribute("width", taken.toFixed(2));
-    for (const note of document.querySelectorAll("[data-sold-out]")) note.hidden = free > 0;
+    for (const note of part.querySelectorAll("[data-sold-out]")) note.hidden = free > 0;
   }
 
-  // A browser keeps few connections to one host, so only a page that is seen keeps a stream.
-  const live = document.querySelector("[data-live]");
+  // A browser keeps few connections to one host, so a page has one stream for all events on it, and
+  // only while it is seen.
+  const COME_BACK_MS = 5000;
   let stream = null;
+  let watched = "";
   function listen() {
-    if (document.hidden) {
-      stream?.close();
-      stream = null;
-    } else if (live && !stream) {
-      stream = new EventSource(live.dataset.live);
-      stream.onmessage = (message) => show(live, JSON.parse(message.data));
-    }
+    const parts = document.hidden ? [] : [...document.querySelectorAll("[data-live]")];
+    const ids = [...new Set(parts.map((part) => part.dataset.live))].join("&id=");
+    if (ids === watched) return;
+    stream?.close();
+    stream = null;
+    watched = ids;
+    if (!ids) return;
+    stream = new EventSource(`/events/live?id=${ids}`);
+    stream.onmessage = (message) => {
+      const event = JSON.parse(message.data);
+      for (const part of document.querySelectorAll(`[data-live="${event.id}"]`)) show(part, event);
+    };
+    // A browser comes back by itself when a stream ends, but not when it was refused one.
+    stream.onerror = ({ target }) => {
+      if (target.readyState !== EventSource.CLOSED || target !== stream) return;
+      watched = "";
+      setTimeout(listen, COME_BACK_MS);
+    };
   }
 
+  // Other events may be shown then.
+  document.addEventListener("htmx:after:swap", listen);
+  document.addEventListener("visibilitychange", () => document.hidden || soon("back"));
   document.addEventListener("visibilitychange", () => {
     listen();
     if (!document.hidden) soon("look");

@@ -245,6 +245,20 @@ impl Query {
         values.filter_map(|(_, value)| value.parse().ok()).take(max).collect()
     }
 
+    /// The whole numbers that are given under a name, of which there have to be some, and at most so
+    /// many.
+    pub(crate) fn ids(&mut self, name: &'static str, max: usize) -> Vec<i64> {
+        let values = self.pairs.iter().filter(|(n, _)| n == name);
+        let ids: Option<Vec<i64>> = values.map(|(_, value)| value.parse().ok()).collect();
+        let detail = match ids {
+            Some(ids) if (1..=max).contains(&ids.len()) => return ids,
+            Some(_) => format!("has to be given at least once, and at most {max} times"),
+            None => "must be a whole number of at most 64 bits".to_owned(),
+        };
+        self.errors.push(FieldError::new(name, detail));
+        Vec::new()
+    }
+
     /// How many rows to list.
     pub(crate) fn limit(&mut self) -> u32 {
         self.limit_up_to(LIMIT_MAX, LIMIT_DEFAULT)
