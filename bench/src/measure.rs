@@ -7,6 +7,7 @@ mod latency;
 mod peer;
 mod replicas;
 mod storm;
+mod streams;
 mod throughput;
 
 use std::cell::{Cell, RefCell};
@@ -55,6 +56,8 @@ pub(crate) enum Measurement {
     Deadlines,
     /// 100,000 holds with one deadline, while another event is booked.
     Storm,
+    /// 2,000 live streams of one event that is booked at full speed.
+    Streams,
     /// Resident memory of an idle service.
     Idle,
     /// Resident memory and start with 1,000,000 live holds.
@@ -75,6 +78,7 @@ impl Measurement {
             Self::Latency => latency::run(bench),
             Self::Deadlines => deadlines::run(bench),
             Self::Storm => storm::run(bench),
+            Self::Streams => streams::run(bench),
             Self::Idle => footprint::idle(bench),
             Self::Million => footprint::million(bench),
         }

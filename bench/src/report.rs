@@ -26,10 +26,14 @@ pub(crate) enum Unit {
     TimesPeer,
     /// Times the rate of one replica.
     TimesOneReplica,
+    /// Times the rate without streams.
+    TimesWithout,
     /// Milliseconds.
     Milliseconds,
     /// Seconds.
     Seconds,
+    /// KiB.
+    Kibibytes,
     /// MiB.
     Mebibytes,
 }
@@ -43,8 +47,10 @@ impl Unit {
             Self::TimesBefore => format!("{value:.2} × before"),
             Self::TimesPeer => format!("{value:.1} × peer"),
             Self::TimesOneReplica => format!("{value:.2} × one"),
+            Self::TimesWithout => format!("{value:.2} × without"),
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::Seconds => format!("{value:.2} s"),
+            Self::Kibibytes => format!("{value:.1} KiB"),
             Self::Mebibytes => format!("{value:.1} MiB"),
         }
     }
@@ -57,8 +63,10 @@ impl Unit {
             Self::TimesBefore => "timesBefore",
             Self::TimesPeer => "timesPeer",
             Self::TimesOneReplica => "timesOneReplica",
+            Self::TimesWithout => "timesWithout",
             Self::Milliseconds => "ms",
             Self::Seconds => "s",
+            Self::Kibibytes => "KiB",
             Self::Mebibytes => "MiB",
         }
     }

@@ -63,6 +63,8 @@ struct Plan {
     looks_for_errands: AtomicUsize,
     looks_for_releases: AtomicUsize,
     looks_for_oldest: AtomicUsize,
+    looks_at_events: AtomicUsize,
+    events: AtomicU32,
     clock: Mutex<Option<StoreClock>>,
 }
 
@@ -123,10 +125,15 @@ impl Faults {
         self.plan.bookings.store(times, Ordering::SeqCst);
     }
 
+    /// Fails this many of the next searches for events by their numbers.
+    pub fn fail_events(&self, times: u32) {
+        self.plan.events.store(times, Ordering::SeqCst);
+    }
+
     /// Whether every fault has happened.
     pub fn are_used_up(&self) -> bool {
-        let Plan { saves, due_holds, bookings, .. } = &*self.plan;
-        let reads = [due_holds, bookings];
+        let Plan { saves, due_holds, bookings, events, .. } = &*self.plan;
+        let reads = [due_holds, bookings, events];
         lock(saves).is_empty() && reads.iter().all(|left| left.load(Ordering::SeqCst) == 0)
     }
 
@@ -173,6 +180,11 @@ impl Faults {
     /// How often somebody has looked for rows that have outlived their use.
     pub fn looks_for_oldest(&self) -> usize {
         self.plan.looks_for_oldest.load(Ordering::SeqCst)
+    }
+
+    /// How often somebody has looked for events by their numbers.
+    pub fn looks_at_events(&self) -> usize {
+        self.plan.looks_at_events.load(Ordering::SeqCst)
     }
 
     async fn before_save(&self, changes: &Changes) -> Option<Fault> {
@@ -298,6 +310,8 @@ impl Queries for FaultyStore {
     }
 
     async fn events_with(&self, ids: Vec<EventId>) -> Result<Vec<Event>, StoreError> {
+        self.faults.plan.looks_at_events.fetch_add(1, Ordering::SeqCst);
+        fail_if_planned(&self.faults.plan.events)?;
         self.inner.events_with(ids).await
     }
 

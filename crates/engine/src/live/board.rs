@@ -29,7 +29,7 @@ use crate::{Clock, Engine};
 
 /// Every watcher lengthens the pace by so much: telling one costs some ten microseconds, and what is
 /// left of the machine is for bookings.
-const PACE_PER_WATCHER: Duration = Duration::from_micros(150);
+const PACE_PER_WATCHER: Duration = Duration::from_micros(100);
 /// Up to this, so that with a look and what telling takes everybody has heard of a change within a
 /// second.
 const PACE_MAX: Duration = Duration::from_millis(400);
