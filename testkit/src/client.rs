@@ -176,6 +176,16 @@ impl Client {
         if let Some(version) = last_seen {
             ask = ask.header("Last-Event-ID", &version.to_string());
         }
+        Self::stream(ask)
+    }
+
+    /// The live stream of how events stand.
+    pub fn live_counts(&self, events: &[i64]) -> LiveStream {
+        let ids: Vec<String> = events.iter().map(|id| format!("id={id}")).collect();
+        Self::stream(self.ask("GET", &format!("/events/live?{}", ids.join("&"))))
+    }
+
+    fn stream(ask: Ask<'_>) -> LiveStream {
         let response = ask.send_head().expect("the stream begins");
         assert_eq!(response.status(), 200);
         let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
@@ -353,7 +363,7 @@ pub struct LiveStream {
 /// One message of a live stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// Its id.
+    /// Its id; 0 if it has none.
     pub id: i64,
     /// What it says.
     pub data: Value,
@@ -378,7 +388,7 @@ impl LiveStream {
             } else if line.is_empty()
                 && let Some(data) = data.take()
             {
-                return Some(Message { id: id.expect("a message has an id"), data });
+                return Some(Message { id: id.unwrap_or_default(), data });
             }
         }
     }

@@ -228,7 +228,8 @@ async fn thousands_are_told_less_often_but_within_a_second() {
     let alone_again = messages_in_two_seconds(&mut watcher).await;
     assert!(among_thousands <= 6, "{among_thousands} messages to each of thousands");
     for few in [alone, alone_again] {
-        assert!(few >= 3 * among_thousands, "{few} messages, {among_thousands} among thousands");
+        // A step of the clock may be lost to each of them.
+        assert!(few >= 12, "{few} messages to one of few");
     }
     service.finish().await;
 }

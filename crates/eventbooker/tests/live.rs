@@ -1,4 +1,4 @@
-//! `GET /events/{id}/live` over a socket.
+//! `GET /events/{id}/live` and `GET /events/live` over a socket.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that can't go on has failed")]
 
@@ -8,7 +8,7 @@ use std::time::Instant;
 use eventbooker_testkit::client::{LiveStream, Message};
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::server::{Installation, Server, UNLIMITED};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn installed() -> (Installation, Server) {
     let installation = Installation::with_users(env!("CARGO_BIN_EXE_eventbooker"));
@@ -90,7 +90,7 @@ fn a_watcher_sees_an_event_edited_and_cancelled() {
     let event = admin.create_event(10, 0, 30);
     let booking = alice.book(event, 3).id();
     let mut live = server.client().live(event, Some(2));
-    let change = serde_json::json!({"capacity": 5, "name": "Blue run"});
+    let change = json!({"capacity": 5, "name": "Blue run"});
     let edited = admin.ask("PATCH", &format!("/events/{event}")).json(&change).answer();
     assert_eq!(edited.status, 200);
     let shown = until(&mut live, 3).pop().unwrap().data;
@@ -144,7 +144,7 @@ fn a_watcher_that_comes_back_misses_nothing() {
     for nonsense in [8, i64::MAX, -1] {
         let fresh = alice.live(event, Some(nonsense)).next_message().unwrap();
         assert_eq!((fresh.id, &fresh.data["freeSeats"]), (7, &994.into()));
-        assert_eq!(fresh.data["journal"], serde_json::json!([]));
+        assert_eq!(fresh.data["journal"], json!([]));
     }
 
     // Who has seen all hears of the next change first.
@@ -184,11 +184,111 @@ fn under_load_every_watcher_sees_a_journal_without_gaps() {
     installation.check();
 }
 
+/// Reads until an event has this version; versions never go back. Returns what was told last.
+fn until_version(stream: &mut LiveStream, event: i64, version: i64) -> Value {
+    let mut seen = 0;
+    loop {
+        let message = stream.next_message().expect("the stream goes on");
+        assert_eq!(message.id, 0, "there is nothing to go on from");
+        if message.data["id"] != event {
+            continue;
+        }
+        let told = message.data["version"].as_i64().unwrap();
+        assert!(seen < told && told <= version, "{told} after {seen}");
+        seen = told;
+        if told == version {
+            return message.data;
+        }
+    }
+}
+
+#[test]
+fn one_stream_tells_how_several_events_stand() {
+    let (installation, server) = installed();
+    let (admin, alice) = (server.client_of("admin"), server.client_of("alice"));
+    let [one, two, other] = [10, 20, 30].map(|capacity| admin.create_event(capacity, 0, 30));
+    let mut live = server.client().live_counts(&[two, one, two]);
+    for (event, capacity) in [(one, 10), (two, 20)] {
+        let first = live.next_message().expect("how they stand").data;
+        let counts = json!({"id": event, "version": 1, "capacity": capacity,
+            "freeSeats": capacity, "pendingBookings": 0, "confirmedBookings": 0,
+            "cancelled": false});
+        assert_eq!(first, counts);
+    }
+    assert_eq!(alice.book(other, 1).status, 201);
+    let paid = alice.book(two, 3).id();
+    alice.confirm(two, paid);
+    assert_eq!(alice.book(two, 1).status, 201);
+    let told = until_version(&mut live, two, 4);
+    let counts = ["freeSeats", "pendingBookings", "confirmedBookings"].map(|name| &told[name]);
+    assert_eq!(counts, [16, 1, 1]);
+    admin.ask("POST", &format!("/events/{one}/cancel")).body(b"").answer();
+    let told = until_version(&mut live, one, 2);
+    assert_eq!((&told["cancelled"], &told["freeSeats"]), (&true.into(), &0.into()));
+    // Whoever comes back is told how they stand.
+    drop(live);
+    let mut again = server.client().live_counts(&[two]);
+    assert_eq!(again.next_message().unwrap().data["version"], 4);
+    server.terminate();
+    installation.check();
+}
+
+#[test]
+fn under_load_every_page_hears_the_latest() {
+    const BOOKERS: i64 = 4;
+    const EACH: i64 = 100;
+    const PAGES: usize = 50;
+    let (installation, server) = installed();
+    let event = server.client_of("admin").create_event(1000, 0, 30);
+    let alice = server.client_of("alice");
+    thread::scope(|scope| {
+        for _ in 0..PAGES {
+            let mut live = server.client().live_counts(&[event]);
+            scope.spawn(move || {
+                let told = until_version(&mut live, event, 1 + BOOKERS * EACH);
+                assert_eq!(told["freeSeats"], 1000 - BOOKERS * EACH);
+            });
+        }
+        for _ in 0..BOOKERS {
+            scope.spawn(|| {
+                let client = alice.clone();
+                for _ in 0..EACH {
+                    assert_eq!(client.book(event, 1).status, 201);
+                }
+            });
+        }
+    });
+    server.terminate();
+    installation.check();
+}
+
+#[test]
+fn whoever_asks_for_no_events_or_unknown_ones_is_told_so() {
+    let (_installation, server) = installed();
+    let event = server.client_of("admin").create_event(10, 0, 30);
+    let client = server.client();
+    let many = |count| vec![format!("id={event}"); count].join("&");
+    for bad in ["", "id=", "id=x", "id=1.5", "id=9223372036854775808", &many(25)] {
+        let answer = client.get(&format!("/events/live?{bad}"));
+        answer.problem_of_fields(400, "invalid-value", &["id"]);
+    }
+    let unknown = event + 1;
+    let answer = client.get(&format!("/events/live?id={event}&id={unknown}&id=-1"));
+    answer.problem_of_fields(404, "not-found", &["id", "id"]);
+    let detail = &answer.json()["errors"][1]["detail"];
+    assert!(detail.as_str().unwrap().contains(&unknown.to_string()), "{answer:?}");
+    let mut most = client.live_counts(&vec![event; 24]);
+    assert_eq!(most.next_message().unwrap().data["id"], event);
+    drop(most);
+    server.terminate();
+}
+
 #[test]
 fn streams_end_when_the_service_stops() {
     let (_installation, server) = installed();
     let event = server.client_of("admin").create_event(10, 0, 30);
     let mut streams: Vec<LiveStream> = (0..3).map(|_| server.client().live(event, None)).collect();
+    streams.extend((0..3).map(|_| server.client().live_counts(&[event])));
     for stream in &mut streams {
         stream.next_message().expect("how the event stands");
     }
@@ -205,14 +305,17 @@ fn streams_leave_connections_to_others() {
     let server = installation.serve(&["--connections-max", "16"]);
     let event = server.client_of("admin").create_event(10, 0, 30);
     let path = format!("/events/{event}/live");
-    let mut streams: Vec<LiveStream> = (0..8).map(|_| server.client().live(event, None)).collect();
+    let mut streams: Vec<LiveStream> = (0..4).map(|_| server.client().live(event, None)).collect();
+    streams.extend((0..4).map(|_| server.client().live_counts(&[event])));
     let client = server.client();
     for _ in 0..3 {
         client.get(&path).problem(503, "overloaded");
+        client.get(&format!("/events/live?id={event}")).problem(503, "overloaded");
         assert_eq!(client.get("/health").status, 200);
     }
     for stream in &mut streams {
-        assert_eq!(stream.next_message().expect("those inside go on").id, 1);
+        let message = stream.next_message().expect("those inside go on");
+        assert_eq!(message.data["version"], 1);
     }
     // A client that goes gives its place back; the service hears of it a moment later.
     drop(streams.pop());

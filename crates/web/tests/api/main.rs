@@ -12,6 +12,7 @@ mod guessing;
 mod idempotency;
 mod identity;
 mod lists;
+mod live;
 mod malformed;
 mod money;
 mod operations;

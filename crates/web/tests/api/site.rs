@@ -42,6 +42,11 @@ impl Site {
 
     /// One with settings of its own.
     pub fn with(options: Options, settings: WebSettings) -> Self {
+        Self::behind(EdgeConfig::default(), options, settings)
+    }
+
+    /// The same, behind an edge with limits of its own.
+    pub fn behind(edge: EdgeConfig, options: Options, settings: WebSettings) -> Self {
         let recorder: &'static PrometheusRecorder =
             Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
         // One worker: the service's tasks take turns, as `ManualClock::until_asleep` wants.
@@ -65,7 +70,7 @@ impl Site {
         });
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let app = application(Web::new(service.engine().clone(), settings, metrics));
-        let served = runtime.spawn(edge::serve(listener, app, EdgeConfig::default(), stopped));
+        let served = runtime.spawn(edge::serve(listener, app, edge, stopped));
         Self { runtime, service, base, stop, served }
     }
 
