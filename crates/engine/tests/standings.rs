@@ -146,7 +146,7 @@ async fn what_is_told_is_put_into_words_once_for_all() {
     let service = Service::start().await;
     let [one, two, _] = three_events(&service).await;
     let mut watchers = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..200 {
         watchers.push(watch(service.engine(), &[one, two]).await);
         watchers.push(watch(service.engine(), &[one]).await);
     }

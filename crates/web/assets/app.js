@@ -76,8 +76,9 @@
   function show(part, event) {
     const { freeSeats: free, capacity } = event;
     const words = part.querySelector("[data-words]");
-    words.textContent = words.dataset.words
+    const text = words.dataset.words
       .replace("{free}", number.format(free)).replace("{capacity}", number.format(capacity));
+    if (words.textContent !== text) words.textContent = text;
     const taken = capacity > 0 ? 100 * (capacity - free) / capacity : 0;
     part.querySelector("rect").setAttribute("width", taken.toFixed(2));
     for (const note of part.querySelectorAll("[data-sold-out]")) note.hidden = free > 0;

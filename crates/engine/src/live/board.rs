@@ -8,7 +8,6 @@
 //!
 //! Absent on purpose: the journal (see [`super`]), and a word about events that weren't changed.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,10 +28,13 @@ use crate::{Clock, Engine};
 
 /// Every watcher lengthens the pace by so much: telling one costs some ten microseconds, and what is
 /// left of the machine is for bookings.
-const PACE_PER_WATCHER: Duration = Duration::from_micros(100);
+const PACE_PER_WATCHER: Duration = Duration::from_micros(150);
 /// Up to this, so that with a look and what telling takes everybody has heard of a change within a
 /// second.
 const PACE_MAX: Duration = Duration::from_millis(400);
+/// Watchers of one event that are woken at once. Between them others have their turn: whoever books
+/// waits for some of the watchers, not for thousands.
+const ROW_WATCHERS_MAX: usize = 128;
 /// Events that are looked up at once. If more are watched, each is looked at less often.
 const EVENTS_AT_ONCE_MAX: usize = 1000;
 
@@ -49,7 +51,7 @@ pub(crate) struct Board {
 
 #[derive(Default)]
 struct Posts {
-    events: BTreeMap<EventId, watch::Sender<Post>>,
+    events: BTreeMap<EventId, Rows>,
     /// Those that have changed since the keeper looked.
     changed: BTreeSet<EventId>,
     keeper: Option<AbortHandle>,
@@ -58,6 +60,9 @@ struct Posts {
 
 /// An event as it stands, without its description.
 type Post = Arc<Told<Event>>;
+
+/// Where an event is posted: once for each row of its watchers.
+type Rows = Vec<watch::Sender<Post>>;
 
 impl Board {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
@@ -118,19 +123,22 @@ impl Board {
         let Posts { events: posted, changed, keeper, .. } = &mut *posts;
         for event in events {
             let mut post = Arc::new(Told::new(event));
-            let sender = match posted.entry(post.id) {
-                Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => {
-                    // It may have changed since it was read.
-                    changed.insert(post.id);
-                    self.news.notify_one();
-                    entry.insert(watch::Sender::new(Arc::clone(&post)))
-                }
-            };
-            if sender.borrow().tally.version >= post.tally.version {
-                // Put into words already, it may be.
-                post = Arc::clone(&sender.borrow());
+            let rows = posted.entry(post.id).or_default();
+            if rows.is_empty() {
+                // It may have changed since it was read.
+                changed.insert(post.id);
+                self.news.notify_one();
             }
+            let has_room = |row: &watch::Sender<Post>| row.receiver_count() < ROW_WATCHERS_MAX;
+            let place = rows.iter().position(has_room).unwrap_or_else(|| {
+                rows.push(watch::Sender::new(Arc::clone(&post)));
+                rows.len() - 1
+            });
+            // What is posted may be put into words already.
+            let newest = rows.iter().map(|row| Arc::clone(&row.borrow()));
+            let newest = newest.max_by_key(|posted| posted.tally.version);
+            post = newest.filter(|it| it.tally.version >= post.tally.version).unwrap_or(post);
+            let sender = &rows[place];
             standings.posts.get_mut().push(WatchStream::from_changes(sender.subscribe()));
             standings.seen.insert(post.id, post.tally.version);
             standings.first.push(post);
@@ -149,7 +157,7 @@ impl Board {
                 match self.store.events_with(due).await {
                     Ok(events) => {
                         is_away = false;
-                        self.post(events);
+                        self.post(events).await;
                     }
                     Err(error) => {
                         // The next look makes up for it. Said once, not at every look.
@@ -176,7 +184,10 @@ impl Board {
     fn due(&self, looks: &mut Looks) -> Option<Vec<EventId>> {
         let mut posts = self.posts();
         // Under the lock, so that nobody joins a board that its keeper is leaving.
-        posts.events.retain(|_, sender| sender.receiver_count() > 0);
+        for rows in posts.events.values_mut() {
+            rows.retain(|row| row.receiver_count() > 0);
+        }
+        posts.events.retain(|_, rows| !rows.is_empty());
         self.watched.store(posts.events.len(), Ordering::Relaxed);
         if posts.events.is_empty() {
             posts.changed.clear();
@@ -208,18 +219,32 @@ impl Board {
     }
 
     /// Posts those that have changed.
-    fn post(&self, events: Vec<Event>) {
-        let posts = self.posts();
-        for event in events {
-            let Some(sender) = posts.events.get(&event.id) else { continue };
+    async fn post(&self, events: Vec<Event>) {
+        let posts: Vec<Post> = events.into_iter().map(|event| Arc::new(Told::new(event))).collect();
+        let mut row = 0;
+        while self.post_row(row, &posts) {
+            row += 1;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Posts them for one row of each event's watchers. Returns whether there is another.
+    fn post_row(&self, row: usize, posts: &[Post]) -> bool {
+        let board = self.posts();
+        let mut has_more = false;
+        for post in posts {
+            let Some(rows) = board.events.get(&post.id) else { continue };
+            has_more |= rows.len() > row + 1;
+            let Some(sender) = rows.get(row) else { continue };
             sender.send_if_modified(|posted| {
-                let is_newer = event.tally.version > posted.tally.version;
+                let is_newer = post.tally.version > posted.tally.version;
                 if is_newer {
-                    *posted = Arc::new(Told::new(event));
+                    *posted = Arc::clone(post);
                 }
                 is_newer
             });
         }
+        has_more
     }
 }
 
