@@ -36,7 +36,7 @@ def test_what_others_do_arrives_and_leaves_the_reader_alone(organiser, service):
         expect(page.get_by_role("link", name="Show them")).to_be_visible()
     assert page.locator("details").evaluate("it => it.open"), "what was opened stays open"
     expect(link).to_be_focused()
-    assert link.bounding_box()["y"] == place, "what is read stays where it is"
+    assert abs(link.bounding_box()["y"] - place) < 1, "what is read stays where it is"
     assert window.shift() == before, "nothing has moved"
 
     # Whoever has left the table gets them.

@@ -110,7 +110,9 @@ class Visitor:
         self.page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
 
     def fill(self, label, text):
-        self.main.get_by_label(label, exact=True).fill(text)
+        # A form may be named after its only field.
+        field = self.main.locator("input, textarea, select")
+        field.and_(self.main.get_by_label(label, exact=True)).fill(text)
 
     def book(self, event, seats):
         """Books seats on the event's page, and returns the booking's number."""

@@ -277,7 +277,7 @@ fn whoever_asks_for_no_events_or_unknown_ones_is_told_so() {
     answer.problem_of_fields(404, "not-found", &["id", "id"]);
     let detail = &answer.json()["errors"][1]["detail"];
     assert!(detail.as_str().unwrap().contains(&unknown.to_string()), "{answer:?}");
-    let mut most = client.live_counts(&vec![event; 24]);
+    let mut most = client.live_counts(&[event; 24]);
     assert_eq!(most.next_message().unwrap().data["id"], event);
     drop(most);
     server.terminate();
