@@ -4,7 +4,7 @@
 //! and decodes no chunks. It runs beside what is measured, so what it costs is told too.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -29,6 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const READ_BYTES: usize = 2048;
 /// What the thread and the rest of the benchmark need besides.
 const OTHER_FILES: u64 = 256;
+/// How an answer begins; it arrives in one piece.
+const BEGUN: &[u8] = b"HTTP/1.1 200 ";
 const VERSION: &str = "\"version\":";
 
 /// A message of a stream.
@@ -172,6 +174,7 @@ async fn listen(address: SocketAddr, event: i64, stream: &Stream) -> std::io::Re
     }
     let mut bytes = [0; READ_BYTES];
     let mut rest = 0;
+    let mut has_begun = false;
     loop {
         socket.readable().await?;
         let read = match socket.try_read(&mut bytes[rest..]) {
@@ -181,6 +184,10 @@ async fn listen(address: SocketAddr, event: i64, stream: &Stream) -> std::io::Re
             Err(error) => return Err(error),
         };
         let at = now().as_micros();
+        if !has_begun && !bytes[..read].starts_with(BEGUN) {
+            return Err(Error::other("it was refused"));
+        }
+        has_begun = true;
         let arrived = rest + read;
         // A message ends with its line; what comes behind the last line's end is read on.
         let whole = bytes[..arrived].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);

@@ -234,6 +234,19 @@ async fn thousands_are_told_less_often_but_within_a_second() {
     service.finish().await;
 }
 
+/// As all pages do after a restart. They are more than a store lets wait.
+#[tokio::test]
+async fn thousands_may_come_at_once() {
+    const WATCHERS: usize = 10_000;
+    let service = Service::start().await;
+    let ids = three_events(&service).await;
+    let coming = (0..WATCHERS).map(|_| watch(service.engine(), &ids));
+    let watchers = futures_util::future::join_all(coming).await;
+    assert_eq!(watchers.len(), WATCHERS);
+    drop(watchers);
+    service.finish().await;
+}
+
 #[tokio::test]
 async fn nobody_looks_when_nobody_watches() {
     let service = Service::start().await;

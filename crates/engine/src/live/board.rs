@@ -19,7 +19,7 @@ use eventbooker_core::{EventId, Timestamp};
 use eventbooker_store::{Store, StoreError};
 use futures_util::StreamExt as _;
 use futures_util::stream::{ReadyChunks, SelectAll};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio_stream::wrappers::WatchStream;
 
@@ -35,6 +35,9 @@ const PACE_MAX: Duration = Duration::from_millis(400);
 /// Watchers of one event that are woken at once. Between them others have their turn: whoever books
 /// waits for some of the watchers, not for thousands.
 const ROW_WATCHERS_MAX: usize = 128;
+/// Watchers who read at once how their events stand. After a restart all pages come back together, and
+/// would be more than the store lets wait.
+const READ_AT_ONCE_MAX: usize = 8;
 /// Events that are looked up at once. If more are watched, each is looked at less often.
 const EVENTS_AT_ONCE_MAX: usize = 1000;
 
@@ -47,6 +50,8 @@ pub(crate) struct Board {
     watchers: AtomicUsize,
     /// Wakes the keeper when some have changed.
     news: Notify,
+    /// Turns to read for those who come.
+    turns: Semaphore,
 }
 
 #[derive(Default)]
@@ -73,6 +78,7 @@ impl Board {
             watched: AtomicUsize::new(0),
             watchers: AtomicUsize::new(0),
             news: Notify::new(),
+            turns: Semaphore::new(READ_AT_ONCE_MAX),
         }
     }
 
@@ -299,7 +305,9 @@ impl Engine {
         &self,
         ids: &BTreeSet<EventId>,
     ) -> Result<Result<Standings, Vec<EventId>>, StoreError> {
+        let turn = self.inner.board.turns.acquire().await;
         let events = self.store().events_with(ids.iter().copied().collect()).await?;
+        drop(turn);
         let found: BTreeSet<EventId> = events.iter().map(|event| event.id).collect();
         let unknown: Vec<EventId> = ids.difference(&found).copied().collect();
         Ok(if unknown.is_empty() { Ok(self.inner.board.watch(events)) } else { Err(unknown) })
