@@ -110,16 +110,17 @@
     };
   }
 
-  // Other events may be shown then.
-  document.addEventListener("htmx:after:swap", listen);
-  document.addEventListener("visibilitychange", () => document.hidden || soon("back"));
   document.addEventListener("visibilitychange", () => {
     listen();
-    if (!document.hidden) soon("look");
+    if (document.hidden) return;
+    soon("look");
+    soon("back");
   });
   document.addEventListener("htmx:after:swap", () => {
     dress(performance.now());
     announceFates(true);
+    // Other events may be shown now.
+    listen();
   });
   setInterval(tick, 250);
   setInterval(() => document.hidden || look("look"), 3000);
