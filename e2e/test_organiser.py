@@ -115,6 +115,22 @@ def test_the_list_keeps_up_and_keeps_still(visitor, service):
     assert organiser.shift() == 0
 
 
+def test_an_open_page_stays_in_its_zone(visitor, service):
+    """The first page that somebody opens can't know theirs; it doesn't change under their eyes."""
+    event = service.event(capacity=10, days=0.01)
+    newcomer = visitor()
+    newcomer.open("/")
+    card = newcomer.main.get_by_role("listitem").filter(has_text=event["name"])
+    expect(card).to_contain_text(newcomer.words.left.format(free=10, capacity=10))
+    first = card.get_by_role("time").inner_text()
+    service.user().book(event, 4)
+    expect(card).to_contain_text(newcomer.words.left.format(free=6, capacity=10))
+    assert card.get_by_role("time").inner_text() == first
+    assert first.endswith(" UTC")
+    newcomer.page.reload()
+    expect(card.get_by_role("time")).to_contain_text("UTC+3")
+
+
 def visit_all_pages(visitor, service, look, **options):
     """Shows organisers' pages in every state, with names that are long and have markup in them, and
     collects what a look at each finds."""

@@ -101,6 +101,9 @@ fn without_a_zone_times_are_in_utc_and_say_so() {
         let page = admin.open("/admin/events/new");
         assert_eq!(page.value("#zone"), "UTC");
         assert!(page.text("footer").contains("Время: UTC"));
+        // Its parts stay so when they are looked up again.
+        let told = page.attribute("body", "hx-headers:inherited");
+        assert_eq!(told, r#"{"Time-Zone":"UTC"}"#);
     }
     site.finish();
 }

@@ -39,7 +39,10 @@ fn events_are_listed_soonest_first_and_past_ones_when_asked_for() {
     }
     let card = page.text(&format!("#event-{off}"));
     assert!(card.contains("Cancelled") && card.contains("none of its bookings is left"), "{card}");
-    assert!(page.has("a[href='/admin/events/new']") && page.has("a[href='/admin/users']"));
+    for link in ["/admin/events/new", "/admin/users", "/admin/checks"] {
+        assert!(page.has(&format!("a[href='{link}']")), "{link}");
+    }
+    assert!(page.has("form[action='/admin/bookings'] input[name=q]"));
     assert!(page.text("#count").starts_with("4 events"));
 
     site.pass(std::time::Duration::from_secs(60 * 24 * 3600));

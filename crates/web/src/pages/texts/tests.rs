@@ -257,6 +257,18 @@ fn the_zone_is_the_one_that_the_browser_has_told_or_else_utc() {
         }
         assert_eq!(Texts::of_request(&headers).zone().name(), name, "{cookie:?}");
     }
+    // A page that was made before the browser had told its zone stays in the one that it has.
+    let mut headers = HeaderMap::new();
+    headers.insert(COOKIE, HeaderValue::from_static("zone=Europe/Moscow"));
+    for (of_page, name) in [
+        ("UTC", "UTC"),
+        ("Asia/Tokyo", "Asia/Tokyo"),
+        ("Nowhere", "Europe/Moscow"),
+        ("", "Europe/Moscow"),
+    ] {
+        headers.insert("time-zone", HeaderValue::from_static(of_page));
+        assert_eq!(Texts::of_request(&headers).zone().name(), name, "{of_page:?}");
+    }
     let mut headers = HeaderMap::new();
     headers.insert(COOKIE, HeaderValue::from_bytes(b"zone=\xff").expect("a value"));
     assert_eq!(Texts::of_request(&headers).zone().name(), "UTC");

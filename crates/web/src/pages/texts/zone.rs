@@ -2,7 +2,8 @@
 //!
 //! A browser's zone isn't told to servers, so a script of the pages writes it into a cookie, and pages
 //! are in that zone from the next one on. Until then, and without scripts, they are in UTC. Whatever is
-//! shown says how far it is from UTC, so that nobody is misled either way.
+//! shown says how far it is from UTC, so that nobody is misled either way. A part of a page that is looked
+//! up again says in a header which zone the page is in, and stays in that.
 //!
 //! The zones are those of the tz database that is built in, so every installation knows the same.
 
@@ -17,6 +18,8 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
 
 use crate::request::cookie;
 
+/// The header in which a page that is shown tells its zone.
+const ZONE_HEADER: &str = "time-zone";
 /// The cookie that the script writes the browser's zone into.
 const ZONE_COOKIE: &str = "zone";
 
@@ -45,9 +48,10 @@ impl Zone {
         Some(Self(zone.get_or_init(read)))
     }
 
-    /// The zone that a reader's browser has told.
+    /// The zone of the page that asks, or else the one that the reader's browser has told.
     pub(crate) fn of_request(headers: &HeaderMap) -> Option<Self> {
-        Self::named(cookie(headers, ZONE_COOKIE)?)
+        let of_page = headers.get(ZONE_HEADER).and_then(|zone| zone.to_str().ok());
+        of_page.and_then(Self::named).or_else(|| Self::named(cookie(headers, ZONE_COOKIE)?))
     }
 
     /// Its name.
