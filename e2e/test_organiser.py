@@ -166,7 +166,8 @@ def visit_all_pages(visitor, service, look, **options):
     of_event, of_gone = (f"/admin/events/{it['id']}" for it in [event, gone])
     for path in [
         "/admin", "/admin?all=1", "/admin?q=nothing-is-called-so", "/admin/events/new",
-        f"{of_event}/edit", f"{of_event}/cancel", f"{of_gone}/edit", f"{of_gone}/cancel",
+        f"{of_event}/edit", f"{of_event}/cancel", f"{of_gone}/edit", f"{of_gone}/cancel", of_event,
+        of_gone, "/admin/checks", f"/admin/bookings?q={user.login}", "/admin/bookings?q=nobody",
         "/admin/users", f"/admin/users?q={user.login}", "/admin/users?q=nobody",
         f"/admin/users/{user_id}", "/admin/users/1",
     ]:

@@ -64,6 +64,9 @@ fn an_event_is_created_in_the_organisers_zone() {
     // A double click creates one, and leads to it again.
     let again = admin.send("POST", SAVE, Some(&form));
     assert_eq!(again.header("location"), Some(&*format!("/admin/events/{id}")));
+    let page = admin.open(&format!("/admin/events/{id}"));
+    assert_eq!((page.status, &*page.text("h1")), (200, "Choir"));
+    assert!(page.text("main").contains("1 July 2090, 19:30 UTC+2"));
     let list = admin.open("/admin");
     assert_eq!(list.all("#found li").len(), 1);
     assert_eq!(list.text("#found time"), "1 July 2090, 19:30 UTC+2");
