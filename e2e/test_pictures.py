@@ -10,7 +10,7 @@ import struct
 import pytest
 from playwright.sync_api import expect
 
-SIZE = {"width": 1100, "height": 720}
+SIZE = {"width": 1100, "height": 900}
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def take():
 
     def picture(window, name):
         file = folder / f"{name}.png"
-        window.page.mouse.move(0, 0)
+        window.page.evaluate("scrollTo(0, 0)")
         window.page.screenshot(path=file, animations="disabled", caret="hide")
         width, height = struct.unpack(">II", file.read_bytes()[16:24])
         assert (width, height) == (SIZE["width"], SIZE["height"])
