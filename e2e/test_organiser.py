@@ -117,7 +117,7 @@ def test_the_list_keeps_up_and_keeps_still(visitor, service):
 
 def test_an_open_page_stays_in_its_zone(visitor, service):
     """The first page that somebody opens can't know theirs; it doesn't change under their eyes."""
-    event = service.event(capacity=10, days=0.01)
+    event = service.event(capacity=10, days=0.002)
     newcomer = visitor()
     newcomer.open("/")
     card = newcomer.main.get_by_role("listitem").filter(has_text=event["name"])

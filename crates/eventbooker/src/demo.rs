@@ -23,23 +23,24 @@ const PASSWORD: &str = "password";
 pub(crate) const USERS: [DemoUser; 2] =
     [DemoUser { login: USER, password: PASSWORD }, DemoUser { login: ADMIN, password: PASSWORD }];
 
-/// Name, what it is about, days ahead, price, seats, seats that are taken already, minutes to pay.
+/// Name, what it is about, days ahead, price, seats, seats that are taken already, minutes to pay. All lie
+/// ahead for about as long, so that a demo that is kept has all of them until it makes new ones.
 const EVENTS: [(&str, &str, u64, i64, i64, i64, i64); 4] = [
     (
         "Rust meetup",
         "Talks, then pizza. Holds here last one minute: book and watch one vanish.",
-        7,
+        89,
         0,
         60,
         0,
         1,
     ),
-    ("Night of the short film", "Twelve films from nine countries.", 14, 900, 40, 37, 15),
-    ("Chamber choir: spring programme", "Doors open half an hour before.", 30, 1500, 180, 25, 30),
+    ("Night of the short film", "Twelve films from nine countries.", 90, 900, 40, 37, 15),
+    ("Chamber choir: spring programme", "Doors open half an hour before.", 91, 1500, 100, 92, 30),
     (
         "Stadium concert",
         "Fifty thousand seats, and a payment window of half an hour.",
-        90,
+        92,
         7500,
         50_000,
         90,

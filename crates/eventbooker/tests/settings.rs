@@ -330,7 +330,7 @@ fn a_demo_keeps_to_its_own_limits() {
         event["capacity"].as_i64().expect("a number") - event["freeSeats"].as_i64().expect("one")
     };
     let taken: Vec<i64> = events.as_array().expect("a list").iter().map(taken).collect();
-    assert_eq!((taken.len(), taken.iter().sum::<i64>()), (4, 152), "{events}");
+    assert_eq!((taken.len(), taken.iter().sum::<i64>()), (4, 219), "{events}");
     assert_eq!(user.balance(), 0);
     server.terminate();
     installation.check();

@@ -12,6 +12,7 @@ mod codes;
 mod error;
 pub mod postgres;
 mod queries;
+mod search;
 pub mod sqlite;
 
 pub use batch::{

@@ -22,7 +22,7 @@ pub struct EventsPage {
     /// Only those that begin at this instant or later, and undated ones. Looked at on a first page;
     /// what comes after an event doesn't begin before it.
     pub not_before: Option<Timestamp>,
-    /// Only those whose name holds this text; ASCII letters match in either case.
+    /// Only those whose name holds this text; letters match in either case, and `ё` as `е`.
     pub name_contains: Option<String>,
 }
 

@@ -20,9 +20,12 @@
 
   function dress(since) {
     for (const clock of document.querySelectorAll("[data-countdown]")) {
-      const left = Number(clock.dataset.countdown);
-      const said = ends.get(clock)?.said ?? milestoneOf(left);
-      ends.set(clock, { at: since + 1000 * left, said });
+      const { countdown } = clock.dataset;
+      const known = ends.get(clock);
+      // What the server hasn't said anew still runs: a look that failed leaves the page as it was.
+      if (known?.countdown === countdown) continue;
+      const left = Number(countdown);
+      ends.set(clock, { at: since + 1000 * left, said: known?.said ?? milestoneOf(left), countdown });
     }
     tick();
   }
@@ -32,12 +35,20 @@
     return [0, 30, 60, 300].find((at) => left <= at) ?? Infinity;
   }
 
+  /** As the server writes it: minutes and seconds, and hours from one on. */
+  function clockText(left) {
+    const two = (count) => String(count).padStart(2, "0");
+    const minutes = Math.floor(left / 60);
+    const front = minutes < 60 ? minutes : `${Math.floor(minutes / 60)}:${two(minutes % 60)}`;
+    return `${front}:${two(left % 60)}`;
+  }
+
   function tick() {
     for (const clock of document.querySelectorAll("[data-countdown]")) {
       const end = ends.get(clock);
       if (!end) continue;
       const left = Math.max(0, Math.ceil((end.at - performance.now()) / 1000));
-      const text = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+      const text = clockText(left);
       if (clock.textContent !== text) clock.textContent = text;
       clock.closest(".hold")?.classList.toggle("urgent", left <= 60);
       // Announced when it is passed, not when the page is opened beyond it.
@@ -74,14 +85,16 @@
   }
 
   function show(part, event) {
-    const { freeSeats: free, capacity } = event;
+    const { freeSeats: free, capacity, cancelled } = event;
     const words = part.querySelector("[data-words]");
     const text = words.dataset.words
       .replace("{free}", number.format(free)).replace("{capacity}", number.format(capacity));
     if (words.textContent !== text) words.textContent = text;
     const taken = capacity > 0 ? 100 * (capacity - free) / capacity : 0;
     part.querySelector("rect").setAttribute("width", taken.toFixed(2));
-    for (const note of part.querySelectorAll("[data-sold-out]")) note.hidden = free > 0;
+    for (const note of part.querySelectorAll("[data-sold-out]")) note.hidden = cancelled || free > 0;
+    for (const note of part.querySelectorAll("[data-cancelled]")) note.hidden = !cancelled;
+    for (const form of part.querySelectorAll("[data-open]")) form.hidden = cancelled;
   }
 
   // A browser keeps few connections to one host, so a page has one stream for all events on it, and
@@ -89,6 +102,8 @@
   const COME_BACK_MS = 5000;
   let stream = null;
   let watched = "";
+  // What each event's last message was: a part that was asked for before may come after it.
+  const latest = new Map();
   function listen() {
     const parts = document.hidden ? [] : [...document.querySelectorAll("[data-live]")];
     const ids = [...new Set(parts.map((part) => part.dataset.live))].join("&id=");
@@ -100,6 +115,7 @@
     stream = new EventSource(`/events/live?id=${ids}`);
     stream.onmessage = (message) => {
       const event = JSON.parse(message.data);
+      latest.set(String(event.id), event);
       for (const part of document.querySelectorAll(`[data-live="${event.id}"]`)) show(part, event);
     };
     // A browser comes back by itself when a stream ends, but not when it was refused one.
@@ -121,6 +137,18 @@
     announceFates(true);
     // Other events may be shown now.
     listen();
+    for (const part of document.querySelectorAll("[data-live]")) {
+      if (latest.has(part.dataset.live)) show(part, latest.get(part.dataset.live));
+    }
+    for (const back of document.querySelectorAll("form[action='/language'] [name=back]")) {
+      back.value = location.pathname + location.search;
+    }
+  });
+  // Whoever isn't signed in any more is told so, unless something has been typed.
+  document.addEventListener("htmx:response:error", ({ detail }) => {
+    const typed = [...document.querySelectorAll("main input, main textarea")];
+    const isTouched = typed.some((field) => field.value !== field.defaultValue);
+    if (detail.ctx.response.status === 401 && !isTouched) location.reload();
   });
   setInterval(tick, 250);
   setInterval(() => document.hidden || look("look"), 3000);

@@ -296,7 +296,8 @@ impl Query {
 
     /// The text to search for.
     pub(crate) fn search(&mut self) -> Option<String> {
-        let text = self.take("q")?.to_owned();
+        // Telephones leave a space behind a word that they have completed.
+        let text = self.take("q")?.trim().to_owned();
         if text.chars().count() > SEARCH_CHARS_MAX {
             let detail = format!("must have at most {SEARCH_CHARS_MAX} characters");
             self.errors.push(FieldError::new("q", detail));

@@ -86,7 +86,15 @@ pub async fn events_are_found_by_number(database: &dyn Database) {
 /// Letters in either case; what means something in a pattern means itself.
 pub async fn events_are_found_by_any_part_of_their_names(database: &dyn Database) {
     let store = database.open().await;
-    let names = ["Green run", "100% fun", "100 fun", "snake_case", "snakeXcase", r"back\slash"];
+    let names = [
+        "Green run",
+        "100% fun",
+        "100 fun",
+        "snake_case",
+        "snakeXcase",
+        r"back\slash",
+        "Хор «Ёлка»",
+    ];
     let events_added = (1i64..).zip(names).map(|(id, name)| event_called(id, name, None)).collect();
     save(&*store, Changes { events_added, ..Changes::default() }).await;
     let found = async |text: &str| {
@@ -102,8 +110,11 @@ pub async fn events_are_found_by_any_part_of_their_names(database: &dyn Database
     assert_eq!(found(r"\").await, [6]);
     assert_eq!(found(r"k\s").await, [6]);
     assert_eq!(found("'").await, [0; 0]);
+    for part in ["хор", "ХОР", "ёлка", "елка", "«Е"] {
+        assert_eq!(found(part).await, [7], "{part}");
+    }
     assert_eq!(found("\0").await, [0; 0], "what can't be kept can be searched for");
-    assert_eq!(found("").await, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(found("").await, [1, 2, 3, 4, 5, 6, 7]);
     let name_contains = Some("un".to_owned());
     let after = Some(EventId::new(1));
     let next =

@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 
 use super::row::{count, get, instant, known, money, seats};
 use super::session::{Flight, column, params};
+use crate::search::folded;
 use crate::{Changes, StoreError, codes};
 
 /// Locks events, in the order of their numbers, and reads their tallies: whoever has to wait for a row
@@ -32,20 +33,23 @@ pub(super) const LOAD_SLOTS: &str = "
     JOIN slots s ON s.event_id = k.event_id AND s.booking_id = k.booking_id";
 const ADD: &str = "
     INSERT INTO events (id, name, description, starts_at, capacity, price_minor,
-                        payment_window_minutes, created_at, cancelled_at, releasing)
+                        payment_window_minutes, created_at, cancelled_at, releasing,
+                        search)
     SELECT unnest($1::bigint[]), unnest($2::text[]), unnest($3::text[]), unnest($4::bigint[]),
            unnest($5::bigint[]), unnest($6::bigint[]), unnest($7::bigint[]), unnest($8::bigint[]),
-           unnest($9::bigint[]), unnest($10::boolean[])";
+           unnest($9::bigint[]), unnest($10::boolean[]), unnest($11::text[])";
 const CHANGE: &str = "
     UPDATE events e SET name = k.name, description = k.description, starts_at = k.starts_at,
                         capacity = k.capacity, price_minor = k.price_minor,
                         payment_window_minutes = k.payment_window_minutes,
-                        cancelled_at = k.cancelled_at, releasing = k.releasing
+                        cancelled_at = k.cancelled_at, releasing = k.releasing,
+                        search = k.search
     FROM (SELECT unnest($1::bigint[]) AS id, unnest($2::text[]) AS name,
                  unnest($3::text[]) AS description, unnest($4::bigint[]) AS starts_at,
                  unnest($5::bigint[]) AS capacity, unnest($6::bigint[]) AS price_minor,
                  unnest($7::bigint[]) AS payment_window_minutes,
-                 unnest($8::bigint[]) AS cancelled_at, unnest($9::boolean[]) AS releasing) k
+                 unnest($8::bigint[]) AS cancelled_at, unnest($9::boolean[]) AS releasing,
+                 unnest($10::text[]) AS search) k
     WHERE e.id = k.id";
 const ADD_TALLIES: &str = "
     INSERT INTO tallies (event_id, occupied, pending_bookings, confirmed_bookings, version)
@@ -102,7 +106,7 @@ pub(super) const FIRST_PAGE: &str = "
            e.payment_window_minutes, e.created_at, e.cancelled_at, e.releasing,
            t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
     FROM events e JOIN tallies t ON t.event_id = e.id
-    WHERE e.place >= $3 AND ($1::text IS NULL OR e.name ILIKE $1)
+    WHERE e.place >= $3 AND ($1::text IS NULL OR e.search LIKE $1)
     ORDER BY e.place, e.id LIMIT $2";
 /// The page behind an event, whose place is looked up, so that a page can follow one that has moved.
 pub(super) const NEXT_PAGE: &str = "
@@ -111,7 +115,7 @@ pub(super) const NEXT_PAGE: &str = "
            t.occupied, t.pending_bookings, t.confirmed_bookings, t.version
     FROM events e JOIN tallies t ON t.event_id = e.id
     WHERE (e.place, e.id) > ((SELECT place FROM events WHERE id = $3), $3)
-      AND ($1::text IS NULL OR e.name ILIKE $1)
+      AND ($1::text IS NULL OR e.search LIKE $1)
     ORDER BY e.place, e.id LIMIT $2";
 pub(super) const BY_IDS: &str = "
     SELECT e.id, e.name, '', e.starts_at, e.capacity, e.price_minor,
@@ -246,6 +250,7 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
                 column(added, |event| event.created_at.as_micros()),
                 column(added, cancelled_at),
                 column(added, is_releasing),
+                column(added, search_text),
             ],
         );
         let tallies: Vec<_> = added.iter().map(|event| (event.id, event.tally)).collect();
@@ -264,6 +269,7 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
                 column(changed, |event| i64::from(event.plan.payment_window.as_minutes())),
                 column(changed, cancelled_at),
                 column(changed, is_releasing),
+                column(changed, search_text),
             ],
         );
     }
@@ -289,6 +295,10 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
 
 fn cancelled_at(event: &Event) -> Option<i64> {
     event.cancellation.map(|it| it.at.as_micros())
+}
+
+fn search_text(event: &Event) -> String {
+    folded(&event.plan.name)
 }
 
 fn is_releasing(event: &Event) -> bool {
@@ -332,18 +342,4 @@ fn save_slots(flight: &mut Flight<'_>, changes: &Changes) {
             ],
         );
     }
-}
-
-/// A pattern for LIKE that finds this text as it stands.
-pub(super) fn like_pattern(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len() + 2);
-    pattern.push('%');
-    for c in text.chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
 }

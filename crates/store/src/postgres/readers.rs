@@ -21,7 +21,7 @@ use super::writer::NOW;
 use super::{Clock, PostgresStore, accounts, answers, bookings, checks, events, identity, sagas};
 use crate::{
     Access, Answer, AnswerKey, BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage,
-    LastCheck, OldestKept, Queries, SagaStep, SessionUser, StoreError, codes,
+    LastCheck, OldestKept, Queries, SagaStep, SessionUser, StoreError, codes, search,
 };
 
 /// Queries that may wait for a connection; more are refused at once.
@@ -151,7 +151,7 @@ impl Queries for PostgresStore {
         if page.name_contains.as_deref().is_some_and(|text| !can_be_text(text)) {
             return Ok(Vec::new());
         }
-        let pattern = page.name_contains.as_deref().map(events::like_pattern);
+        let pattern = page.name_contains.as_deref().map(search::like_pattern);
         let limit = i64::from(page.limit);
         match page.after {
             None => {

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0003_turns.sql"),
     include_str!("../../migrations/postgres/0004_cancellations.sql"),
     include_str!("../../migrations/postgres/0005_checks.sql"),
+    include_str!("../../migrations/postgres/0006_search.sql"),
 ];
 
 /// The schema version that this program needs.

@@ -7,6 +7,7 @@ use eventbooker_core::{BookingId, EventId, Money, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::journal::{self, Began};
+use crate::search::{self, folded};
 use crate::{Changes, EventsPage, codes};
 
 const EVENT_COLUMNS: &str = "e.id, e.name, e.description, e.starts_at, e.capacity, e.price_minor, \
@@ -124,8 +125,8 @@ fn add_event(conn: &Connection, event: &Event) -> rusqlite::Result<()> {
     let Event { id, plan, tally, created_at, cancellation } = event;
     conn.prepare_cached(
         "INSERT INTO events (id, name, description, starts_at, capacity, price_minor,
-           payment_window_minutes, created_at, cancelled_at, releasing)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+           payment_window_minutes, created_at, cancelled_at, releasing, search)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute((
         id.get(),
@@ -138,6 +139,7 @@ fn add_event(conn: &Connection, event: &Event) -> rusqlite::Result<()> {
         created_at.as_micros(),
         cancellation.map(|it| it.at.as_micros()),
         cancellation.is_some_and(|it| it.is_releasing),
+        folded(&plan.name),
     ))?;
     conn.prepare_cached(
         "INSERT INTO tallies (event_id, occupied, pending_bookings, confirmed_bookings, version)
@@ -151,7 +153,8 @@ fn change_event(conn: &Connection, event: &Event) -> rusqlite::Result<()> {
     let Event { id, plan, cancellation, .. } = event;
     conn.prepare_cached(
         "UPDATE events SET name = ?2, description = ?3, starts_at = ?4, capacity = ?5,
-           price_minor = ?6, payment_window_minutes = ?7, cancelled_at = ?8, releasing = ?9
+           price_minor = ?6, payment_window_minutes = ?7, cancelled_at = ?8, releasing = ?9,
+           search = ?10
          WHERE id = ?1",
     )?
     .execute((
@@ -164,6 +167,7 @@ fn change_event(conn: &Connection, event: &Event) -> rusqlite::Result<()> {
         plan.payment_window.as_minutes(),
         cancellation.map(|it| it.at.as_micros()),
         cancellation.is_some_and(|it| it.is_releasing),
+        folded(&plan.name),
     ))?;
     Ok(())
 }
@@ -213,11 +217,11 @@ pub(super) fn page(conn: &Connection, page: &EventsPage) -> rusqlite::Result<Vec
     }
     // Nobody reads a list's descriptions, and each may be pages long.
     let columns = EVENT_COLUMNS.replace("e.description", "''");
-    let pattern = page.name_contains.as_deref().map(like_pattern);
+    let pattern = page.name_contains.as_deref().map(search::like_pattern);
     let Some(after) = page.after else {
         let sql = format!(
             "SELECT {columns} FROM {EVENT_TABLES}
-             WHERE e.place >= ?1 AND (?2 IS NULL OR e.name LIKE ?2 ESCAPE '\\')
+             WHERE e.place >= ?1 AND (?2 IS NULL OR e.search LIKE ?2 ESCAPE '\\')
              ORDER BY e.place, e.id LIMIT ?3"
         );
         let from = page.not_before.map_or(i64::MIN, Timestamp::as_micros);
@@ -229,11 +233,11 @@ pub(super) fn page(conn: &Connection, page: &EventsPage) -> rusqlite::Result<Vec
     let sql = format!(
         "SELECT {columns}, e.place FROM {EVENT_TABLES}
          WHERE e.place = (SELECT place FROM events WHERE id = ?1) AND e.id > ?1
-           AND (?2 IS NULL OR e.name LIKE ?2 ESCAPE '\\')
+           AND (?2 IS NULL OR e.search LIKE ?2 ESCAPE '\\')
          UNION ALL
          SELECT {columns}, e.place FROM {EVENT_TABLES}
          WHERE e.place > (SELECT place FROM events WHERE id = ?1)
-           AND (?2 IS NULL OR e.name LIKE ?2 ESCAPE '\\')
+           AND (?2 IS NULL OR e.search LIKE ?2 ESCAPE '\\')
          ORDER BY 15, 1 LIMIT ?3"
     );
     conn.prepare_cached(&sql)?.query_map((after.get(), pattern, page.limit), event)?.collect()
@@ -244,20 +248,6 @@ pub(super) fn releasing(conn: &Connection, limit: u32) -> rusqlite::Result<Vec<E
     conn.prepare_cached("SELECT id FROM events WHERE releasing = 1 ORDER BY id LIMIT ?1")?
         .query_map([limit], |row| row.get(0).map(EventId::new))?
         .collect()
-}
-
-/// A pattern for LIKE that finds this text as it stands.
-fn like_pattern(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len() + 2);
-    pattern.push('%');
-    for c in text.chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
 }
 
 pub(super) fn all(conn: &Connection, after: EventId, limit: u32) -> rusqlite::Result<Vec<Event>> {

@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0002_accounts.sql"),
     include_str!("../../migrations/sqlite/0003_cancellations.sql"),
     include_str!("../../migrations/sqlite/0004_checks.sql"),
+    include_str!("../../migrations/sqlite/0005_search.sql"),
 ];
 
 /// The schema version that this program needs.
