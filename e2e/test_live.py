@@ -215,3 +215,51 @@ def test_a_search_finds_while_it_is_typed(visitor, service, language):
     expect(attendee.main.get_by_role("listitem")).to_have_count(1)
     expect(attendee.main.get_by_role("link", name=event["name"])).to_be_visible()
     assert has_stayed(attendee)
+
+
+def test_looks_that_fail_leave_a_countdown_running(visitor, service):
+    event = service.event(minutes=30)
+    attendee = visitor().sign_in_as(service.user())
+    attendee.expected_statuses = {503}
+    attendee.book(event, 1)
+    attendee.page.route(f"**{event['page']}*", lambda route: route.fulfill(status=503, body=""))
+    attendee.page.clock.install()
+    timer = attendee.main.get_by_role("timer")
+    for _ in range(4):
+        with attendee.page.expect_response(lambda response: response.status == 503):
+            attendee.page.clock.run_for(3_000)
+    expect(timer).to_have_text(re.compile(r"^29:[0-4]\d$"))
+
+
+def test_whoever_has_signed_out_elsewhere_is_told_by_the_open_page(visitor, service):
+    event = service.event()
+    attendee = visitor().sign_in_as(service.user())
+    attendee.expected_statuses = {401}
+    attendee.book(event, 1)
+    attendee.go_to(attendee.words.bookings)
+    expect(attendee.main.get_by_role("listitem")).to_have_count(1)
+    other = attendee.context.request.post("/sign-out")
+    assert other.ok
+    expect(attendee.page).to_have_url(re.compile(r"/sign-in\?next="))
+
+
+@pytest.mark.parametrize("path", ["/user", "/admin"])
+def test_a_search_can_be_come_back_to(visitor, service, path):
+    event, other = service.event(), service.event()
+    user = service.admin if path == "/admin" else service.user()
+    seeker = visitor().sign_in_as(user)
+    seeker.open(path)
+    seeker.page.locator("#q").press_sequentially(event["name"])
+    link = seeker.main.get_by_role("link", name=event["name"], exact=True)
+    expect(seeker.main.get_by_role("listitem")).to_have_count(1)
+    expect(seeker.page).to_have_url(re.compile(re.escape(f"q={event['name']}")))
+    link.click()
+    expect(seeker.main.get_by_role("heading", level=1)).to_have_text(event["name"])
+    seeker.page.go_back()
+    expect(seeker.page.locator("#q")).to_have_value(event["name"])
+    expect(seeker.main.get_by_role("listitem")).to_have_count(1)
+    expect(seeker.main.get_by_role("link", name=other["name"])).to_have_count(0)
+    # And it stays that in another language.
+    seeker.page.get_by_role("button", name="Русский").click()
+    expect(seeker.page.locator("html")).to_have_attribute("lang", "ru")
+    expect(seeker.main.get_by_role("listitem")).to_have_count(1)

@@ -132,7 +132,11 @@
     soon("look");
     soon("back");
   });
-  document.addEventListener("htmx:after:swap", () => {
+  document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
+    // What was searched for while it was typed is in the address, so that one can come back to it.
+    if (ctx.sourceElement.matches("form[role=search]") && ctx.response.status === 200) {
+      history.replaceState(null, "", ctx.response.raw.url);
+    }
     dress(performance.now());
     announceFates(true);
     // Other events may be shown now.
