@@ -27,19 +27,19 @@ seats-wrong = { $count ->
    *[many] Выберите от 1 до { $count } мест.
 }
 book = Забронировать
-book-hint = Места держатся за вами; на оплату у вас столько времени: { $window }.
+book-hint = Места закреплены за вами; на оплату у вас столько времени: { $window }.
 seats = { $count ->
     [one] { $count } место
     [few] { $count } места
    *[many] { $count } мест
 }
 
-held-for-you = Держим места для вас
+held-for-you = Места закреплены за вами
 booking-held = Ждёт оплаты
 booking-under-way = Идёт оплата
 booking-confirmed = Оплачена
 booking-cancelled = Отменена
-booking-over = Бронь закончилась
+booking-over = Бронь больше не действует
 booking-number = Бронь { $id }
 time-left = Осталось:
 pay-until = до
@@ -59,8 +59,8 @@ balance = На счету
 confirm-free = Подтвердить
 confirm = Подтвердить и оплатить ({ $amount })
 money-missing = На счету не хватает { $amount }.
-money-missing-hint = Пополните счёт здесь; места тем временем держатся за вами.
-money-missing-ask = Попросите организатора пополнить ваш счёт; места держатся за вами, пока не вышло время.
+money-missing-hint = Пополните счёт здесь; места останутся закреплены за вами.
+money-missing-ask = Попросите организатора пополнить ваш счёт; места закреплены за вами, пока не вышло время.
 cancel-booking = Отменить эту бронь…
 cancel-hint-held = Места сразу станут свободны для других.
 cancel-hint-paid = Места станут свободны для других, а деньги вернутся на ваш счёт.

@@ -52,7 +52,7 @@ event-price-wrong = Укажите целое число от 0 до { $max }.
 event-window = Время на оплату, в минутах
 event-window-hint = Места, не оплаченные за это время, снова свободны.
 event-window-wrong = Укажите целое число от 1 до { $max }.
-cancel-event-lead = Мероприятие не состоится. Вернуть его будет нельзя.
+cancel-event-lead = Мероприятие не состоится. Это нельзя отменить.
 cancel-event-holds = { $count ->
     [0] Броней, ждущих оплаты, нет.
     [one] Будет снята { $count } бронь, ждущая оплаты.
@@ -107,9 +107,9 @@ checker-operator = eventbooker check
 checker-service = Служба, во время работы
 check-clean = Всё сходится: прочитано строк — { $rows }.
 check-broken = Сходится не всё: { $findings ->
-        [one] { $findings } находка
-        [few] { $findings } находки
-       *[many] { $findings } находок
+        [one] { $findings } расхождение
+        [few] { $findings } расхождения
+       *[many] { $findings } расхождений
     }, прочитано строк — { $rows }. «eventbooker check» покажет их.
 
 # Одно мероприятие под наблюдением; и поиск броней.
@@ -125,12 +125,12 @@ watch-releasing = { $count ->
 }
 watch-released = Все брони сняты.
 watch-sold = Продано
-watch-held = Держится
-watch-taken = Держится или продано
+watch-held = В брони
+watch-taken = В брони или продано
 watch-free = Свободно
 watch-takings = Выручка
-watch-bar = Всего мест: { $capacity }; продано: { $sold }, держится: { $held }, свободно: { $free }.
-watch-bar-taken = Всего мест: { $capacity }; держится или продано: { $taken }, свободно: { $free }.
+watch-bar = Всего мест: { $capacity }; продано: { $sold }, в брони: { $held }, свободно: { $free }.
+watch-bar-taken = Всего мест: { $capacity }; в брони или продано: { $taken }, свободно: { $free }.
 watch-chart = Занятые места по времени
 watch-chart-words = Занятые места с { $from } по { $until }: самое большее { $peak }, сейчас { $now }.
 watch-chart-table = То же таблицей

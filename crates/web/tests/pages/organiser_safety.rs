@@ -41,7 +41,7 @@ fn strangers_are_led_to_the_sign_in_and_users_are_told_that_it_is_not_for_them()
     for language in ["en", "ru"] {
         let mut stranger = Browser::new(site.client(), language);
         let mut alice = signed_in(&site, "alice", language);
-        let title = if language == "en" { "Not allowed" } else { "Нельзя" };
+        let title = if language == "en" { "Not allowed" } else { "Доступ запрещён" };
         for path in pages(id) {
             let page = stranger.open(&path);
             let next: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();

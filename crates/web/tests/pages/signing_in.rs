@@ -44,7 +44,7 @@ fn a_wrong_password_is_told_where_it_was_typed() {
     let site = Site::start();
     for (language, words) in [
         ("en", "Login and password don’t belong together."),
-        ("ru", "Логин и пароль не подходят друг к другу."),
+        ("ru", "Неверный логин или пароль."),
     ] {
         let mut browser = Browser::new(site.client(), language);
         let page = browser.open("/sign-in?next=%2Fuser%2Faccount");
