@@ -4,12 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use eventbooker_core::events::{Amendment, Event};
 use eventbooker_core::{EventId, Timestamp};
-use eventbooker_engine::{Engine, Standings, Told};
+use eventbooker_engine::{Clock as _, Engine, Standings, Told};
 use eventbooker_store::StoreError;
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::{Options, Service};
@@ -193,6 +194,33 @@ async fn a_change_by_another_replica_is_told_within_a_second() {
         let looks = service.faults.looks_at_events() - looks;
         assert!(looks <= 4, "all are looked at together, not one by one: {looks}");
     }
+    service.finish().await;
+}
+
+/// The clock that a store's replicas go by is the store's, and somebody may set it.
+#[tokio::test]
+async fn changes_are_told_within_a_second_though_the_clock_is_set_back() {
+    const HOUR_MICROS: i64 = 3_600_000_000;
+    let mut service = Service::with(Options { engines: 2, ..Options::default() }).await;
+    let ahead = Arc::new(AtomicI64::new(HOUR_MICROS));
+    let (ours, ahead_by) = (Arc::clone(&service.clock), Arc::clone(&ahead));
+    service.faults.set_clock(move || {
+        let ahead = ahead_by.load(Ordering::Relaxed);
+        Timestamp::from_micros(ours.now().as_micros() + ahead)
+    });
+    service.restart(Duration::ZERO).await;
+    let [one, ..] = three_events(&service).await;
+    let mut watcher = watch(&service.engines()[1], &[one]).await;
+    watcher.next().await.expect("told at once");
+    pass(&service, TOLD_WITHIN).await;
+    ahead.store(0, Ordering::Relaxed);
+    while service.engines()[1].now() != service.clock.now() {
+        pass(&service, TOLD_WITHIN).await;
+    }
+    let begun = service.clock.now();
+    service.book(1, one, 1).await.expect("there is room");
+    assert_eq!(counts(&next(&service, &mut watcher).await.expect("told")), [(one, 2, 99)]);
+    assert!(begun.until(service.clock.now()) <= TOLD_WITHIN);
     service.finish().await;
 }
 

@@ -212,6 +212,8 @@ impl Board {
             self.news.notify_one();
         }
         let now = self.clock.now();
+        // The time is the store's, and may have been set back.
+        looks.next = looks.next.min(now.plus(LOOK_EVERY));
         if looks.next <= now {
             looks.next = now.plus(LOOK_EVERY);
             let ahead = events.range((Bound::Excluded(looks.from), Bound::Unbounded));
