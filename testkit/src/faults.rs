@@ -13,13 +13,13 @@ use async_trait::async_trait;
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::Errand;
-use eventbooker_core::events::{Event, JournalEntry, Slot};
+use eventbooker_core::events::{Event, JournalEntry};
 use eventbooker_core::identity::{TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{
     Answer, AnswerKey, BookingRoute, BookingTrail, Changes, DueErrands, DueHolds, EventsPage,
-    FullSnapshot, LastCheck, Loaded, OldestKept, Queries, SagaStep, SessionUser, Store, StoreError,
-    Wants, Writer,
+    FullSnapshot, LastCheck, Loaded, OldestKept, Queries, SagaStep, SessionUser, SlotsPage, Store,
+    StoreError, Wants, Writer,
 };
 use tokio::sync::oneshot;
 
@@ -334,7 +334,7 @@ impl Queries for FaultyStore {
         event_id: EventId,
         before: Option<BookingId>,
         limit: u32,
-    ) -> Result<Vec<Slot>, StoreError> {
+    ) -> Result<SlotsPage, StoreError> {
         self.inner.slots(event_id, before, limit).await
     }
 

@@ -8,7 +8,7 @@ use eventbooker_core::bookings::{self, Booking, Payment, State, Step};
 use eventbooker_core::events::{Event, Seats};
 use eventbooker_core::identity::Actor;
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
-use eventbooker_store::{BookingRoute, HoldingsOf, StoreError, Wants};
+use eventbooker_store::{BookingRoute, HoldingsOf, SlotsPage, StoreError, Wants};
 
 use crate::batch::{Batch, Rules};
 use crate::command::{Answer, Command, Decided, Key, Lane};
@@ -354,9 +354,8 @@ impl Engine {
         if !actor.is_admin() {
             return self.bookings_of_user(actor.user_id, Some(event_id), before, limit).await;
         }
-        let slots = self.store().slots(event_id, before, limit).await?;
-        let ids: Vec<BookingId> = slots.iter().map(|slot| slot.booking_id).collect();
-        let next = if ids.len() < limit as usize { None } else { ids.last().copied() };
+        let SlotsPage { slots, next } = self.slots(event_id, None, before, limit).await?;
+        let ids = slots.iter().map(|slot| slot.booking_id).collect();
         Ok(self.page(self.store().bookings(ids).await?, next))
     }
 

@@ -8,11 +8,11 @@ use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{Slot, SlotState};
 use eventbooker_core::identity::Profile;
 use eventbooker_core::{BookingId, EventId, UserId};
-use eventbooker_store::{BookingRoute, StoreError};
+use eventbooker_store::{BookingRoute, SlotsPage, StoreError};
 
 use crate::{BookingAt, Engine};
 
-/// Pages of slots that are looked through for those in one state.
+/// Pages of slots that are looked through for those that are wanted.
 const PAGES_PER_LOOK: u32 = 10;
 
 /// A booking and whose it is.
@@ -55,7 +55,7 @@ impl Engine {
         before: Option<BookingId>,
         limit: u32,
     ) -> Result<GuestsPage, StoreError> {
-        let (slots, next) = self.slots(event_id, state, before, limit).await?;
+        let SlotsPage { slots, next } = self.slots(event_id, state, before, limit).await?;
         let ids = slots.iter().map(|slot| slot.booking_id).collect();
         let mut bookings = self.store().bookings(ids).await?;
         let now = self.now();
@@ -63,31 +63,29 @@ impl Engine {
         Ok(GuestsPage { guests: self.with_owners(bookings).await?, next })
     }
 
-    /// Slots newest first, and the number that the next page follows.
-    async fn slots(
+    /// Slots newest first, in one state or in any. A page may be short and still not be the last.
+    pub(crate) async fn slots(
         &self,
         event_id: EventId,
         state: Option<SlotState>,
         mut before: Option<BookingId>,
         limit: u32,
-    ) -> Result<(Vec<Slot>, Option<BookingId>), StoreError> {
+    ) -> Result<SlotsPage, StoreError> {
         let mut found: Vec<Slot> = Vec::new();
         for _ in 0..PAGES_PER_LOOK {
-            let slots = self.store().slots(event_id, before, limit).await?;
-            let is_last = slots.len() < limit as usize;
-            before = slots.last().map(|slot| slot.booking_id);
+            let SlotsPage { slots, next } = self.store().slots(event_id, before, limit).await?;
             let wanted = slots.into_iter().filter(|slot| state.is_none_or(|it| it == slot.state));
             let missing = limit as usize - found.len();
             found.extend(wanted.take(missing));
             if found.len() >= limit as usize {
-                let next = found.last().map(|slot| slot.booking_id);
-                return Ok((found, next));
+                return Ok(SlotsPage::of(found, limit));
             }
-            if is_last {
-                return Ok((found, None));
+            before = next;
+            if before.is_none() {
+                break;
             }
         }
-        Ok((found, before))
+        Ok(SlotsPage { slots: found, next: before })
     }
 
     /// A user's live bookings as a guest, newest first; of one event or of all.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use eventbooker_core::bookings::{Booking, State, Step};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
-use eventbooker_store::{StoreError, Wants};
+use eventbooker_store::{SlotsPage, StoreError, Wants};
 use tokio::task::JoinHandle;
 
 use crate::batch::{Batch, Rules};
@@ -102,15 +102,15 @@ impl Releases {
         let mut before = newest.map(|id| BookingId::new(id.get().saturating_add(1)));
         let (mut left, mut is_first) = (Vec::new(), true);
         loop {
-            let slots = engine.store().slots(event_id, before, limit).await?;
+            let SlotsPage { slots, next } = engine.store().slots(event_id, before, limit).await?;
             let ids: Vec<BookingId> = slots.iter().map(|slot| slot.booking_id).collect();
             if let Some(newest) = ids.first().filter(|_| is_first) {
                 self.newest().insert(event_id, *newest);
+                is_first = false;
             }
-            (before, is_first) = (ids.last().copied(), false);
-            let is_last = ids.len() < limit as usize;
+            before = next;
             left.extend(read(engine, event_id, ids).await?);
-            if is_last || left.len() >= limit as usize {
+            if next.is_none() || left.len() >= limit as usize {
                 left.truncate(limit as usize);
                 return Ok(left);
             }

@@ -22,7 +22,7 @@ async fn history(service: &Service, id: EventId) -> History {
     let (held, sold) = (history.held, history.sold);
     assert_eq!((last.held, last.sold), (held, sold), "a history ends with what is");
     assert_eq!(history.event.tally.occupied.get(), held.get() + sold.get());
-    let slots = service.store().slots(id, None, 1000).await.expect("read");
+    let slots = service.store().slots(id, None, 1000).await.expect("read").slots;
     let seats = |state| {
         slots.iter().filter(|slot| slot.state == state).map(|slot| slot.seats.get()).sum::<u32>()
     };

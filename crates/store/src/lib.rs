@@ -22,7 +22,7 @@ pub use batch::{
 pub use error::{OpenError, StoreError};
 pub use queries::{
     BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage, FullSnapshot, OldestKept,
-    Queries, SessionUser, Snapshot, TableCounts,
+    Queries, SessionUser, SlotsPage, Snapshot, TableCounts,
 };
 
 use async_trait::async_trait;

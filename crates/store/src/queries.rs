@@ -26,6 +26,24 @@ pub struct EventsPage {
     pub name_contains: Option<String>,
 }
 
+/// Some of an event's slots, newest booking first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotsPage {
+    /// They.
+    pub slots: Vec<Slot>,
+    /// All others are of bookings older than this one; `None` if there are no others.
+    pub next: Option<BookingId>,
+}
+
+impl SlotsPage {
+    /// A page that ends where it is full, or with the last slot.
+    pub fn of(slots: Vec<Slot>, limit: u32) -> Self {
+        let full = slots.len() >= limit as usize;
+        let next = slots.last().filter(|_| full).map(|slot| slot.booking_id);
+        Self { slots, next }
+    }
+}
+
 /// Where a booking's command has to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BookingRoute {
@@ -113,13 +131,14 @@ pub trait Queries: Send + Sync + 'static {
         after_version: i64,
         limit: u32,
     ) -> Result<Vec<JournalEntry>, StoreError>;
-    /// An event's slots, newest booking first; only those of bookings older than `before`.
+    /// An event's slots, newest booking first; only those of bookings older than `before`. A page
+    /// may be short, or empty, and still not be the last.
     async fn slots(
         &self,
         event_id: EventId,
         before: Option<BookingId>,
         limit: u32,
-    ) -> Result<Vec<Slot>, StoreError>;
+    ) -> Result<SlotsPage, StoreError>;
     /// The bookings with these numbers that exist.
     async fn bookings(&self, ids: Vec<BookingId>) -> Result<Vec<Booking>, StoreError>;
     /// A user's holds and paid bookings, newest first, on one event or on all; only those older

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use eventbooker_core::accounts::Account;
 use eventbooker_core::bookings::{Payment, State};
+use eventbooker_core::events::{JournalEntry, JournalKind};
 use eventbooker_core::{BookingId, EventId, Money, UserId};
 use eventbooker_store::sqlite::{SCHEMA_VERSION, SqliteStore};
 use eventbooker_store::{Access, MigrationReport};
 use eventbooker_store::{Changes, EventsPage, OpenError, Queries, Store, StoreError, Wants};
-use eventbooker_testkit::rows::{at, event, one_of_each, save};
+use eventbooker_testkit::rows::{at, event, held, one_of_each, save, slot};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -147,6 +148,44 @@ async fn the_file_has_a_log_and_small_pages() {
     let page_bytes: i64 =
         conn.pragma_query_value(None, "page_size", |row| row.get(0)).expect("read");
     assert_eq!((mode.as_str(), page_bytes), ("wal", 2048));
+}
+
+/// Three paid bookings, then thousands that expired, and thousands of another event among them. One
+/// look doesn't go through all of that, and says how far it came.
+#[tokio::test]
+async fn a_search_for_slots_has_an_end_however_many_bookings_have_ended() {
+    const HOLDS: i64 = 12_200;
+    const LIVE: i64 = 3;
+    let (_directory, path) = place();
+    let store = open(&path, Access::Tool).expect("created");
+    let mut changes = Changes { events_added: vec![event(1), event(2)], ..Changes::default() };
+    for version in 1..=HOLDS {
+        for id in [1, 2] {
+            let booking_id = 2 * version + id;
+            if id == 2 || version <= LIVE {
+                changes.slots_added.push(slot(id, booking_id));
+            }
+            changes.journal.push(held(id, version, booking_id));
+        }
+    }
+    for version in HOLDS + 1..=2 * HOLDS - LIVE {
+        let ended = held(1, version, 2 * (version - HOLDS + LIVE) + 1);
+        changes.journal.push(JournalEntry { kind: JournalKind::Expired, ..ended });
+    }
+    for (event, live) in changes.events_added.iter_mut().zip([LIVE, HOLDS]) {
+        event.tally.pending_bookings = u32::try_from(live).expect("some");
+    }
+    save(&store, changes).await;
+    let (mut looks, mut before) = (Vec::new(), None);
+    loop {
+        let page = store.slots(EventId::new(1), before, 100).await.expect("read");
+        looks.push(page.slots.iter().map(|slot| slot.booking_id.get()).collect::<Vec<_>>());
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(looks, [vec![], vec![7, 5, 3]]);
 }
 
 /// A row with a number that this program doesn't know is an error that names it, for every way

@@ -165,7 +165,7 @@ pub async fn slots_are_paged_newest_first(database: &dyn Database) {
     save(&*store, holds_by_turns(200)).await;
     let page = async |event: i64, before: Option<i64>, limit| {
         let before = before.map(BookingId::new);
-        let slots = store.slots(EventId::new(event), before, limit).await.expect("read");
+        let slots = store.slots(EventId::new(event), before, limit).await.expect("read").slots;
         assert!(slots.iter().all(|slot| slot.event_id == EventId::new(event)), "{slots:?}");
         slots.into_iter().map(|slot| slot.booking_id.get()).collect::<Vec<_>>()
     };
@@ -200,6 +200,16 @@ pub async fn slots_are_paged_newest_first(database: &dyn Database) {
         assert_eq!(page(1, Some(before), 3).await, older, "before {before}");
     }
     assert_eq!(page(2, None, 1).await, [400], "the other event has all of its own");
+
+    let (mut found, mut before) = (Vec::new(), None);
+    loop {
+        let page = store.slots(EventId::new(1), before, 3).await.expect("read");
+        found.extend(page.slots.iter().map(|slot| slot.booking_id.get()));
+        let Some(next) = page.next else { break };
+        assert!(before.is_none_or(|before| next < before), "the next page comes behind this one");
+        before = Some(next);
+    }
+    assert_eq!(found, [351, 301, 251, 201, 151, 101, 51, 1], "page by page to the end");
 }
 
 /// Those that exist, whatever their state.

@@ -8,7 +8,7 @@ use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError,
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::Errand;
-use eventbooker_core::events::{Event, JournalEntry, Slot};
+use eventbooker_core::events::{Event, JournalEntry};
 use eventbooker_core::identity::{TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use tokio_postgres::Row;
@@ -21,7 +21,7 @@ use super::writer::NOW;
 use super::{Clock, PostgresStore, accounts, answers, bookings, checks, events, identity, sagas};
 use crate::{
     Access, Answer, AnswerKey, BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage,
-    LastCheck, OldestKept, Queries, SagaStep, SessionUser, StoreError, codes, search,
+    LastCheck, OldestKept, Queries, SagaStep, SessionUser, SlotsPage, StoreError, codes, search,
 };
 
 /// Queries that may wait for a connection; more are refused at once.
@@ -191,10 +191,11 @@ impl Queries for PostgresStore {
         event_id: EventId,
         before: Option<BookingId>,
         limit: u32,
-    ) -> Result<Vec<Slot>, StoreError> {
+    ) -> Result<SlotsPage, StoreError> {
         let before = before.map_or(i64::MAX, BookingId::get);
         let params = || params![event_id.get(), before, i64::from(limit)];
-        self.readers.rows(events::SLOTS_OF_EVENT, params, events::slot).await
+        let slots = self.readers.rows(events::SLOTS_OF_EVENT, params, events::slot).await?;
+        Ok(SlotsPage::of(slots, limit))
     }
 
     async fn bookings(&self, ids: Vec<BookingId>) -> Result<Vec<Booking>, StoreError> {

@@ -8,7 +8,13 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::journal::{self, Began};
 use crate::search::{self, folded};
-use crate::{Changes, EventsPage, codes};
+use crate::{Changes, EventsPage, SlotsPage, codes};
+
+/// Entries of an event's journal that one search for slots reads. All lists are read one after the
+/// other, and the others wait.
+const LINKS_MAX: u32 = 4_000;
+/// Slots of all events that it reads after that; they lie side by side.
+const SCANNED_MAX: u32 = 8_000;
 
 const EVENT_COLUMNS: &str = "e.id, e.name, e.description, e.starts_at, e.capacity, e.price_minor, \
      e.payment_window_minutes, e.created_at, e.cancelled_at, e.releasing, \
@@ -259,33 +265,81 @@ pub(super) fn all(conn: &Connection, after: EventId, limit: u32) -> rusqlite::Re
 }
 
 /// An event's slots, newest booking first. They lie among those of other events, and it is the
-/// event's journal that tells them apart: each slot has begun with an entry of it.
+/// event's journal that tells them apart: each slot has begun with an entry of it. Of an event with a
+/// million ended bookings most entries lead to none, so that is looked at only for a while, and then
+/// some slots of all events. What hasn't been come to by then is on the next page.
 pub(super) fn slots_of(
     conn: &Connection,
     event_id: EventId,
     before: Option<BookingId>,
     limit: u32,
-) -> rusqlite::Result<Vec<Slot>> {
-    let limit = limit.min(live_bookings(conn, event_id)?) as usize;
+) -> rusqlite::Result<SlotsPage> {
+    let live = live_bookings(conn, event_id)?;
+    let wanted = limit.min(live) as usize;
+    let mut page = SlotsPage { slots: Vec::new(), next: before };
+    let is_at_end = walk_slots(conn, event_id, wanted, &mut page)?
+        || scan_slots(conn, event_id, wanted, &mut page)?;
+    if is_at_end || page.slots.len() == live as usize {
+        page.next = None;
+    }
+    Ok(page)
+}
+
+/// Adds slots to a page by the event's journal until it has as many as are wanted. Returns whether
+/// there are no others.
+fn walk_slots(
+    conn: &Connection,
+    event_id: EventId,
+    wanted: usize,
+    page: &mut SlotsPage,
+) -> rusqlite::Result<bool> {
     let mut statement = conn.prepare_cached(
         "SELECT event_id, booking_id, seats, state FROM slots WHERE booking_id = ?1",
     )?;
-    let mut slots = Vec::new();
+    let before = page.next;
     let mut trail = match before {
         None => journal::trail(conn, event_id)?,
         Some(before) => journal::trail_before(conn, event_id, before)?,
     };
-    while slots.len() < limit
-        && let Some(entry) = trail.next()?
-    {
+    for _ in 0..LINKS_MAX {
+        if page.slots.len() >= wanted {
+            return Ok(false);
+        }
+        let Some(entry) = trail.next()? else { return Ok(true) };
         let Some(booking_id) = entry.booking_id.filter(|_| entry.kind == JournalKind::Held) else {
             continue;
         };
         if before.is_none_or(|before| booking_id < before) {
-            slots.extend(statement.query_row([booking_id.get()], slot).optional()?);
+            page.slots.extend(statement.query_row([booking_id.get()], slot).optional()?);
+            page.next = Some(booking_id);
         }
     }
-    Ok(slots)
+    Ok(false)
+}
+
+/// The same by the slots of all events.
+fn scan_slots(
+    conn: &Connection,
+    event_id: EventId,
+    wanted: usize,
+    page: &mut SlotsPage,
+) -> rusqlite::Result<bool> {
+    let mut statement = conn.prepare_cached(
+        "SELECT event_id, booking_id, seats, state FROM slots
+         WHERE booking_id < ?1 ORDER BY booking_id DESC",
+    )?;
+    let mut rows = statement.query([page.next.map_or(i64::MAX, BookingId::get)])?;
+    for _ in 0..SCANNED_MAX {
+        if page.slots.len() >= wanted {
+            return Ok(false);
+        }
+        let Some(row) = rows.next()? else { return Ok(true) };
+        if row.get::<_, i64>(0)? == event_id.get() {
+            page.slots.push(slot(row)?);
+        }
+        page.next = Some(BookingId::new(row.get(1)?));
+    }
+    Ok(false)
 }
 
 /// How many slots an event has, so that nobody looks for more through all of its journal.

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::Errand;
-use eventbooker_core::events::{Event, JournalEntry, Slot};
+use eventbooker_core::events::{Event, JournalEntry};
 use eventbooker_core::identity::{TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use rusqlite::Connection;
@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{SqliteStore, accounts, answers, bookings, checks, events, identity, journal, sagas};
 use crate::{
     Answer, AnswerKey, BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage, LastCheck,
-    OldestKept, Queries, SagaStep, SessionUser, StoreError,
+    OldestKept, Queries, SagaStep, SessionUser, SlotsPage, StoreError,
 };
 
 /// Readers for single rows. They share the machine with everything else, so two do.
@@ -185,7 +185,7 @@ impl Queries for SqliteStore {
         event_id: EventId,
         before: Option<BookingId>,
         limit: u32,
-    ) -> Result<Vec<Slot>, StoreError> {
+    ) -> Result<SlotsPage, StoreError> {
         self.readers.lists.run(move |conn| events::slots_of(conn, event_id, before, limit)).await
     }
 
