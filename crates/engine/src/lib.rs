@@ -165,8 +165,10 @@ impl Engine {
         let parts = Parts { clock: Arc::clone(&time) as _, ..parts };
         let [holds_due, releases_due, errands_due] =
             [Arc::<Alarm>::default(), Arc::default(), Arc::default()];
-        let live = Arc::new(Live::new(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
-        let board = Arc::new(Board::new(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
+        let (store, clock) = (|| Arc::clone(&parts.store), || Arc::clone(&parts.clock));
+        let turns = live::turns();
+        let live = Arc::new(Live::new(store(), clock(), Arc::clone(&turns)));
+        let board = Arc::new(Board::new(store(), clock(), turns));
         let sessions = Arc::new(Sessions::new());
         let (desk, inboxes) = Desk::open(&participants);
         let desk = Arc::new(desk);

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use eventbooker_core::EventId;
 use eventbooker_core::events::{Event, JournalEntry};
 use eventbooker_store::{Store, StoreError};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 
 use crate::{Clock, Engine};
 
@@ -28,6 +28,12 @@ use crate::{Clock, Engine};
 const PACE: Duration = Duration::from_millis(50);
 /// An event is looked at this often even if no lane of this process has changed it.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// A reporter that is behind rests so long between two pages, so that others can read as well. A page
+/// has more entries than are made meanwhile, so it catches up.
+const REST: Duration = Duration::from_millis(10);
+/// Watchers who read at once. After a restart all of them come back together, and would be more than
+/// the store lets wait.
+const READ_AT_ONCE_MAX: usize = 8;
 /// Journal entries in one update.
 const ENTRIES_MAX: u32 = 500;
 /// Updates that a watcher may lag behind.
@@ -83,13 +89,22 @@ pub(crate) struct Live {
     /// How many events are watched, so that lanes needn't lock when it is none.
     watched: AtomicUsize,
     ended: AtomicBool,
+    turns: Turns,
+}
+
+/// Turns to read, for those who come and those who were away.
+pub(crate) type Turns = Arc<Semaphore>;
+
+pub(crate) fn turns() -> Turns {
+    Arc::new(Semaphore::new(READ_AT_ONCE_MAX))
 }
 
 impl Live {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, turns: Turns) -> Self {
         Self {
             store,
             clock,
+            turns,
             events: Mutex::new(HashMap::new()),
             watched: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
@@ -142,23 +157,25 @@ impl Live {
     /// Tells everybody who watches an event what is new, until nobody does.
     async fn report(self: Arc<Self>, id: EventId, watched: Arc<Watched>, mut version: i64) {
         while !self.ended.load(Ordering::Relaxed) {
+            let mut is_behind = false;
             match self.news(id, version).await {
                 Ok(Some(update)) => {
                     version = update.version;
-                    let more = update.event.is_none();
+                    is_behind = update.event.is_none();
                     // Nobody may be listening any more; that is looked at below.
                     let _ = watched.updates.send(Arc::new(Told::new(update)));
-                    if more {
-                        continue;
-                    }
                 }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, event = %id, "could not read what is new"),
             }
-            self.clock.sleep_until(self.clock.now().plus(PACE)).await;
-            tokio::select! {
-                () = watched.changed.notified() => {}
-                () = self.clock.sleep_until(self.clock.now().plus(LOOK_EVERY)) => {}
+            if is_behind {
+                self.clock.sleep_until(self.clock.now().plus(REST)).await;
+            } else {
+                self.clock.sleep_until(self.clock.now().plus(PACE)).await;
+                tokio::select! {
+                    () = watched.changed.notified() => {}
+                    () = self.clock.sleep_until(self.clock.now().plus(LOOK_EVERY)) => {}
+                }
             }
             // Under the lock, so that nobody subscribes to a reporter that is leaving.
             let mut events = self.events();
@@ -207,6 +224,7 @@ impl Engine {
         last_seen: Option<i64>,
     ) -> Result<Option<Subscription>, StoreError> {
         let live = &self.inner.live;
+        let _turn = live.turns.acquire().await;
         let Some(event) = self.store().event(event_id).await? else { return Ok(None) };
         let updates = live.watch(event_id, event.tally.version);
         // Read again after joining: whatever the reporter told before is in here, and whatever is
@@ -238,7 +256,10 @@ impl Subscription {
             return Some(first);
         }
         if self.version < self.joined_at {
-            match self.live.news(self.event_id, self.version).await {
+            let turn = self.live.turns.acquire().await;
+            let news = self.live.news(self.event_id, self.version).await;
+            drop(turn);
+            match news {
                 Ok(Some(update)) => {
                     self.version = update.version;
                     return Some(Arc::new(Told::new(update)));

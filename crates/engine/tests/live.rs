@@ -182,6 +182,22 @@ async fn a_watcher_that_lags_is_let_go_and_comes_back() {
     service.finish().await;
 }
 
+/// As all streams do after a restart. They are more than a store lets wait.
+#[tokio::test]
+async fn thousands_may_come_back_at_once() {
+    const WATCHERS: usize = 5_000;
+    let service = Service::start().await;
+    let event_id = service.create_event(1_000, 0, WINDOW_MINUTES).await;
+    trade(&service, event_id, 4).await;
+    let coming = (0..WATCHERS).map(async |_| {
+        let mut watcher = watch(&service, event_id, Some(1)).await;
+        watcher.next().await.map(|update| update.version)
+    });
+    let told = futures_util::future::join_all(coming).await;
+    assert_eq!(told, vec![Some(7); WATCHERS]);
+    service.finish().await;
+}
+
 /// Another replica changed the event, of which no lane here knows.
 #[tokio::test]
 async fn a_watcher_hears_of_other_replicas() {

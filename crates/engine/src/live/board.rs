@@ -19,11 +19,11 @@ use eventbooker_core::{EventId, Timestamp};
 use eventbooker_store::{Store, StoreError};
 use futures_util::StreamExt as _;
 use futures_util::stream::{ReadyChunks, SelectAll};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio_stream::wrappers::WatchStream;
 
-use super::{LOOK_EVERY, PACE, Told};
+use super::{LOOK_EVERY, PACE, Told, Turns};
 use crate::{Clock, Engine};
 
 /// Every watcher lengthens the pace by so much: telling one costs some ten microseconds, and what is
@@ -35,9 +35,6 @@ const PACE_MAX: Duration = Duration::from_millis(400);
 /// Watchers of one event that are woken at once. Between them others have their turn: whoever books
 /// waits for some of the watchers, not for thousands.
 const ROW_WATCHERS_MAX: usize = 128;
-/// Watchers who read at once how their events stand. After a restart all pages come back together, and
-/// would be more than the store lets wait.
-const READ_AT_ONCE_MAX: usize = 8;
 /// Events that are looked up at once. If more are watched, each is looked at less often.
 const EVENTS_AT_ONCE_MAX: usize = 1000;
 
@@ -50,8 +47,7 @@ pub(crate) struct Board {
     watchers: AtomicUsize,
     /// Wakes the keeper when some have changed.
     news: Notify,
-    /// Turns to read for those who come.
-    turns: Semaphore,
+    turns: Turns,
 }
 
 #[derive(Default)]
@@ -70,7 +66,7 @@ type Post = Arc<Told<Event>>;
 type Rows = Vec<watch::Sender<Post>>;
 
 impl Board {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, turns: Turns) -> Self {
         Self {
             store,
             clock,
@@ -78,7 +74,7 @@ impl Board {
             watched: AtomicUsize::new(0),
             watchers: AtomicUsize::new(0),
             news: Notify::new(),
-            turns: Semaphore::new(READ_AT_ONCE_MAX),
+            turns,
         }
     }
 
