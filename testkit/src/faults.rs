@@ -65,6 +65,8 @@ struct Plan {
     looks_for_oldest: AtomicUsize,
     looks_at_events: AtomicUsize,
     events: AtomicU32,
+    reading: AtomicUsize,
+    read_at_once: AtomicUsize,
     clock: Mutex<Option<StoreClock>>,
 }
 
@@ -187,6 +189,19 @@ impl Faults {
         self.plan.looks_at_events.load(Ordering::SeqCst)
     }
 
+    /// How many reads of an event or of its journal there have been at once, at most.
+    pub fn read_at_once(&self) -> usize {
+        self.plan.read_at_once.load(Ordering::SeqCst)
+    }
+
+    async fn read<T>(&self, reading: impl Future<Output = T>) -> T {
+        let at_once = self.plan.reading.fetch_add(1, Ordering::SeqCst) + 1;
+        self.plan.read_at_once.fetch_max(at_once, Ordering::SeqCst);
+        let read = reading.await;
+        self.plan.reading.fetch_sub(1, Ordering::SeqCst);
+        read
+    }
+
     async fn before_save(&self, changes: &Changes) -> Option<Fault> {
         self.plan.saves_tried.fetch_add(1, Ordering::SeqCst);
         let objection = lock(&self.plan.objection).as_ref().and_then(|object| object(changes));
@@ -302,7 +317,7 @@ impl Writer for FaultyWriter {
 #[async_trait]
 impl Queries for FaultyStore {
     async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
-        self.inner.event(id).await
+        self.faults.read(self.inner.event(id)).await
     }
 
     async fn events(&self, page: EventsPage) -> Result<Vec<Event>, StoreError> {
@@ -321,7 +336,7 @@ impl Queries for FaultyStore {
         after_version: i64,
         limit: u32,
     ) -> Result<Vec<JournalEntry>, StoreError> {
-        self.inner.journal(event_id, after_version, limit).await
+        self.faults.read(self.inner.journal(event_id, after_version, limit)).await
     }
 
     async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {

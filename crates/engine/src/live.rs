@@ -252,6 +252,9 @@ impl Subscription {
     /// What is new, as soon as something is. `None` when the subscription has ended: because the
     /// service is stopping, or because the watcher could not keep up.
     pub async fn next(&mut self) -> Option<Arc<Told<Update>>> {
+        if self.live.ended.load(Ordering::Relaxed) {
+            return None;
+        }
         if let Some(first) = self.first.take() {
             return Some(first);
         }

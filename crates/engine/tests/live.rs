@@ -182,10 +182,12 @@ async fn a_watcher_that_lags_is_let_go_and_comes_back() {
     service.finish().await;
 }
 
-/// As all streams do after a restart. They are more than a store lets wait.
+/// As all streams do after a restart. They don't all read at once.
 #[tokio::test]
-async fn thousands_may_come_back_at_once() {
-    const WATCHERS: usize = 5_000;
+async fn many_may_come_back_at_once() {
+    const WATCHERS: usize = 1_000;
+    /// And the reporter.
+    const READ_AT_ONCE_MAX: usize = 8 + 1;
     let service = Service::start().await;
     let event_id = service.create_event(1_000, 0, WINDOW_MINUTES).await;
     trade(&service, event_id, 4).await;
@@ -195,6 +197,22 @@ async fn thousands_may_come_back_at_once() {
     });
     let told = futures_util::future::join_all(coming).await;
     assert_eq!(told, vec![Some(7); WATCHERS]);
+    assert!(service.faults.read_at_once() <= READ_AT_ONCE_MAX);
+    service.finish().await;
+}
+
+/// Of an event with a long journal, too, and though it has only begun with that.
+#[tokio::test]
+async fn draining_ends_a_subscription_that_is_being_told_of_the_past() {
+    let service = Service::start().await;
+    let event_id = service.create_event(2_000, 0, WINDOW_MINUTES).await;
+    let buyers = (0..1_100).map(|user| service.book(user, event_id, 1));
+    futures_util::future::join_all(buyers).await;
+    let mut watcher = watch(&service, event_id, Some(0)).await;
+    let update = watcher.next().await.expect("told of the past");
+    assert!(update.event.is_none(), "there is more to tell");
+    service.engine().drain();
+    assert!(watcher.next().await.is_none());
     service.finish().await;
 }
 
