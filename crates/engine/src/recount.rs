@@ -94,12 +94,18 @@ pub(crate) fn spawn(engine: Engine, every: Duration) -> JoinHandle<()> {
             clock.sleep_until(clock.now().plus(wait)).await;
             match recount(&engine).await {
                 Ok(recount) => {
-                    note(&engine, &recount).await;
+                    let short = recount.in_short(engine.now());
                     engine.tell(recount);
+                    note(&engine, short).await;
                 }
                 Err(recount) => {
                     unfinished.increment(1);
+                    let short = recount.so_far.in_short(engine.now());
                     engine.tell_unfinished(recount);
+                    // That nothing was found by then isn't worth a note.
+                    if short.findings > 0 {
+                        note(&engine, short).await;
+                    }
                 }
             }
             wait = every;
@@ -108,16 +114,14 @@ pub(crate) fn spawn(engine: Engine, every: Duration) -> JoinHandle<()> {
 }
 
 /// Notes what came of it for organisers. That it can't be noted takes nothing away from it.
-async fn note(engine: &Engine, recount: &Recount) {
-    let short = LastCheck {
-        checker: Checker::Service,
-        at: engine.now(),
-        rows: recount.rows,
-        findings: recount.findings_total,
-        first: lines(&recount.first_findings),
-    };
-    if let Err(error) = check::note(engine.store(), short).await {
-        tracing::warn!(%error, "could not note what a recount came to");
+async fn note(engine: &Engine, short: LastCheck) {
+    let (store, runtime) = (Arc::clone(&engine.inner.parts.store), Handle::current());
+    // A writer may keep the thread that it is used on, as a lane's has one of its own.
+    let noting = tokio::task::spawn_blocking(move || runtime.block_on(check::note(&*store, short)));
+    match noting.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "could not note what a recount came to"),
+        Err(error) => tracing::warn!(%error, "noting what a recount came to has panicked"),
     }
 }
 
@@ -182,6 +186,17 @@ impl Recount {
         let findings_total = report.findings_total + report.unsearched;
         report.findings.truncate(FINDINGS_SHOWN);
         Self { at, rows, findings_total, first_findings: report.findings }
+    }
+
+    /// The same in short, to be noted.
+    fn in_short(&self, at: Timestamp) -> LastCheck {
+        LastCheck {
+            checker: Checker::Service,
+            at,
+            rows: self.rows,
+            findings: self.findings_total,
+            first: lines(&self.first_findings),
+        }
     }
 }
 
