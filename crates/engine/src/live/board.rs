@@ -32,9 +32,11 @@ const PACE_PER_WATCHER: Duration = Duration::from_micros(150);
 /// Up to this, so that with a look and what telling takes everybody has heard of a change within a
 /// second.
 const PACE_MAX: Duration = Duration::from_millis(400);
-/// Watchers of one event that are woken at once. Between them others have their turn: whoever books
-/// waits for some of the watchers, not for thousands.
+/// Watchers in one row, who are woken at once.
 const ROW_WATCHERS_MAX: usize = 128;
+/// After so many others have their turn: whoever books waits for some of the watchers, not for
+/// thousands, be it of one event or of many.
+const WOKEN_AT_ONCE: usize = 128;
 /// Events that are looked up at once. If more are watched, each is looked at less often.
 const EVENTS_AT_ONCE_MAX: usize = 1000;
 
@@ -224,31 +226,34 @@ impl Board {
 
     /// Posts those that have changed.
     async fn post(&self, events: Vec<Event>) {
-        let posts: Vec<Post> = events.into_iter().map(|event| Arc::new(Told::new(event))).collect();
-        let mut row = 0;
-        while self.post_row(row, &posts) {
-            row += 1;
-            tokio::task::yield_now().await;
+        let mut woken = 0;
+        for event in events {
+            let post = Arc::new(Told::new(event));
+            let mut row = 0;
+            while let Some(watchers) = self.post_row(row, &post) {
+                row += 1;
+                woken += watchers;
+                if woken >= WOKEN_AT_ONCE {
+                    woken = 0;
+                    tokio::task::yield_now().await;
+                }
+            }
         }
     }
 
-    /// Posts them for one row of each event's watchers. Returns whether there is another.
-    fn post_row(&self, row: usize, posts: &[Post]) -> bool {
+    /// Posts an event for one row of its watchers. Returns how many of them that wakes; `None` if
+    /// there is no such row.
+    fn post_row(&self, row: usize, post: &Post) -> Option<usize> {
         let board = self.posts();
-        let mut has_more = false;
-        for post in posts {
-            let Some(rows) = board.events.get(&post.id) else { continue };
-            has_more |= rows.len() > row + 1;
-            let Some(sender) = rows.get(row) else { continue };
-            sender.send_if_modified(|posted| {
-                let is_newer = post.tally.version > posted.tally.version;
-                if is_newer {
-                    *posted = Arc::clone(post);
-                }
-                is_newer
-            });
-        }
-        has_more
+        let sender = board.events.get(&post.id)?.get(row)?;
+        let is_news = sender.send_if_modified(|posted| {
+            let is_newer = post.tally.version > posted.tally.version;
+            if is_newer {
+                *posted = Arc::clone(post);
+            }
+            is_newer
+        });
+        Some(if is_news { sender.receiver_count() } else { 0 })
     }
 }
 
