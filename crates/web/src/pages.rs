@@ -39,7 +39,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::forms::Form;
 use self::texts::{LANGUAGE_COOKIE, Language, Texts};
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemKind};
 use crate::request::{OverTls, session_token};
 use crate::state::{DemoUser, Web};
 
@@ -54,6 +54,8 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::try_from(policy).expect("visible ASCII")
 });
 
+/// The header by which scripts ask for a page that they take a part from.
+const PART_ASKED_FOR: &str = "hx-request";
 /// How long a choice of language is remembered, in seconds.
 const LANGUAGE_KEPT_S: u32 = 365 * 24 * 3600;
 
@@ -181,6 +183,10 @@ impl FromRequestParts<Web> for Attendee {
             Some(session) => {
                 let actor = Actor { user_id: session.user.id, role: session.user.role };
                 Ok(Self { frame, actor })
+            }
+            // A part of a page that is open is left as it is: the sign-in would take its place.
+            None if parts.headers.contains_key(PART_ASKED_FOR) => {
+                Err(Detour::Failed(ProblemKind::Unauthenticated.into()))
             }
             None => Err(Detour::SignIn { next: frame.path }),
         }

@@ -4,7 +4,7 @@ use eventbooker_testkit::client::PASSWORD;
 
 use crate::browser::Browser;
 use crate::site::Site;
-use crate::start::demo;
+use crate::start::{demo, event};
 
 #[test]
 fn whoever_is_not_signed_in_is_led_to_the_sign_in_and_back() {
@@ -36,6 +36,20 @@ fn whoever_is_not_signed_in_is_led_to_the_sign_in_and_back() {
     assert_eq!(page.path, "/");
     assert_eq!(browser.session(), None);
     assert!(browser.open("/user").path.starts_with("/sign-in"));
+    site.finish();
+}
+
+/// The page stays as it is: the sign-in, put into it, would take the place of what is being read.
+#[test]
+fn a_page_that_is_open_when_its_session_ends_is_not_replaced() {
+    let site = Site::start();
+    let id = event(&site.client_of("admin"), "Green run", 10, 0);
+    let stranger = site.client();
+    for path in ["/user/bookings", &format!("/user/events/{id}"), "/admin", "/user/bookings/7"] {
+        let ask = stranger.ask("GET", path).header("Accept", "text/html");
+        let answer = ask.header("HX-Request", "true").answer();
+        assert_eq!((answer.status, answer.header("location")), (401, None), "{path}");
+    }
     site.finish();
 }
 
