@@ -7,8 +7,8 @@
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
-use axum::response::{Redirect, Response};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use eventbooker_core::bookings::{Booking, State as BookingState};
 use eventbooker_core::identity::Actor;
@@ -18,7 +18,7 @@ use eventbooker_store::BookingRoute;
 
 use super::forms::{Form, Trouble, new_key, outcome};
 use super::texts::{Instant, Texts};
-use super::{Attendee, Frame, page, see_other};
+use super::{Attendee, Frame, PART_ASKED_FOR, page, see_other};
 use crate::bookings::Moved;
 use crate::idempotency::answer;
 use crate::problem::{Problem, ProblemKind};
@@ -197,11 +197,22 @@ struct BookingPage {
     /// What the account lacks to pay, and whether the user may pay it in here.
     missing: Option<Money>,
     may_deposit: bool,
+    is_event_cancelled: bool,
+    /// The path under which the page asks again, with how things stand on it.
+    again: String,
     key: String,
     trouble: Option<String>,
 }
 
 impl BookingPage {
+    fn is_payable(&self) -> bool {
+        self.booking.is_held() && !self.is_event_cancelled
+    }
+
+    fn is_again(&self, uri: &Uri) -> bool {
+        uri.path_and_query().is_some_and(|path| path.as_str() == self.again)
+    }
+
     fn missing_text(&self) -> String {
         self.missing.map(|missing| self.frame.texts.amount(missing)).unwrap_or_default()
     }
@@ -211,9 +222,15 @@ async fn show(
     State(web): State<Web>,
     attendee: Attendee,
     PathId(id): PathId,
+    uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let key = new_key(&web);
     match booking_page(&web, attendee, BookingId::new(id), key, None).await? {
+        // A part that would say the same isn't sent: the forms in it are being filled in.
+        Ok(template) if headers.contains_key(PART_ASKED_FOR) && template.is_again(&uri) => {
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
         Ok(template) => Ok(page(StatusCode::OK, &template)),
         Err((over, trouble)) => Ok(trouble.reply().with(&over)),
     }
@@ -250,11 +267,17 @@ async fn booking_page(
         }
     };
     let at = BookingAt { booking, at: now };
-    let view = BookingView::of(&at, &event_name(web, booking.event_id).await?, frame.texts);
+    let event = engine.store().event(booking.event_id).await?;
+    let is_event_cancelled = event.as_ref().is_some_and(|event| event.cancellation.is_some());
+    let name = event.map_or_else(|| booking.event_id.to_string(), |event| event.plan.name);
+    let view = BookingView::of(&at, &name, frame.texts);
     // An admin may look at anybody's booking, and it is its owner who pays.
     let balance = engine.account(booking.user_id).await?.balance;
     let missing = view.amount.minus(balance).filter(|missing| *missing > Money::ZERO);
+    let event = if is_event_cancelled { "cancelled" } else { "on" };
     Ok(Ok(BookingPage {
+        again: format!("/user/bookings/{id}?shown={}-{}-{event}", view.state, balance.as_minor()),
+        is_event_cancelled,
         balance: frame.texts.amount(balance),
         missing: missing.filter(|_| view.is_held()),
         may_deposit: super::accounts::may_deposit(web, actor) && booking.user_id == actor.user_id,

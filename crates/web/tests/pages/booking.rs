@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use eventbooker_testkit::client::PASSWORD;
+use serde_json::json;
 
 use crate::browser::{Browser, Page};
 use crate::site::{ALICE_ID, Site};
@@ -224,6 +225,66 @@ fn a_hold_that_ends_while_its_page_is_open_is_told_when_its_form_is_sent() {
         let gone = alice.submit(&page, &format!("{}/{action}", page.path), &[]);
         assert_eq!(gone.status, 410);
         assert!(gone.text("[role=alert]").contains("has expired"));
+    }
+    site.finish();
+}
+
+/// The forms on it are left alone as long as nothing has changed.
+#[test]
+fn a_bookings_page_is_looked_up_again_until_it_is_over() {
+    let site = demo();
+    let admin = site.client_of("admin");
+    for (language, cancelled, over) in [
+        ("en", "The event has been cancelled.", "Cancelled"),
+        ("ru", "Мероприятие отменено.", "Отменена"),
+    ] {
+        let id = event(&admin, "Green run", 10, 700);
+        let mut alice = signed_in(&site, "alice", language);
+        let page = book(&mut alice, id, "2");
+        let page = hold(&mut alice, &page);
+        let client = admin.with_session(alice.session());
+        let look = |again: &str| {
+            let ask = client.ask("GET", again).header("Accept", "text/html");
+            ask.header("Accept-Language", language).header("HX-Request", "true").answer()
+        };
+        let again = page.attribute("#clock", "hx-get");
+        assert!(page.attribute("#clock", "hx-trigger").contains("look from:body"));
+        let same = look(&again);
+        assert_eq!((same.status, &*same.body), (204, &b""[..]));
+        assert_eq!(alice.open(&again).status, 200, "a reader gets a page");
+
+        assert_eq!(client.deposit(2000).status, 200);
+        assert_eq!(look(&again).status, 200, "it can be paid now");
+        let page = alice.open(&again);
+        let again = page.attribute("#clock", "hx-get");
+        assert_eq!(look(&again).status, 204);
+        let booking: i64 = page.path.split(['/', '?']).nth(3).unwrap().parse().unwrap();
+        assert_eq!(client.confirm(id, booking).status, 200);
+        assert_eq!(look(&again).status, 200, "it is paid");
+        let again = alice.open(&again).attribute("#clock", "hx-get");
+        assert_eq!(look(&again).status, 204);
+
+        // A page as it stands between the event's end and the booking's.
+        let mut release = {
+            let mut held = site.hold_next_save();
+            let admin = admin.with_session(admin.session());
+            let cancelling =
+                std::thread::spawn(move || admin.post(&format!("/events/{id}/cancel"), &json!({})));
+            site.until_held(&mut held);
+            let release = site.hold_next_save();
+            held.let_go();
+            assert_eq!(cancelling.join().unwrap().status, 200);
+            release
+        };
+        site.until_held(&mut release);
+        assert_eq!(look(&again).status, 200);
+        let page = alice.open(&again);
+        assert!(page.text(".notice").contains(cancelled), "{}", page.text("main"));
+        release.let_go();
+        site.pass(Duration::from_secs(1));
+        let page = alice.open(&again);
+        assert_eq!(page.text(".tag"), over);
+        assert!(page.text(".notice").contains(cancelled) && !page.has("#clock"));
     }
     site.finish();
 }
