@@ -69,7 +69,7 @@ impl EventView {
             seats: seats_left(texts, texts.number(free), texts.number(capacity)),
             seats_words: seats_left(texts, "{free}".to_owned(), "{capacity}".to_owned()),
             taken_percent: 100 * taken / u64::from(capacity.max(1)),
-            is_sold_out: free == 0,
+            is_sold_out: free == 0 && event.cancellation.is_none(),
             is_cancelled: event.cancellation.is_some(),
             is_begun: plan.starts_at.is_some_and(|start| start <= now),
             price: if plan.price.is_zero() {

@@ -163,6 +163,45 @@ fn whoever_comes_too_late_is_told_how_many_seats_are_left() {
 }
 
 #[test]
+fn a_cancelled_event_is_not_sold_out() {
+    let site = Site::start();
+    let [admin, bob, _] = site.clients();
+    let (full, open) = (event(&admin, "Green run", 2, 0), event(&admin, "Choir", 2, 0));
+    assert_eq!(bob.book(full, 2).status, 201);
+    let shown = |page: &Page, selector: &str| {
+        let hidden = |part: &scraper::ElementRef<'_>| part.value().attr("hidden").is_some();
+        page.all(selector).iter().any(|part| !hidden(part))
+    };
+    for (language, tag, words) in [
+        ("en", "Cancelled", "The event has been cancelled."),
+        ("ru", "Отменено", "Мероприятие отменено."),
+    ] {
+        let mut alice = signed_in(&site, "alice", language);
+        let page = alice.open(&format!("/user/events/{full}"));
+        assert!(shown(&page, "[data-sold-out]") && !shown(&page, "[data-cancelled]"));
+        // A script shows the one for the other as soon as it hears of it.
+        let page = alice.open(&format!("/user/events/{open}"));
+        assert!(page.has("[data-live] [data-open] form") && !shown(&page, "[data-cancelled]"));
+        assert!(page.text("[data-live] [data-cancelled]").contains(words));
+
+        let id = event(&admin, "Opera", 2, 0);
+        assert_eq!(bob.book(id, 2).status, 201);
+        assert_eq!(admin.post(&format!("/events/{id}/cancel"), &json!({})).status, 200);
+        let page = alice.open(&format!("/user/events/{id}"));
+        assert!(shown(&page, "[data-cancelled]") && !page.has("[data-open]"));
+        assert!(!page.has("[data-sold-out]"));
+        let page = alice.open("/user?q=opera");
+        let card = format!("li[data-live='{id}']");
+        assert_eq!(page.text(&format!("{card} [data-cancelled]")), tag);
+        assert!(shown(&page, &format!("{card} [data-cancelled]")));
+        assert!(!shown(&page, &format!("{card} [data-open]")));
+        let page = alice.open("/user?q=choir");
+        assert!(shown(&page, "[data-open]") && !shown(&page, "[data-cancelled]"));
+    }
+    site.finish();
+}
+
+#[test]
 fn an_expired_hold_leaves_the_list_with_a_word_why() {
     let site = Site::start();
     let admin = site.client_of("admin");
