@@ -200,8 +200,21 @@ struct BookingPage {
     is_event_cancelled: bool,
     /// The path under which the page asks again, with how things stand on it.
     again: String,
-    key: String,
+    keys: Keys,
     trouble: Option<String>,
+}
+
+/// The keys of the page's forms.
+struct Keys {
+    confirm: String,
+    cancel: String,
+    deposit: String,
+}
+
+impl Keys {
+    fn new(web: &Web) -> Self {
+        Self { confirm: new_key(web), cancel: new_key(web), deposit: new_key(web) }
+    }
 }
 
 impl BookingPage {
@@ -225,8 +238,8 @@ async fn show(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let key = new_key(&web);
-    match booking_page(&web, attendee, BookingId::new(id), key, None).await? {
+    let keys = Keys::new(&web);
+    match booking_page(&web, attendee, BookingId::new(id), keys, None).await? {
         // A part that would say the same isn't sent: the forms in it are being filled in.
         Ok(template) if headers.contains_key(PART_ASKED_FOR) && template.is_again(&uri) => {
             Ok(StatusCode::NO_CONTENT.into_response())
@@ -248,7 +261,7 @@ async fn booking_page(
     web: &Web,
     Attendee { frame, actor }: Attendee,
     id: BookingId,
-    key: String,
+    keys: Keys,
     trouble: Option<String>,
 ) -> Result<Result<BookingPage, (BookingOverPage, Trouble)>, Problem> {
     let engine = web.engine();
@@ -283,7 +296,7 @@ async fn booking_page(
         may_deposit: super::accounts::may_deposit(web, actor) && booking.user_id == actor.user_id,
         booking: view,
         frame,
-        key,
+        keys,
         trouble,
     }))
 }
@@ -302,7 +315,9 @@ async fn confirm(
     let engine = web.engine().clone();
     let confirm = |key| async move { engine.confirm(actor, None, booking_id, key).await };
     let moved = answer::<Moved, _>(&web, actor.user_id, form.key(), confirm).await;
-    after_move(&web, attendee, booking_id, &form, outcome(moved).await.map(|_| ())).await
+    let Err(trouble) = outcome(moved).await else { return Ok(see_booking(booking_id)) };
+    let keys = Keys { confirm: form.next_key(&web, &trouble), ..Keys::new(&web) };
+    not_moved(&web, attendee, booking_id, keys, trouble).await
 }
 
 async fn cancel(
@@ -315,23 +330,26 @@ async fn cancel(
     let engine = web.engine().clone();
     let cancel = |key| async move { engine.cancel(actor, booking_id, key).await };
     let moved = answer::<Moved, _>(&web, actor.user_id, form.key(), cancel).await;
-    after_move(&web, attendee, booking_id, &form, outcome(moved).await.map(|_| ())).await
+    let Err(trouble) = outcome(moved).await else { return Ok(see_booking(booking_id)) };
+    let keys = Keys { cancel: form.next_key(&web, &trouble), ..Keys::new(&web) };
+    not_moved(&web, attendee, booking_id, keys, trouble).await
 }
 
-/// Leads to the booking as it stands, or shows it with the reason why it didn't move.
-async fn after_move(
+/// Leads to the booking as it stands.
+fn see_booking(id: BookingId) -> Response {
+    see_other(&format!("/user/bookings/{id}"))
+}
+
+/// Shows the booking with the reason why it didn't move.
+async fn not_moved(
     web: &Web,
     attendee: Attendee,
     id: BookingId,
-    form: &Form,
-    moved: Result<(), Trouble>,
+    keys: Keys,
+    trouble: Trouble,
 ) -> Result<Response, Problem> {
-    let Err(trouble) = moved else {
-        return Ok(see_other(&format!("/user/bookings/{id}")));
-    };
-    let key = form.next_key(web, &trouble);
     let words = Some(trouble.words(attendee.frame.texts));
-    match booking_page(web, attendee, id, key, words).await? {
+    match booking_page(web, attendee, id, keys, words).await? {
         Ok(template) => Ok(trouble.reply().with(&template)),
         Err((over, trouble)) => Ok(trouble.reply().with(&over)),
     }

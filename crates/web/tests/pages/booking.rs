@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use eventbooker_store::StoreError;
 use eventbooker_testkit::client::PASSWORD;
 use serde_json::json;
 
@@ -324,6 +325,39 @@ fn a_bookings_page_is_looked_up_again_until_it_is_over() {
         let page = alice.open(&again);
         assert_eq!(page.text(".tag"), over);
         assert!(page.text(".notice").contains(cancelled) && !page.has("#clock"));
+    }
+    site.finish();
+}
+
+/// Whoever doesn't know what became of a form sends it again, and it takes effect once.
+#[test]
+fn a_form_of_which_nobody_knows_what_became_keeps_its_key() {
+    let site = demo();
+    let admin = site.client_of("admin");
+    let id = event(&admin, "Green run", 10, 700);
+    let mut alice = signed_in(&site, "alice", "en");
+    let page = book(&mut alice, id, "2");
+    let first = hold(&mut alice, &page);
+    let actions = ["confirm", "cancel"].map(|form| format!("{}/{form}", first.path));
+    let actions = [actions[0].clone(), actions[1].clone(), "/user/account/deposit".to_owned()];
+    let keys = |page: &Page| {
+        actions.each_ref().map(|action| page.value(&format!("form[action='{action}'] [name=key]")))
+    };
+    for sent in [0, 1] {
+        let unknown = || StoreError::OutcomeUnknown("nobody heard the answer".to_owned());
+        site.faults().object(move |_| Some(unknown()));
+        let page = alice.submit(&first, &actions[sent], &[]);
+        assert_eq!(page.status, 503);
+        assert!(page.text("[role=alert]").contains("isn’t known"), "{}", page.text("main"));
+        let again = alice.submit(&page, &actions[sent], &[]);
+        site.faults().object(|_| None);
+        for form in 0..3 {
+            let keeps = form == sent;
+            assert_eq!(keys(&page)[form] == keys(&first)[form], keeps, "{form} after {sent}");
+            assert_eq!(keys(&again)[form] == keys(&first)[form], keeps, "{form} after {sent}");
+        }
+        let [confirm, cancel, deposit] = keys(&page);
+        assert!(confirm != cancel && cancel != deposit && deposit != confirm);
     }
     site.finish();
 }
