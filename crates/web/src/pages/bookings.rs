@@ -1,8 +1,10 @@
 //! A user's own bookings: the list, and a booking's page, where it is paid or cancelled.
 //!
 //! A hold that nobody pays is gone without a trace. So that a page can say what became of it, the
-//! page asks again with the numbers that it shows (`seen`), and whichever of them is no longer there
-//! is told with the reason. A link with the same numbers does so without scripts.
+//! page asks again with the numbers that it shows, and whichever of them is no longer there is told with
+//! the reason ([`fates`]). A link with the same numbers does so without scripts.
+
+pub(super) mod fates;
 
 use askama::Template;
 use axum::Router;
@@ -11,11 +13,12 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use eventbooker_core::bookings::{Booking, State as BookingState};
-use eventbooker_core::identity::Actor;
-use eventbooker_core::{BookingId, EventId, Money};
+use eventbooker_core::{BookingId, Money};
 use eventbooker_engine::BookingAt;
 use eventbooker_store::BookingRoute;
 
+use self::fates::{Fate, Seen};
+use super::events::event_names;
 use super::forms::{Form, Trouble, new_key, outcome};
 use super::texts::{Instant, Texts};
 use super::{Attendee, Frame, PART_ASKED_FOR, page, see_other};
@@ -27,8 +30,6 @@ use crate::state::Web;
 
 /// Bookings on a page of the list.
 const PAGE_BOOKINGS: u32 = 20;
-/// Numbers that a page asks about at once.
-const SEEN_MAX: usize = 40;
 
 pub(super) fn routes() -> Router<Web> {
     Router::new()
@@ -99,56 +100,6 @@ fn amount_text(texts: Texts, amount: Money) -> String {
     if amount.is_zero() { texts.say("free-of-charge") } else { texts.amount(amount) }
 }
 
-/// What became of a booking that a page has shown.
-pub(super) struct Fate {
-    pub(super) id: i64,
-    pub(super) words: String,
-}
-
-/// What became of those bookings that the page has shown and that aren't live any more.
-pub(super) async fn fates(
-    web: &Web,
-    actor: Actor,
-    texts: Texts,
-    uri: &Uri,
-    live: &[BookingAt],
-) -> Result<Vec<Fate>, Problem> {
-    let seen = Query::of(uri).numbers("seen", SEEN_MAX).into_iter();
-    let is_live = |id: &i64| live.iter().any(|at| at.booking.id.get() == *id);
-    let store = web.engine().store();
-    let mut fates = Vec::new();
-    for id in seen.filter(|id| !is_live(id)).map(BookingId::new) {
-        let booking = store.bookings(vec![id]).await?.pop();
-        let words = match booking {
-            Some(booking) if !booking.is_open_to(actor) => continue,
-            Some(booking) if booking.is_due(web.engine().now()) => "fate-expired",
-            Some(booking) => match booking.state {
-                BookingState::Expiring => "fate-expired",
-                BookingState::Refunding | BookingState::Releasing | BookingState::Cancelled => {
-                    "fate-cancelled"
-                }
-                // On another page of the list.
-                BookingState::Occupying
-                | BookingState::Occupied
-                | BookingState::Paying
-                | BookingState::Completing
-                | BookingState::Complete => continue,
-            },
-            None if store.booking_route(id).await? == BookingRoute::Gone => "fate-expired",
-            None => continue,
-        };
-        fates.push(Fate { id: id.get(), words: texts.with(words, "id", id) });
-    }
-    Ok(fates)
-}
-
-/// The path under which a page asks again, with what it shows.
-pub(super) fn seen_query(path: &str, bookings: &[BookingView], fates: &[Fate]) -> String {
-    let shown = bookings.iter().map(|booking| booking.id).chain(fates.iter().map(|fate| fate.id));
-    let seen: Vec<String> = shown.take(SEEN_MAX).map(|id| format!("seen={id}")).collect();
-    if seen.is_empty() { path.to_owned() } else { format!("{path}?{}", seen.join("&")) }
-}
-
 #[derive(Template)]
 #[template(path = "bookings.html")]
 struct BookingsListPage {
@@ -169,23 +120,19 @@ async fn list(
     query.finish()?;
     let engine = web.engine();
     let own = engine.bookings_of_user(actor.user_id, None, before, PAGE_BOOKINGS).await?;
-    let mut bookings = Vec::with_capacity(own.bookings.len());
-    for at in &own.bookings {
-        bookings.push(BookingView::of(
-            at,
-            &event_name(&web, at.booking.event_id).await?,
-            frame.texts,
-        ));
-    }
-    let fates = fates(&web, actor, frame.texts, &uri, &own.bookings).await?;
-    let again = seen_query("/user/bookings", &bookings, &fates);
+    let ids = own.bookings.iter().map(|at| at.booking.event_id);
+    let names = event_names(&web, ids).await?;
+    let view = |at: &BookingAt| {
+        let id = at.booking.event_id;
+        let name = names.get(&id).cloned().unwrap_or_else(|| id.to_string());
+        BookingView::of(at, &name, frame.texts)
+    };
+    let bookings: Vec<_> = own.bookings.iter().map(view).collect();
+    let seen = Seen::of(&web, actor);
+    let fates = seen.fates(&web, frame.texts, &uri, &own.bookings).await?;
+    let again = seen.path("/user/bookings", &bookings, &fates);
     let next = own.next.map(|next| format!("/user/bookings?after={next}"));
     Ok(page(StatusCode::OK, &BookingsListPage { frame, bookings, fates, again, next }))
-}
-
-async fn event_name(web: &Web, id: EventId) -> Result<String, Problem> {
-    let event = web.engine().store().event(id).await?;
-    Ok(event.map_or_else(|| id.to_string(), |event| event.plan.name))
 }
 
 #[derive(Template)]

@@ -1,5 +1,7 @@
 //! Events: the start page, the list, and an event's own page, where seats are booked.
 
+use std::collections::{BTreeSet, HashMap};
+
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
@@ -11,7 +13,8 @@ use eventbooker_core::{EventId, Timestamp};
 use eventbooker_store::EventsPage;
 use fluent_bundle::FluentArgs;
 
-use super::bookings::{BookingView, Fate, fates, seen_query};
+use super::bookings::BookingView;
+use super::bookings::fates::{Fate, Seen};
 use super::forms::{Form, Trouble, new_key, outcome};
 use super::texts::{Instant, Texts};
 use super::{Attendee, Frame, Visitor, page, see_other};
@@ -80,6 +83,19 @@ impl EventView {
             payment_window: texts.minutes(plan.payment_window.as_minutes()),
         }
     }
+}
+
+/// The names of these events, as far as they exist.
+pub(super) async fn event_names(
+    web: &Web,
+    ids: impl Iterator<Item = EventId>,
+) -> Result<HashMap<EventId, String>, Problem> {
+    let ids: BTreeSet<EventId> = ids.collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let events = web.engine().store().events_with(ids.into_iter().collect()).await?;
+    Ok(events.into_iter().map(|event| (event.id, event.plan.name)).collect())
 }
 
 fn seats_left(texts: Texts, free: String, capacity: String) -> String {
@@ -212,13 +228,14 @@ async fn event_page(
     let (engine, texts) = (web.engine(), frame.texts);
     let event = engine.store().event(id).await?.ok_or_else(no_such_event)?;
     let own = engine.bookings_of_user(actor.user_id, Some(id), None, OWN_BOOKINGS).await?;
-    let fates = fates(web, actor, texts, uri, &own.bookings).await?;
+    let seen = Seen::of(web, actor);
+    let fates = seen.fates(web, texts, uri, &own.bookings).await?;
     let bookings = own.bookings.iter();
     let bookings: Vec<_> =
         bookings.map(|at| BookingView::of(at, &event.plan.name, texts)).collect();
     Ok(EventPage {
         event: EventView::of(&event, texts, engine.now()),
-        again: seen_query(&format!("/user/events/{id}"), &bookings, &fates),
+        again: seen.path(&format!("/user/events/{id}"), &bookings, &fates),
         seats_max: engine.settings().holds.seats_max(),
         frame,
         bookings,

@@ -213,7 +213,7 @@ fn an_expired_hold_leaves_the_list_with_a_word_why() {
     ] {
         let mut alice = signed_in(&site, "alice", language);
         let on_event = book(&mut alice, id, "2");
-        book(&mut alice, id, "1");
+        let both_on_event = book(&mut alice, id, "1");
         let list = alice.open("/user/bookings");
         assert_eq!(list.all("#own li.card").len(), 2);
         let again = list.attribute("#own", "hx-get");
@@ -242,7 +242,7 @@ fn an_expired_hold_leaves_the_list_with_a_word_why() {
         let again = list.attribute("#own", "hx-get");
         assert!(alice.open(&again).has(&format!("#fate-{first}")));
         assert!(!alice.open("/user/bookings").has("[id^=fate]"));
-        let event_page = alice.open(&format!("/user/events/{id}?seen={}", first + 1));
+        let event_page = alice.open(&both_on_event.attribute("#own", "hx-get"));
         assert!(event_page.text("#own").contains(expired));
 
         let page = alice.open(&format!("/user/bookings/{}", first + 1));
@@ -381,6 +381,24 @@ fn somebody_elses_booking_is_nowhere() {
     assert!(!alice.open(&asked).has("[id^=fate]"), "nor when it has ended");
     let mut organiser = signed_in(&site, "admin", "en");
     assert_eq!(organiser.open(&format!("/user/bookings/{booking}")).status, 200);
+
+    // Nor when nothing is left of it. What its owner's page asks about, it tells its owner only.
+    let hold = bob.book(id, 2).id();
+    let mut owner = signed_in(&site, "bob", "en");
+    let again = owner.open("/user/bookings").attribute("#own", "hx-get");
+    site.pass(Duration::from_secs(601));
+    let fate = format!("#fate-{hold}");
+    assert!(owner.open(&again).has(&fate));
+    let (_, signature) = again.split_once("&signed=").expect("a signature");
+    for path in [
+        format!("/user/bookings?seen={hold}"),
+        format!("/user/events/{id}?seen={hold}"),
+        format!("/user/bookings?seen={hold}&seen=999&signed={signature}"),
+        again.clone(),
+    ] {
+        assert!(!alice.open(&path).has("[id^=fate]"), "{path}");
+    }
+    assert!(!owner.open(&format!("/user/bookings?seen={hold}")).has(&fate), "unsigned");
     site.finish();
 }
 

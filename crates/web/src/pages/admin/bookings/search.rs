@@ -1,7 +1,5 @@
 //! Looking for bookings: by number, or by the owner's login; of all events or of one.
 
-use std::collections::HashMap;
-
 use askama::Template;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
@@ -9,6 +7,7 @@ use axum::response::Response;
 use eventbooker_core::{BookingId, EventId};
 use eventbooker_engine::{Found, Guest};
 
+use super::super::super::events::event_names;
 use super::super::super::page;
 use super::super::super::texts::Texts;
 use super::super::{Frame, Organiser};
@@ -144,20 +143,4 @@ async fn look_for_number(
         Found::Never => {}
     }
     Ok(())
-}
-
-/// The names of these events, as far as they exist.
-async fn event_names(
-    web: &Web,
-    ids: impl Iterator<Item = EventId>,
-) -> Result<HashMap<EventId, String>, Problem> {
-    let mut names = HashMap::new();
-    for id in ids {
-        if !names.contains_key(&id)
-            && let Some(event) = web.engine().store().event(id).await?
-        {
-            names.insert(id, event.plan.name);
-        }
-    }
-    Ok(names)
 }
