@@ -77,6 +77,8 @@ pub(crate) struct Frame {
     pub(crate) path: String,
     /// Who is signed in.
     pub(crate) login: Option<String>,
+    /// Whether that is known. When it isn't, nothing is said of it.
+    pub(crate) knows_who: bool,
     /// Whether they may organise events.
     pub(crate) is_admin: bool,
     /// Users whom everybody may be, in a demo.
@@ -133,6 +135,7 @@ impl FromRequestParts<Web> for Visitor {
             path: page_path(parts),
             login: user.as_ref().map(|session| session.user.profile.login.clone()),
             is_admin: user.as_ref().is_some_and(|session| session.user.role == Role::Admin),
+            knows_who: true,
             demo_users: web.inner.settings.demo_users,
         };
         Ok(Self { frame, user })

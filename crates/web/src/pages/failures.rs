@@ -101,6 +101,7 @@ fn frame_of<Body>(request: &Request<Body>) -> Frame {
         texts: Texts::of_request(request.headers()),
         path: path.map_or("/", |path| path.as_str()).to_owned(),
         login: None,
+        knows_who: false,
         is_admin: false,
         demo_users: &[],
     }
@@ -187,6 +188,7 @@ mod tests {
             let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
             let body = String::from_utf8(body.into()).expect("text");
             assert_eq!(body.contains("Минутку"), kind.starts_with("text/html"), "{body}");
+            assert!(!body.contains("/sign-in"), "who asks may well be signed in: {body}");
         }
     }
 }
