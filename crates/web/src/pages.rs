@@ -142,10 +142,15 @@ impl FromRequestParts<Web> for Visitor {
     }
 }
 
+/// Whether a request asks for something and sends nothing.
+fn is_look(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
 /// The path under which the page can be asked for again. A form is sent to a path below its page's.
 fn page_path(parts: &Parts) -> String {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    if parts.method == Method::GET || parts.method == Method::HEAD {
+    if is_look(&parts.method) {
         return path.to_owned();
     }
     match parts.uri.path().rsplit_once('/') {
@@ -155,7 +160,7 @@ fn page_path(parts: &Parts) -> String {
 }
 
 /// Whoever asks for a page that is for users: one who isn't signed in is led to the sign-in, and back
-/// again afterwards.
+/// again afterwards. Of a form it is said that it came to nothing.
 pub(crate) struct Attendee {
     pub(crate) frame: Frame,
     pub(crate) actor: Actor,
@@ -164,6 +169,7 @@ pub(crate) struct Attendee {
 /// Why a page isn't shown to somebody.
 pub(crate) enum Detour {
     SignIn { next: String },
+    Unsaved(Frame),
     Failed(Problem),
 }
 
@@ -171,6 +177,7 @@ impl IntoResponse for Detour {
     fn into_response(self) -> Response {
         match self {
             Self::SignIn { next } => see_other(&identity::sign_in_path(&next)),
+            Self::Unsaved(frame) => identity::unsaved(frame),
             Self::Failed(problem) => problem.into_response(),
         }
     }
@@ -191,6 +198,7 @@ impl FromRequestParts<Web> for Attendee {
             None if parts.headers.contains_key(PART_ASKED_FOR) => {
                 Err(Detour::Failed(ProblemKind::Unauthenticated.into()))
             }
+            None if !is_look(&parts.method) => Err(Detour::Unsaved(frame)),
             None => Err(Detour::SignIn { next: frame.path }),
         }
     }

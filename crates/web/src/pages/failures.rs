@@ -11,13 +11,13 @@ use std::task::{Context, Poll, ready};
 
 use askama::Template;
 use axum::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use axum::response::Response;
 use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::texts::Texts;
-use super::{Frame, POLICY};
+use super::{Frame, POLICY, is_look};
 use crate::problem::PROBLEM_JSON;
 
 #[derive(Template)]
@@ -29,7 +29,9 @@ struct FailurePage {
 }
 
 impl FailurePage {
-    fn of(status: StatusCode, frame: Frame) -> Self {
+    fn of(status: StatusCode, mut frame: Frame) -> Self {
+        // Of somebody who would have to be signed in it is known that they aren't.
+        frame.knows_who = status == StatusCode::UNAUTHORIZED;
         let texts = frame.texts;
         let [title, words] = match status {
             StatusCode::UNAUTHORIZED => ["failure-401", "failure-401-words"],
@@ -95,8 +97,7 @@ where
 
 fn frame_of<Body>(request: &Request<Body>) -> Frame {
     // What was sent to a place where nothing is can't be looked at again.
-    let is_look = matches!(*request.method(), Method::GET | Method::HEAD);
-    let path = request.uri().path_and_query().filter(|_| is_look);
+    let path = request.uri().path_and_query().filter(|_| is_look(request.method()));
     Frame {
         texts: Texts::of_request(request.headers()),
         path: path.map_or("/", |path| path.as_str()).to_owned(),

@@ -6,7 +6,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
-use eventbooker_core::identity::Profile;
+use eventbooker_core::identity::{
+    EMAIL_CHARS_MAX, LOGIN_CHARS_MAX, PERSON_NAME_CHARS_MAX, Profile,
+};
 
 use super::forms::{Form, Trouble, new_key, outcome};
 use super::texts::Texts;
@@ -47,6 +49,13 @@ struct SignInPage {
 async fn show_sign_in(Visitor { frame, .. }: Visitor, uri: Uri) -> Response {
     let next = next_of(&uri);
     page(StatusCode::OK, &SignInPage { frame, next, login: String::new(), trouble: None })
+}
+
+/// The sign-in, for somebody who has sent a form without a session.
+pub(super) fn unsaved(frame: Frame) -> Response {
+    let (next, words) = (frame.path.clone(), Some(frame.texts.say("trouble-unsaved")));
+    let trouble = Trouble::from(Problem::from(ProblemKind::Unauthenticated));
+    trouble.reply().with(&SignInPage { frame, next, login: String::new(), trouble: words })
 }
 
 fn next_of(uri: &Uri) -> String {
@@ -109,6 +118,17 @@ impl SignUpForm {
             "password" => texts.say("password-hint"),
             "email" => texts.say("email-hint"),
             _ => texts.say("name-hint"),
+        }
+    }
+
+    /// The most characters of it. A password isn't cut short: it is shown to nobody.
+    #[expect(clippy::unused_self, reason = "templates call it where they have a form")]
+    fn chars_max(&self, field: &str) -> Option<usize> {
+        match field {
+            "login" => Some(LOGIN_CHARS_MAX),
+            "email" => Some(EMAIL_CHARS_MAX),
+            "first_name" | "last_name" => Some(PERSON_NAME_CHARS_MAX),
+            _ => None,
         }
     }
 

@@ -1,7 +1,9 @@
 //! Sign in, register, sign out.
 
 use eventbooker_testkit::client::PASSWORD;
+use serde_json::json;
 
+use crate::booking::signed_in;
 use crate::browser::Browser;
 use crate::site::Site;
 use crate::start::{demo, event};
@@ -16,18 +18,7 @@ fn whoever_is_not_signed_in_is_led_to_the_sign_in_and_back() {
     for path in ["/user", "/user/", "/user/bookings", "/user/bookings/", "/user/account", &*event] {
         assert!(browser.open(path).path.starts_with("/sign-in?next=%2Fuser"), "{path}");
     }
-    // A form that was sent without a session leads back to its page.
-    for path in ["/book", ""] {
-        let answer = browser.send("POST", &format!("{event}{path}"), Some("seats=1"));
-        if path.is_empty() {
-            assert_eq!(answer.status, 405);
-        } else {
-            assert_eq!(
-                answer.header("location"),
-                Some(&*format!("/sign-in?next=%2Fuser%2Fevents%2F{id}"))
-            );
-        }
-    }
+    assert_eq!(browser.send("POST", &event, Some("seats=1")).status, 405);
     let page = browser.open(&event);
     let page = browser.submit(&page, "/sign-in", &[("login", "alice"), ("password", PASSWORD)]);
     assert_eq!((page.status, &*page.path), (200, &*event));
@@ -36,6 +27,47 @@ fn whoever_is_not_signed_in_is_led_to_the_sign_in_and_back() {
     assert_eq!(page.path, "/");
     assert_eq!(browser.session(), None);
     assert!(browser.open("/user").path.starts_with("/sign-in"));
+    site.finish();
+}
+
+#[test]
+fn a_form_without_a_session_is_told_that_nothing_was_saved() {
+    let site = Site::start();
+    let admin = site.client_of("admin");
+    let id = event(&admin, "Green run", 10, 0);
+    for (language, words) in [("en", "Nothing was saved"), ("ru", "Ничего не сохранено")]
+    {
+        let mut browser = signed_in(&site, "alice", language);
+        let page = browser.open(&format!("/user/events/{id}"));
+        admin.with_session(browser.session()).post("/logout", &json!({}));
+        let action = format!("{}/book", page.path);
+        let page = browser.submit(&page, &action, &[("seats", "3")]);
+        assert_eq!((page.status, admin.event(id)["freeSeats"].as_i64()), (401, Some(10)));
+        assert!(page.answer.header("www-authenticate").is_some());
+        assert!(page.text("[role=alert]").starts_with(words));
+        let typed = [("login", "alice"), ("password", PASSWORD)];
+        let page = browser.submit(&page, "/sign-in", &typed);
+        assert_eq!(page.path, format!("/user/events/{id}"));
+    }
+    site.finish();
+}
+
+#[test]
+fn what_is_too_long_cannot_be_typed() {
+    let site = Site::start();
+    let page = Browser::new(site.client(), "en").open("/sign-up");
+    for (field, most) in
+        [("login", "64"), ("email", "254"), ("first_name", "100"), ("last_name", "100")]
+    {
+        assert_eq!(page.attribute(&format!("#{field}"), "maxlength"), most);
+    }
+    assert!(
+        !page.has("#password[maxlength]"),
+        "one that is cut short isn't the one that was typed"
+    );
+    let page = signed_in(&site, "admin", "en").open("/admin/events/new");
+    assert_eq!(page.attribute("#name", "maxlength"), "200");
+    assert_eq!(page.attribute("#description", "maxlength"), "10000");
     site.finish();
 }
 

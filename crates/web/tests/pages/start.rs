@@ -149,7 +149,8 @@ fn failures_are_pages_for_browsers_and_problems_for_programs() {
         }
         let page = browser.open("/bookings");
         assert_eq!(page.status, 401);
-        assert!(!page.has("a[href='/sign-in'], .who"), "whether somebody is signed in isn't known");
+        assert!(page.has("a[href='/sign-in']"));
+        assert!(!browser.open("/nothing").has(".who"), "whether somebody is signed in isn't known");
     }
     // A form from another site.
     let forged = site

@@ -198,6 +198,16 @@ impl EventForm {
         }
     }
 
+    /// The most characters of it, if it is a text.
+    #[expect(clippy::unused_self, reason = "templates call it where they have a form")]
+    pub(super) fn chars_max(&self, field: &str) -> Option<usize> {
+        match field {
+            "name" => Some(NAME_CHARS_MAX),
+            "description" => Some(DESCRIPTION_CHARS_MAX),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_wrong(&self, field: &str) -> bool {
         self.trouble.as_ref().is_some_and(|trouble| {
             trouble.is_about(field) || (field == "capacity" && is_below_booked(trouble))
