@@ -65,6 +65,21 @@ look-again = Look again
 older-bookings = Older bookings
 fate-expired = Booking { $id } has expired: it wasn’t paid in time, and its seats are free again.
 fate-cancelled = Booking { $id } was cancelled.
+sold-out-hint-free = Seats can become free again when somebody doesn’t confirm in time.
+payment-window-free = Time to confirm
+book-hint-free = Your seats are held for you; you have this long to confirm: { $window }.
+booking-held-free = To be confirmed
+booking-under-way-free = Being confirmed
+booking-confirmed-free = Confirmed
+announce-minutes-free = { $count ->
+    [one] { $count } minute left to confirm.
+   *[other] { $count } minutes left to confirm.
+}
+announce-seconds-free = { $count ->
+    [one] { $count } second left to confirm.
+   *[other] { $count } seconds left to confirm.
+}
+to-confirmation = Confirm or cancel
 
 deposit-amount = Amount to pay in
 deposit = Pay in

@@ -70,6 +70,23 @@ look-again = Посмотреть ещё раз
 older-bookings = Более ранние брони
 fate-expired = Бронь { $id } истекла: её не оплатили вовремя, и места снова свободны.
 fate-cancelled = Бронь { $id } отменена.
+sold-out-hint-free = Места могут освободиться, если кто-то не подтвердит бронь вовремя.
+payment-window-free = Время на подтверждение
+book-hint-free = Места держатся за вами; на подтверждение у вас столько времени: { $window }.
+booking-held-free = Ждёт подтверждения
+booking-under-way-free = Подтверждается
+booking-confirmed-free = Подтверждена
+announce-minutes-free = { $count ->
+    [one] На подтверждение осталась { $count } минута.
+    [few] На подтверждение осталось { $count } минуты.
+   *[many] На подтверждение осталось { $count } минут.
+}
+announce-seconds-free = { $count ->
+    [one] На подтверждение осталась { $count } секунда.
+    [few] На подтверждение осталось { $count } секунды.
+   *[many] На подтверждение осталось { $count } секунд.
+}
+to-confirmation = Подтвердить или отменить
 
 deposit-amount = Сумма пополнения
 deposit = Пополнить

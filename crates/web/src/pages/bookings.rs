@@ -62,9 +62,18 @@ impl BookingView {
         let left_s = at.at.until(expires_at).as_millis().div_ceil(1000);
         let left_s = u64::try_from(left_s).unwrap_or(u64::MAX);
         let (state, state_text) = match at.booking.state {
+            BookingState::Occupied if amount.is_zero() => ("held", texts.say("booking-held-free")),
             BookingState::Occupied => ("held", texts.say("booking-held")),
+            BookingState::Occupying | BookingState::Paying | BookingState::Completing
+                if amount.is_zero() =>
+            {
+                ("paying", texts.say("booking-under-way-free"))
+            }
             BookingState::Occupying | BookingState::Paying | BookingState::Completing => {
                 ("paying", texts.say("booking-under-way"))
+            }
+            BookingState::Complete if amount.is_zero() => {
+                ("paid", texts.say("booking-confirmed-free"))
             }
             BookingState::Complete => ("paid", texts.say("booking-confirmed")),
             BookingState::Refunding

@@ -55,6 +55,7 @@ pub(super) struct EventView {
     pub(super) is_sold_out: bool,
     pub(super) is_begun: bool,
     pub(super) is_cancelled: bool,
+    pub(super) is_free: bool,
     pub(super) price: String,
     pub(super) payment_window: String,
 }
@@ -75,6 +76,7 @@ impl EventView {
             is_sold_out: free == 0 && event.cancellation.is_none(),
             is_cancelled: event.cancellation.is_some(),
             is_begun: plan.starts_at.is_some_and(|start| start <= now),
+            is_free: plan.price.is_zero(),
             price: if plan.price.is_zero() {
                 texts.say("free-of-charge")
             } else {

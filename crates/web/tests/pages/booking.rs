@@ -99,6 +99,37 @@ fn seats_are_booked_paid_in_for_confirmed_and_given_back() {
 }
 
 #[test]
+fn nothing_is_said_of_money_where_none_is_asked_for() {
+    let site = Site::start();
+    let id = event(&site.client_of("admin"), "Green run", 10, 0);
+    for (language, money, [held, confirmed]) in [
+        ("en", ["pay", "paid", "money"], ["To be confirmed", "Confirmed"]),
+        ("ru", ["плат", "плач", "деньг"], ["Ждёт подтверждения", "Подтверждена"]),
+    ] {
+        let mut alice = signed_in(&site, "alice", language);
+        let on_event = book(&mut alice, id, "1");
+        let page = hold(&mut alice, &on_event);
+        assert_eq!(page.text(".tag"), held);
+        let list = alice.open("/user/bookings");
+        let path = page.path.clone();
+        let page_paid = alice.submit(&page, &format!("{path}/confirm"), &[]);
+        assert_eq!(page_paid.text(".tag"), confirmed);
+        let mut said: Vec<String> = [&page, &list, &page_paid].map(|page| page.text("main")).into();
+        said.extend(["#own", ".facts", "[data-open]"].map(|part| on_event.text(part)));
+        said.extend(
+            ["data-say300", "data-say60", "data-say30"].map(|at| page.attribute(".clock", at)),
+        );
+        for text in said {
+            let words = text.to_lowercase();
+            assert!(!money.iter().any(|word| words.contains(word)), "{text}");
+        }
+        let body = format!("/user/bookings/{}/cancel", path.rsplit_once('/').unwrap().1);
+        assert_eq!(alice.submit(&page_paid, &body, &[]).status, 200);
+    }
+    site.finish();
+}
+
+#[test]
 fn a_double_click_books_once() {
     let site = Site::start();
     let admin = site.client_of("admin");

@@ -298,7 +298,7 @@ fn bookings_are_found_by_number_and_by_owner() {
         let page = look(&query);
         assert_eq!(numbers(&page), [elsewhere], "{query}");
         let row = page.text(&format!("#booking-{elsewhere}"));
-        assert!(row.contains("Choir") && row.contains("alice") && row.contains("To be paid"));
+        assert!(row.contains("Choir") && row.contains("alice") && row.contains("To be confirmed"));
         assert!(page.has(&format!("a[href='/user/bookings/{elsewhere}']")));
     }
     assert_eq!(numbers(&look(&format!("q={first}"))), [first, numeric], "by number, then by login");
