@@ -104,7 +104,7 @@ fn nothing_is_said_of_money_where_none_is_asked_for() {
     let id = event(&site.client_of("admin"), "Green run", 10, 0);
     for (language, money, [held, confirmed]) in [
         ("en", ["pay", "paid", "money"], ["To be confirmed", "Confirmed"]),
-        ("ru", ["плат", "плач", "деньг"], ["Ждёт подтверждения", "Подтверждена"]),
+        ("ru", ["оплат", "плач", "деньг"], ["Ждёт подтверждения", "Подтверждена"]),
     ] {
         let mut alice = signed_in(&site, "alice", language);
         let on_event = book(&mut alice, id, "1");

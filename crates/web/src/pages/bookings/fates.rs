@@ -116,8 +116,8 @@ impl Seen {
         if shown.is_empty() {
             return path.to_owned();
         }
-        let seen: String = shown.iter().map(|id| format!("seen={id}&")).collect();
-        format!("{path}?{seen}signed={}", self.signature(&shown))
+        let seen: Vec<String> = shown.iter().map(|id| format!("seen={id}")).collect();
+        format!("{path}?{}&signed={}", seen.join("&"), self.signature(&shown))
     }
 
     /// How many numbers there are stands before them, so that no list begins with another one.
