@@ -80,6 +80,12 @@ announce-seconds-free = { $count ->
    *[other] { $count } seconds left to confirm.
 }
 to-confirmation = Confirm or cancel
+balance-of-owner = The owner’s balance
+money-missing-of-owner = The owner’s account is short of { $amount }.
+deposit-for-owner = Pay in for them
+confirm-for-owner = Confirm and charge the owner’s account ({ $amount })
+cancel-hint-of-owner = The seats become free for others at once.
+cancel-hint-paid-by-owner = The seats become free for others, and the money comes back to the owner’s account.
 
 deposit-amount = Amount to pay in
 deposit = Pay in

@@ -24,3 +24,4 @@ trouble-outcome-unknown = Whether this was done isn’t known. Send it again: it
 trouble-unavailable = The service is busy or its database is away. Nothing was done; send it again in a moment.
 trouble-unexpected = That didn’t work. Try again.
 trouble-unsaved = Nothing was saved: you aren’t signed in, or your session has ended. Sign in, and you are led back to the page; type there again what you had typed.
+trouble-owner-short-of-money = The account of the booking’s owner doesn’t hold enough. Nothing was charged, and the seats are still held.

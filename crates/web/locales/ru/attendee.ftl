@@ -87,6 +87,12 @@ announce-seconds-free = { $count ->
    *[many] На подтверждение осталось { $count } секунд.
 }
 to-confirmation = Подтвердить или отменить
+balance-of-owner = На счету владельца
+money-missing-of-owner = На счету владельца не хватает { $amount }.
+deposit-for-owner = Пополнить его счёт
+confirm-for-owner = Подтвердить и списать со счёта владельца ({ $amount })
+cancel-hint-of-owner = Места сразу станут свободны для других.
+cancel-hint-paid-by-owner = Места станут свободны для других, а деньги вернутся на счёт владельца.
 
 deposit-amount = Сумма пополнения
 deposit = Пополнить

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use eventbooker_core::bookings::{Booking, State as BookingState};
+use eventbooker_core::identity::Actor;
 use eventbooker_core::{BookingId, Money};
 use eventbooker_engine::BookingAt;
 use eventbooker_store::BookingRoute;
@@ -149,6 +150,8 @@ async fn list(
 struct BookingPage {
     frame: Frame,
     booking: BookingView,
+    /// Whose booking it is, if it isn't the reader's own.
+    owner: Option<Owner>,
     balance: String,
     /// What the account lacks to pay, and whether the user may pay it in here.
     missing: Option<Money>,
@@ -158,6 +161,25 @@ struct BookingPage {
     again: String,
     keys: Keys,
     trouble: Option<String>,
+}
+
+/// Somebody else, whose booking an admin looks at.
+struct Owner {
+    id: i64,
+    login: String,
+}
+
+impl Owner {
+    /// A booking's owner, for this reader.
+    async fn of(web: &Web, booking: &Booking, reader: Actor) -> Result<Option<Self>, Problem> {
+        let id = booking.user_id;
+        if id == reader.user_id {
+            return Ok(None);
+        }
+        let user = web.engine().store().users_by_ids(vec![id]).await?.pop();
+        let login = user.map_or_else(|| id.to_string(), |user| user.profile.login);
+        Ok(Some(Self { id: id.get(), login }))
+    }
 }
 
 /// The keys of the page's forms.
@@ -218,7 +240,7 @@ async fn booking_page(
     Attendee { frame, actor }: Attendee,
     id: BookingId,
     keys: Keys,
-    trouble: Option<String>,
+    trouble: Option<&Trouble>,
 ) -> Result<Result<BookingPage, (BookingOverPage, Trouble)>, Problem> {
     let engine = web.engine();
     let now = engine.now();
@@ -241,6 +263,14 @@ async fn booking_page(
     let name = event.map_or_else(|| booking.event_id.to_string(), |event| event.plan.name);
     let view = BookingView::of(&at, &name, frame.texts);
     // An admin may look at anybody's booking, and it is its owner who pays.
+    let owner = Owner::of(web, &booking, actor).await?;
+    let words = |trouble: &Trouble| match trouble.kind {
+        ProblemKind::InsufficientFunds if owner.is_some() => {
+            frame.texts.say("trouble-owner-short-of-money")
+        }
+        _ => trouble.words(frame.texts),
+    };
+    let trouble = trouble.map(words);
     let balance = engine.account(booking.user_id).await?.balance;
     let missing = view.amount.minus(balance).filter(|missing| *missing > Money::ZERO);
     let event = if is_event_cancelled { "cancelled" } else { "on" };
@@ -251,6 +281,7 @@ async fn booking_page(
         missing: missing.filter(|_| view.is_held()),
         may_deposit: super::accounts::may_deposit(web, actor) && booking.user_id == actor.user_id,
         booking: view,
+        owner,
         frame,
         keys,
         trouble,
@@ -304,8 +335,7 @@ async fn not_moved(
     keys: Keys,
     trouble: Trouble,
 ) -> Result<Response, Problem> {
-    let words = Some(trouble.words(attendee.frame.texts));
-    match booking_page(web, attendee, id, keys, words).await? {
+    match booking_page(web, attendee, id, keys, Some(&trouble)).await? {
         Ok(template) => Ok(trouble.reply().with(&template)),
         Err((over, trouble)) => Ok(trouble.reply().with(&over)),
     }

@@ -130,6 +130,58 @@ fn nothing_is_said_of_money_where_none_is_asked_for() {
 }
 
 #[test]
+fn an_admin_is_told_whose_booking_it_is_and_who_pays() {
+    let site = Site::start();
+    let [admin, alice, _] = site.clients();
+    let id = event(&admin, "Green run", 10, 700);
+    for (language, [confirm, short, back]) in [
+        (
+            "en",
+            [
+                "Confirm and charge the owner’s account (700)",
+                "The owner’s account is short of 700.",
+                "the money comes back to the owner’s account",
+            ],
+        ),
+        (
+            "ru",
+            [
+                "Подтвердить и списать со счёта владельца (700)",
+                "На счету владельца не хватает 700.",
+                "деньги вернутся на счёт владельца",
+            ],
+        ),
+    ] {
+        let path = format!("/user/bookings/{}", alice.book(id, 1).id());
+        let own = signed_in(&site, "alice", language).open(&path);
+        assert!(!own.has(".facts a") && !own.text("main").contains(confirm));
+        let mut organiser = signed_in(&site, "admin", language);
+        let page = organiser.open(&path);
+        let owner = format!(".facts a[href='/admin/users/{ALICE_ID}']");
+        assert_eq!(page.text(&owner), "alice");
+        let action = format!("{path}/confirm");
+        let button = format!("form[action='{action}'] button");
+        assert_eq!(page.text(&button), confirm);
+        assert!(page.text(".notice").starts_with(short) && !page.has("#delta"));
+        let refused = organiser.submit(&page, &action, &[]);
+        assert_eq!(refused.status, 402);
+        let own = ["your account", "вашем счету", "за вами"];
+        let said = refused.text("main").to_lowercase();
+        assert!(!own.iter().any(|word| said.contains(word)), "{said}");
+
+        assert_eq!(admin.deposit_for(ALICE_ID, 700).status, 200);
+        let page = organiser.open(&path);
+        let page = organiser.submit(&page, &action, &[]);
+        assert_eq!((page.status, alice.balance()), (200, 0));
+        assert!(page.text("details").contains(back));
+        organiser.submit(&page, &format!("{path}/cancel"), &[]);
+        assert_eq!(alice.balance(), 700);
+        assert_eq!(alice.confirm(id, alice.book(id, 1).id()).status, 200);
+    }
+    site.finish();
+}
+
+#[test]
 fn a_double_click_books_once() {
     let site = Site::start();
     let admin = site.client_of("admin");
