@@ -297,6 +297,8 @@ fn an_expired_hold_leaves_the_list_with_a_word_why() {
         let mut alice = signed_in(&site, "alice", language);
         let on_event = book(&mut alice, id, "2");
         let both_on_event = book(&mut alice, id, "1");
+        let link = format!("#own a[href='{}']", both_on_event.attribute("#own", "hx-get"));
+        assert!(both_on_event.has(&link), "without scripts a link asks again");
         let list = alice.open("/user/bookings");
         assert_eq!(list.all("#own li.card").len(), 2);
         let again = list.attribute("#own", "hx-get");
