@@ -1,10 +1,6 @@
 # Why something that was asked for didn’t happen.
 
 trouble-sold-out = Sold out a moment ago: no seats are left.
-trouble-too-few-seats = { $count ->
-    [one] Somebody was quicker: only { $count } seat is left.
-   *[other] Somebody was quicker: only { $count } seats are left.
-}
 trouble-insufficient-funds = The booking costs { $amount }, but your account holds { $balance }. Nothing was charged, and your seats are still held.
 trouble-account-full = The account can’t hold that much. Nothing has changed.
 trouble-login-taken = This login is taken. Choose another one.
@@ -25,3 +21,7 @@ trouble-unavailable = The service is busy or its database is away. Nothing was d
 trouble-unexpected = That didn’t work. Try again.
 trouble-unsaved = Nothing was saved: you aren’t signed in, or your session has ended. Sign in, and you are led back to the page; type there again what you had typed.
 trouble-owner-short-of-money = The account of the booking’s owner doesn’t hold enough. Nothing was charged, and the seats are still held.
+trouble-seats-left = { $count ->
+    [one] Only { $count } seat is left.
+   *[other] Only { $count } seats are left.
+}

@@ -21,7 +21,7 @@ use super::{Attendee, Frame, Visitor, page, see_other};
 use crate::bookings::Booked;
 use crate::events::{find, no_such_event};
 use crate::idempotency::answer;
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemKind};
 use crate::request::{PathId, Query};
 use crate::state::Web;
 
@@ -200,6 +200,9 @@ struct EventPage {
     /// What was typed.
     seats: String,
     key: String,
+    /// What is wrong with that.
+    seats_wrong: Option<String>,
+    /// What else is wrong.
     trouble: Option<String>,
 }
 
@@ -209,7 +212,8 @@ async fn show(
     PathId(id): PathId,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let typed = Typed { seats: "1".to_owned(), key: new_key(&web), trouble: None };
+    let typed =
+        Typed { seats: "1".to_owned(), key: new_key(&web), seats_wrong: None, trouble: None };
     let template = event_page(&web, attendee, EventId::new(id), &uri, typed).await?;
     Ok(page(StatusCode::OK, &template))
 }
@@ -218,6 +222,7 @@ async fn show(
 struct Typed {
     seats: String,
     key: String,
+    seats_wrong: Option<String>,
     trouble: Option<String>,
 }
 
@@ -226,7 +231,7 @@ async fn event_page(
     Attendee { frame, actor }: Attendee,
     id: EventId,
     uri: &Uri,
-    Typed { seats, key, trouble }: Typed,
+    Typed { seats, key, seats_wrong, trouble }: Typed,
 ) -> Result<EventPage, Problem> {
     let (engine, texts) = (web.engine(), frame.texts);
     let event = engine.store().event(id).await?.ok_or_else(no_such_event)?;
@@ -245,6 +250,7 @@ async fn event_page(
         fates,
         seats,
         key,
+        seats_wrong,
         trouble,
     })
 }
@@ -270,10 +276,13 @@ async fn book(
         Ok(_) => Ok(see_other(&format!("/user/events/{event_id}#own"))),
         Err(trouble) => {
             let texts = attendee.frame.texts;
+            let seats_wrong = seats_wrong(&web, &trouble, texts);
             let typed = Typed {
                 seats: form.text("seats").to_owned(),
                 key: form.next_key(&web, &trouble),
-                trouble: Some(words(&web, &trouble, texts)),
+                // What stands at the field isn't said above it as well.
+                trouble: seats_wrong.is_none().then(|| trouble.words(texts)),
+                seats_wrong,
             };
             let template = event_page(&web, attendee, event_id, &uri, typed).await?;
             Ok(trouble.reply().with(&template))
@@ -281,9 +290,11 @@ async fn book(
     }
 }
 
-fn words(web: &Web, trouble: &Trouble, texts: Texts) -> String {
+/// What is wrong with the number of seats that was typed, if it is that.
+fn seats_wrong(web: &Web, trouble: &Trouble, texts: Texts) -> Option<String> {
     if trouble.is_about("seats") {
-        return texts.count("seats-wrong", web.engine().settings().holds.seats_max());
+        return Some(texts.count("seats-wrong", web.engine().settings().holds.seats_max()));
     }
-    trouble.words(texts)
+    let is_about_seats = matches!(trouble.kind, ProblemKind::SoldOut | ProblemKind::TooFewSeats);
+    is_about_seats.then(|| trouble.words(texts))
 }

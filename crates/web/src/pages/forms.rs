@@ -193,7 +193,7 @@ impl Trouble {
             K::SoldOut => texts.say("trouble-sold-out"),
             K::TooFewSeats => {
                 let free = self.member("freeSeats").unwrap_or_default();
-                texts.count("trouble-too-few-seats", u32::try_from(free).unwrap_or_default())
+                texts.count("trouble-seats-left", u32::try_from(free).unwrap_or_default())
             }
             K::InsufficientFunds => {
                 let values = FluentArgs::from_iter([
