@@ -70,7 +70,8 @@ async fn sign_in(
     headers: HeaderMap,
     form: Form,
 ) -> Response {
-    let (login, password) = (form.text("login").trim().to_owned(), form.text("password").to_owned());
+    let (login, password) =
+        (form.text("login").trim().to_owned(), form.text("password").to_owned());
     let next = local_path(form.text("next"), AFTER_SIGN_IN);
     match try_sign_in(&web, address, &headers, login.clone(), password).await {
         Ok(signed_in) => with_session(see_other(&next), &signed_in, over_tls),

@@ -216,5 +216,7 @@ fn a_demo_offers_its_users_by_one_click() {
         assert_eq!((answer.status, answer.header("location")), (303, Some("/user")));
         assert!(!browser.open("/").has("section.panel form"), "who is signed in needs no offer");
     }
+    let page = Browser::new(site.client(), "en").open("/sign-in?next=%2Fuser%2Faccount");
+    assert_eq!(page.attribute("section form [name=next]", "value"), "/user/account");
     site.finish();
 }
