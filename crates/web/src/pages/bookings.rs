@@ -264,11 +264,12 @@ async fn booking_page(
     let view = BookingView::of(&at, &name, frame.texts);
     // An admin may look at anybody's booking, and it is its owner who pays.
     let owner = Owner::of(web, &booking, actor).await?;
-    let words = |trouble: &Trouble| match trouble.kind {
-        ProblemKind::InsufficientFunds if owner.is_some() => {
+    let words = |trouble: &Trouble| {
+        if owner.is_some() && trouble.kind == ProblemKind::InsufficientFunds {
             frame.texts.say("trouble-owner-short-of-money")
+        } else {
+            trouble.words(frame.texts)
         }
-        _ => trouble.words(frame.texts),
     };
     let trouble = trouble.map(words);
     let balance = engine.account(booking.user_id).await?.balance;
