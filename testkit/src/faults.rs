@@ -65,6 +65,7 @@ struct Plan {
     looks_for_oldest: AtomicUsize,
     looks_at_events: AtomicUsize,
     events: AtomicU32,
+    panics: AtomicU32,
     reading: AtomicUsize,
     read_at_once: AtomicUsize,
     clock: Mutex<Option<StoreClock>>,
@@ -132,10 +133,15 @@ impl Faults {
         self.plan.events.store(times, Ordering::SeqCst);
     }
 
+    /// Panics in the next search for events by their numbers.
+    pub fn panic_at_events(&self) {
+        self.plan.panics.store(1, Ordering::SeqCst);
+    }
+
     /// Whether every fault has happened.
     pub fn are_used_up(&self) -> bool {
-        let Plan { saves, due_holds, bookings, events, .. } = &*self.plan;
-        let reads = [due_holds, bookings, events];
+        let Plan { saves, due_holds, bookings, events, panics, .. } = &*self.plan;
+        let reads = [due_holds, bookings, events, panics];
         lock(saves).is_empty() && reads.iter().all(|left| left.load(Ordering::SeqCst) == 0)
     }
 
@@ -326,6 +332,7 @@ impl Queries for FaultyStore {
 
     async fn events_with(&self, ids: Vec<EventId>) -> Result<Vec<Event>, StoreError> {
         self.faults.plan.looks_at_events.fetch_add(1, Ordering::SeqCst);
+        fail_if_planned(&self.faults.plan.panics).expect("a test wants this search to panic");
         fail_if_planned(&self.faults.plan.events)?;
         self.inner.events_with(ids).await
     }

@@ -311,6 +311,33 @@ async fn what_could_not_be_read_is_told_when_it_can() {
 }
 
 #[tokio::test]
+async fn a_keeper_that_has_panicked_is_replaced_when_somebody_comes() {
+    let service = Service::start().await;
+    let [one, ..] = three_events(&service).await;
+    let mut early = watch(service.engine(), &[one]).await;
+    early.next().await.expect("told at once");
+    pass(&service, TOLD_WITHIN).await;
+    service.faults.panic_at_events();
+    service.book(1, one, 1).await.expect("there is room");
+    let panicked = async {
+        while !service.faults.are_used_up() {
+            service.settle().await;
+            service.clock.advance(STEP);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, panicked).await.expect("the keeper looks");
+    let mut late = watch(service.engine(), &[one]).await;
+    assert_eq!(counts(&late.next().await.expect("told at once")), [(one, 2, 99)]);
+    assert_eq!(counts(&next(&service, &mut early).await.expect("told")), [(one, 2, 99)]);
+    service.book(2, one, 1).await.expect("there is room");
+    for watcher in [&mut late, &mut early] {
+        assert_eq!(counts(&next(&service, watcher).await.expect("told")), [(one, 3, 98)]);
+    }
+    service.finish().await;
+}
+
+#[tokio::test]
 async fn draining_ends_every_watch_at_once() {
     let mut service = Service::start().await;
     let [one, two, _] = three_events(&service).await;

@@ -148,7 +148,10 @@ impl Board {
             standings.first.push(post);
         }
         self.watched.store(posted.len(), Ordering::Relaxed);
-        keeper.get_or_insert_with(|| tokio::spawn(Arc::clone(self).keep()).abort_handle());
+        // One that has panicked must not leave the board without a keeper for ever.
+        if keeper.as_ref().is_none_or(AbortHandle::is_finished) {
+            *keeper = Some(tokio::spawn(Arc::clone(self).keep()).abort_handle());
+        }
         standings
     }
 
