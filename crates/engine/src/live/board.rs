@@ -217,10 +217,7 @@ impl Board {
         looks.next = looks.next.min(now.plus(LOOK_EVERY));
         if looks.next <= now {
             looks.next = now.plus(LOOK_EVERY);
-            let ahead = events.range((Bound::Excluded(looks.from), Bound::Unbounded));
-            let around = ahead.chain(events.range(..=looks.from));
-            due.extend(around.map(|(id, _)| *id).take(EVENTS_AT_ONCE_MAX));
-            looks.from = due.last().copied().unwrap_or(looks.from);
+            due.extend(looked_at(events, &mut looks.from, EVENTS_AT_ONCE_MAX));
             due.sort_unstable();
             due.dedup();
         }
@@ -258,6 +255,15 @@ impl Board {
         });
         Some(if is_news { sender.receiver_count() } else { 0 })
     }
+}
+
+/// So many events behind one, round and round; the next look begins behind the last of them.
+fn looked_at<T>(events: &BTreeMap<EventId, T>, from: &mut EventId, at_once: usize) -> Vec<EventId> {
+    let ahead = events.range((Bound::Excluded(*from), Bound::Unbounded));
+    let around = ahead.chain(events.range(..=*from));
+    let looked_at: Vec<EventId> = around.map(|(id, _)| *id).take(at_once).collect();
+    *from = looked_at.last().copied().unwrap_or(*from);
+    looked_at
 }
 
 /// When all events are to be looked at the next time, and behind which one that begins.
@@ -317,5 +323,28 @@ impl Engine {
         let found: BTreeSet<EventId> = events.iter().map(|event| event.id).collect();
         let unknown: Vec<EventId> = ids.difference(&found).copied().collect();
         Ok(if unknown.is_empty() { Ok(self.inner.board.watch(events)) } else { Err(unknown) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_go_round_whoever_comes_and_goes() {
+        let ids = |numbers: &[i64]| numbers.iter().copied().map(EventId::new).collect::<Vec<_>>();
+        let mut events: BTreeMap<EventId, ()> =
+            (1..=7).map(|number| (EventId::new(number), ())).collect();
+        let mut from = EventId::new(0);
+        assert_eq!(looked_at(&events, &mut from, 3), ids(&[1, 2, 3]));
+        assert_eq!(looked_at(&events, &mut from, 3), ids(&[4, 5, 6]));
+        assert_eq!(looked_at(&events, &mut from, 3), ids(&[7, 1, 2]));
+        events.remove(&EventId::new(2));
+        events.insert(EventId::new(9), ());
+        assert_eq!(looked_at(&events, &mut from, 3), ids(&[3, 4, 5]));
+        assert_eq!(looked_at(&events, &mut from, 3), ids(&[6, 7, 9]));
+        assert_eq!(looked_at(&events, &mut from, 9), ids(&[1, 3, 4, 5, 6, 7, 9]), "each once");
+        assert_eq!(looked_at(&BTreeMap::<_, ()>::new(), &mut from, 3), []);
+        assert_eq!(from, EventId::new(9));
     }
 }
