@@ -262,7 +262,8 @@ async fn show(
     let found = engine.guests(id, choice.slots(), place.before(), PAGE_GUESTS).await?;
     let has_newer = match place {
         Place::Until(until) => {
-            let newest = engine.guests(id, choice.slots(), None, 1).await?.guests;
+            // As many as a page, for under a filter only so many pages are looked through.
+            let newest = engine.guests(id, choice.slots(), None, PAGE_GUESTS).await?.guests;
             newest.first().is_some_and(|guest| guest.at.booking.id > until)
         }
         Place::Newest | Place::After(_) => false,
