@@ -333,18 +333,18 @@ mod tests {
     #[test]
     fn looks_go_round_whoever_comes_and_goes() {
         let ids = |numbers: &[i64]| numbers.iter().copied().map(EventId::new).collect::<Vec<_>>();
-        let mut events: BTreeMap<EventId, ()> =
-            (1..=7).map(|number| (EventId::new(number), ())).collect();
+        let mut events: BTreeMap<EventId, i64> =
+            (1..=7).map(|number| (EventId::new(number), number)).collect();
         let mut from = EventId::new(0);
         assert_eq!(looked_at(&events, &mut from, 3), ids(&[1, 2, 3]));
         assert_eq!(looked_at(&events, &mut from, 3), ids(&[4, 5, 6]));
         assert_eq!(looked_at(&events, &mut from, 3), ids(&[7, 1, 2]));
         events.remove(&EventId::new(2));
-        events.insert(EventId::new(9), ());
+        events.insert(EventId::new(9), 9);
         assert_eq!(looked_at(&events, &mut from, 3), ids(&[3, 4, 5]));
         assert_eq!(looked_at(&events, &mut from, 3), ids(&[6, 7, 9]));
         assert_eq!(looked_at(&events, &mut from, 9), ids(&[1, 3, 4, 5, 6, 7, 9]), "each once");
-        assert_eq!(looked_at(&BTreeMap::<_, ()>::new(), &mut from, 3), []);
+        assert_eq!(looked_at(&BTreeMap::<_, i64>::new(), &mut from, 3), []);
         assert_eq!(from, EventId::new(9));
     }
 }
