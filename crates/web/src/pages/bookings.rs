@@ -92,7 +92,7 @@ impl BookingView {
             state,
             state_text,
             expires_at: texts.instant(expires_at),
-            left: is_held.then(|| (left_s, format!("{}:{:02}", left_s / 60, left_s % 60))),
+            left: is_held.then(|| (left_s, clock_text(left_s))),
         }
     }
 
@@ -104,6 +104,15 @@ impl BookingView {
     pub(super) fn is_urgent(&self) -> bool {
         self.left.as_ref().is_some_and(|(seconds, _)| *seconds <= 60)
     }
+}
+
+/// A span as a clock shows it: with hours from one on, however many. The script writes it the same way.
+fn clock_text(seconds: u64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours == 0 {
+        return format!("{minutes}:{seconds:02}");
+    }
+    format!("{hours}:{minutes:02}:{seconds:02}")
 }
 
 fn amount_text(texts: Texts, amount: Money) -> String {
@@ -339,5 +348,25 @@ async fn not_moved(
     match booking_page(web, attendee, id, keys, Some(&trouble)).await? {
         Ok(template) => Ok(trouble.reply().with(&template)),
         Err((over, trouble)) => Ok(trouble.reply().with(&over)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_shows_hours_from_one_on() {
+        for (seconds, text) in [
+            (0, "0:00"),
+            (59, "0:59"),
+            (60, "1:00"),
+            (3599, "59:59"),
+            (3600, "1:00:00"),
+            (5399, "1:29:59"),
+            (43_200 * 60, "720:00:00"),
+        ] {
+            assert_eq!(clock_text(seconds), text);
+        }
     }
 }
