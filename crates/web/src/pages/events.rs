@@ -153,6 +153,12 @@ struct EventsListPage {
     next: Option<String>,
 }
 
+impl EventsListPage {
+    fn count(&self) -> u32 {
+        u32::try_from(self.events.len()).unwrap_or(u32::MAX)
+    }
+}
+
 async fn list(
     State(web): State<Web>,
     Attendee { frame, .. }: Attendee,

@@ -40,6 +40,8 @@ fn events_are_listed_and_found_page_by_page() {
     let page = alice.open("/user?q=run");
     assert_eq!(page.all("#found li").len(), 24);
     assert_eq!(page.attribute("#q", "value"), "run");
+    assert_eq!(page.text("#found [role=status]"), "24 events on this page");
+    assert!(page.has("h1 ~ #found h2 ~ ul h3") && !page.has("[aria-live=polite]:not(#status)"));
     let next = alice.open(&page.attribute("a[rel=next]", "href"));
     assert_eq!(next.all("#found li").len(), 6);
     assert!(!next.has("a[rel=next]"));
