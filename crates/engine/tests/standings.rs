@@ -127,7 +127,8 @@ async fn nobody_is_told_twice_or_of_what_was_before() {
     let [one, ..] = three_events(&service).await;
     let mut early = watch(service.engine(), &[one]).await;
     early.next().await.expect("told at once");
-    // The clock stands still, and so does the keeper.
+    // Its first look is over. The clock stands still, and so does the keeper.
+    service.settle_with(1).await;
     service.book(1, one, 1).await.expect("there is room");
     service.book(2, one, 1).await.expect("there is room");
     let mut late = watch(service.engine(), &[one]).await;
