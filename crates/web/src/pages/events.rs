@@ -9,7 +9,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
 use eventbooker_core::events::Event;
-use eventbooker_core::{EventId, Timestamp};
+use eventbooker_core::{EventId, Money, Timestamp};
 use eventbooker_store::EventsPage;
 use fluent_bundle::FluentArgs;
 
@@ -56,7 +56,7 @@ pub(super) struct EventView {
     pub(super) is_sold_out: bool,
     pub(super) is_begun: bool,
     pub(super) is_cancelled: bool,
-    pub(super) is_free: bool,
+    unit_price: Money,
     pub(super) price: String,
     pub(super) payment_window: String,
 }
@@ -77,7 +77,7 @@ impl EventView {
             is_sold_out: free == 0 && event.cancellation.is_none(),
             is_cancelled: event.cancellation.is_some(),
             is_begun: plan.starts_at.is_some_and(|start| start <= now),
-            is_free: plan.price.is_zero(),
+            unit_price: plan.price,
             price: if plan.price.is_zero() {
                 texts.say("free-of-charge")
             } else {
@@ -85,6 +85,10 @@ impl EventView {
             },
             payment_window: texts.minutes(plan.payment_window.as_minutes()),
         }
+    }
+
+    fn is_free(&self) -> bool {
+        self.unit_price.is_zero()
     }
 }
 

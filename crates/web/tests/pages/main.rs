@@ -17,5 +17,6 @@ mod organiser_safety;
 mod signing_in;
 #[path = "../api/site.rs"]
 mod site;
+mod standing;
 mod start;
 mod watching;
