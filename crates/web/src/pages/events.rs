@@ -43,7 +43,6 @@ pub(super) fn routes() -> Router<Web> {
 }
 
 /// An event as pages show it.
-#[expect(clippy::struct_excessive_bools, reason = "each is a question that templates ask")]
 pub(super) struct EventView {
     pub(super) id: i64,
     pub(super) name: String,
