@@ -30,7 +30,9 @@ fn organisers_see_what_the_last_checks_came_to() {
     );
     assert!(page.text("time").contains("1 January 2026, 00:02"), "{}", page.text("time"));
     let mut organiser = Browser::new(site.client_of("admin"), "ru");
-    assert!(organiser.open("/admin/checks").text("main").contains("Сходится не всё: 1 расхождение,"));
+    assert!(
+        organiser.open("/admin/checks").text("main").contains("Сходится не всё: 1 расхождение,")
+    );
 
     let mut attendee = Browser::new(site.client_of("alice"), "en");
     assert_eq!(attendee.open("/admin/checks").status, 403);

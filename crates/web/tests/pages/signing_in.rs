@@ -89,10 +89,9 @@ fn a_page_that_is_open_when_its_session_ends_is_not_replaced() {
 #[test]
 fn a_wrong_password_is_told_where_it_was_typed() {
     let site = Site::start();
-    for (language, words) in [
-        ("en", "Login and password don’t belong together."),
-        ("ru", "Неверный логин или пароль."),
-    ] {
+    for (language, words) in
+        [("en", "Login and password don’t belong together."), ("ru", "Неверный логин или пароль.")]
+    {
         let mut browser = Browser::new(site.client(), language);
         let page = browser.open("/sign-in?next=%2Fuser%2Faccount");
         let wrong = [("login", "alice"), ("password", "wrong password")];
