@@ -164,6 +164,7 @@ fn page_path(parts: &Parts) -> String {
 pub(crate) struct Attendee {
     pub(crate) frame: Frame,
     pub(crate) actor: Actor,
+    pub(crate) session: Arc<SessionUser>,
 }
 
 /// Why a page isn't shown to somebody.
@@ -192,7 +193,7 @@ impl FromRequestParts<Web> for Attendee {
         match user {
             Some(session) => {
                 let actor = Actor { user_id: session.user.id, role: session.user.role };
-                Ok(Self { frame, actor })
+                Ok(Self { frame, actor, session })
             }
             // A part of a page that is open is left as it is: the sign-in would take its place.
             None if parts.headers.contains_key(PART_ASKED_FOR) => {

@@ -131,7 +131,7 @@ struct BookingsListPage {
 
 async fn list(
     State(web): State<Web>,
-    Attendee { frame, actor }: Attendee,
+    Attendee { frame, actor, session }: Attendee,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let mut query = Query::of(&uri);
@@ -147,7 +147,7 @@ async fn list(
         BookingView::of(at, &name, frame.texts)
     };
     let bookings: Vec<_> = own.bookings.iter().map(view).collect();
-    let seen = Seen::of(&web, actor);
+    let seen = Seen::by(&session.user);
     let fates = seen.fates(&web, frame.texts, &uri, &own.bookings).await?;
     let again = seen.path("/user/bookings", &bookings, &fates);
     let next = own.next.map(|next| format!("/user/bookings?after={next}"));
@@ -246,7 +246,7 @@ struct BookingOverPage {
 
 async fn booking_page(
     web: &Web,
-    Attendee { frame, actor }: Attendee,
+    Attendee { frame, actor, .. }: Attendee,
     id: BookingId,
     keys: Keys,
     trouble: Option<&Trouble>,

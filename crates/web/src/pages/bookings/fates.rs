@@ -2,18 +2,18 @@
 //!
 //! A hold that wasn't paid has left nothing that says whose it was. So the numbers that a page asks about
 //! are signed for the user who was shown them; of others nobody is told that they were ever given out.
-//! The key is the process's own: to another replica, or after a restart, a page's numbers are unsigned,
-//! and a hold that expired just then leaves the page without the word why.
-
-use std::fmt::Write as _;
-use std::sync::OnceLock;
+//! The key is the hash of the user's password: every replica reads it with the session, and its salt keeps
+//! it from the user.
 
 use axum::http::Uri;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use eventbooker_core::BookingId;
 use eventbooker_core::bookings::{Booking, State as BookingState};
-use eventbooker_core::identity::Actor;
+use eventbooker_core::identity::{Actor, User};
 use eventbooker_engine::BookingAt;
-use sha2::{Digest as _, Sha256};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 
 use super::super::texts::Texts;
 use super::BookingView;
@@ -23,10 +23,6 @@ use crate::state::Web;
 
 /// Numbers that a page asks about at once.
 const SEEN_MAX: usize = 40;
-/// Bytes of the key.
-const KEY_BYTES: usize = 32;
-/// Bytes of a signature.
-const SIGNATURE_BYTES: usize = 16;
 
 /// What became of a booking that a page has shown.
 pub(in super::super) struct Fate {
@@ -35,26 +31,18 @@ pub(in super::super) struct Fate {
 }
 
 /// What a user has been shown.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Seen {
-    actor: Actor,
-    key: &'static [u8; KEY_BYTES],
+pub(in super::super) struct Seen<'a> {
+    user: &'a User,
 }
 
-impl Seen {
-    pub(in super::super) fn of(web: &Web, actor: Actor) -> Self {
-        static KEY: OnceLock<[u8; KEY_BYTES]> = OnceLock::new();
-        let key = KEY.get_or_init(|| {
-            let mut key = [0; KEY_BYTES];
-            web.engine().draw(&mut key);
-            key
-        });
-        Self { actor, key }
+impl<'a> Seen<'a> {
+    pub(in super::super) fn by(user: &'a User) -> Self {
+        Self { user }
     }
 
     /// What became of those bookings that the page has shown and that aren't live any more.
     pub(in super::super) async fn fates(
-        self,
+        &self,
         web: &Web,
         texts: Texts,
         uri: &Uri,
@@ -62,7 +50,9 @@ impl Seen {
     ) -> Result<Vec<Fate>, Problem> {
         let query = Query::of(uri);
         let seen = query.numbers("seen", SEEN_MAX);
-        let is_signed = query.text("signed") == Some(&*self.signature(&seen));
+        let signature =
+            query.text("signed").and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text).ok());
+        let is_signed = signature.is_some_and(|it| self.signing(&seen).verify_slice(&it).is_ok());
         let is_live = |id: &i64| live.iter().any(|at| at.booking.id.get() == *id);
         let seen: Vec<i64> = seen.into_iter().filter(|id| !is_live(id)).collect();
         if seen.is_empty() {
@@ -82,8 +72,8 @@ impl Seen {
         Ok(seen.into_iter().filter_map(fate).collect())
     }
 
-    fn fate_of(self, web: &Web, booking: &Booking) -> Option<&'static str> {
-        if !booking.is_open_to(self.actor) {
+    fn fate_of(&self, web: &Web, booking: &Booking) -> Option<&'static str> {
+        if !booking.is_open_to(Actor { user_id: self.user.id, role: self.user.role }) {
             return None;
         }
         if booking.is_due(web.engine().now()) {
@@ -105,7 +95,7 @@ impl Seen {
 
     /// The path under which a page asks again, with what it shows.
     pub(in super::super) fn path(
-        self,
+        &self,
         path: &str,
         bookings: &[BookingView],
         fates: &[Fate],
@@ -117,20 +107,16 @@ impl Seen {
             return path.to_owned();
         }
         let seen: Vec<String> = shown.iter().map(|id| format!("seen={id}")).collect();
-        format!("{path}?{}&signed={}", seen.join("&"), self.signature(&shown))
+        let signature = self.signing(&shown).finalize().into_bytes();
+        format!("{path}?{}&signed={}", seen.join("&"), BASE64_URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// How many numbers there are stands before them, so that no list begins with another one.
-    fn signature(self, seen: &[i64]) -> String {
-        let mut told = Sha256::new_with_prefix(self.key);
-        told.update(self.actor.user_id.get().to_be_bytes());
-        told.update(seen.len().to_be_bytes());
+    fn signing(&self, seen: &[i64]) -> Hmac<Sha256> {
+        let key = self.user.password_hash.as_bytes();
+        let mut mac = Hmac::new_from_slice(key).expect("a key of any length will do");
         for id in seen {
-            told.update(id.to_be_bytes());
+            mac.update(&id.to_be_bytes());
         }
-        told.finalize().iter().take(SIGNATURE_BYTES).fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-            text
-        })
+        mac
     }
 }
