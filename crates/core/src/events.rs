@@ -59,6 +59,13 @@ pub struct Tally {
     pub version: i64,
 }
 
+impl Tally {
+    /// Bookings that the event has, paid or not.
+    pub fn bookings(self) -> u32 {
+        self.pending_bookings.saturating_add(self.confirmed_bookings)
+    }
+}
+
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Event {
@@ -235,7 +242,7 @@ impl Event {
 
     /// Whether it has live bookings.
     fn has_bookings(&self) -> bool {
-        self.tally.pending_bookings > 0 || self.tally.confirmed_bookings > 0
+        self.tally.bookings() > 0
     }
 
     /// Seats that nobody holds or has bought, and that somebody could get.

@@ -287,21 +287,17 @@ async fn list(State(web): State<Web>, uri: Uri) -> Result<Response, Problem> {
     let mut query = Query::of(&uri);
     let (limit, after, search) = (query.limit(), query.after(), query.search());
     query.finish()?;
-    let page = EventsPage {
-        // One more than shown, to know whether there is more.
-        limit: limit + 1,
+    let wanted = EventsPage {
+        limit,
         after: after.map(EventId::new),
         not_before: None,
         name_contains: search.clone(),
     };
-    let mut events = find(&web, page).await?;
-    let more = events.len() > limit as usize;
-    events.truncate(limit as usize);
+    let (events, last) = find_page(&web, wanted).await?;
     let shapes: Vec<EventShape<'_>> = events.iter().map(EventShape::in_list).collect();
     let mut response = Shown::ok(&shapes).into_response();
-    let last = events.last().filter(|_| more).map(|event| event.id.get());
     if let Some(last) = last {
-        add_link(&mut response, &next_page("/events", limit, last, search.as_deref()));
+        add_link(&mut response, &next_page("/events", limit, last.get(), search.as_deref()));
     }
     Ok(response)
 }
@@ -318,6 +314,20 @@ pub(crate) async fn find(web: &Web, page: EventsPage) -> Result<Vec<Event>, Prob
         return Ok(web.engine().store().events(page).await?);
     }
     Ok(events)
+}
+
+/// The same, with the last of them if there are more behind it.
+pub(crate) async fn find_page(
+    web: &Web,
+    page: EventsPage,
+) -> Result<(Vec<Event>, Option<EventId>), Problem> {
+    let shown = page.limit as usize;
+    // One more than shown, to know whether there is more.
+    let mut events = find(web, EventsPage { limit: page.limit.saturating_add(1), ..page }).await?;
+    let more = events.len() > shown;
+    events.truncate(shown);
+    let last = events.last().filter(|_| more).map(|event| event.id);
+    Ok((events, last))
 }
 
 /// Adds a `Link` header.

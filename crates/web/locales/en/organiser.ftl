@@ -16,8 +16,8 @@ bookings-pending = Bookings to be paid: { $count }
 bookings-confirmed = Paid bookings: { $count }
 event-is-cancelled = Cancelled
 event-releasing = { $count ->
-    [one] { $count } booking is still to be released
-   *[other] { $count } bookings are still to be released
+    [one] { $count } booking is still to be released.
+   *[other] { $count } bookings are still to be released.
 }
 event-new = New event
 event-edit = Edit
@@ -109,14 +109,8 @@ check-broken = Not everything adds up: { $findings ->
 
 # One event, watched; and looking for bookings.
 
-watch-edit = Edit
-watch-cancel = Cancel the event…
 watch-export = Bookings as CSV
 watch-as-attendee = As attendees see it
-watch-releasing = { $count ->
-    [one] { $count } booking is still to be released.
-   *[other] { $count } bookings are still to be released.
-}
 watch-released = All its bookings are released.
 watch-sold = Sold
 watch-held = Held

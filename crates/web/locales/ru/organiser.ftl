@@ -17,9 +17,9 @@ bookings-pending = Броней ждёт оплаты: { $count }
 bookings-confirmed = Оплаченных броней: { $count }
 event-is-cancelled = Отменено
 event-releasing = { $count ->
-    [one] Осталось снять { $count } бронь
-    [few] Осталось снять { $count } брони
-   *[many] Осталось снять { $count } броней
+    [one] Осталось снять { $count } бронь.
+    [few] Осталось снять { $count } брони.
+   *[many] Осталось снять { $count } броней.
 }
 event-new = Новое мероприятие
 event-edit = Изменить
@@ -114,15 +114,8 @@ check-broken = Сходится не всё: { $findings ->
 
 # Одно мероприятие под наблюдением; и поиск броней.
 
-watch-edit = Изменить
-watch-cancel = Отменить мероприятие…
 watch-export = Брони в CSV
 watch-as-attendee = Как видят участники
-watch-releasing = { $count ->
-    [one] Осталось снять { $count } бронь.
-    [few] Осталось снять { $count } брони.
-   *[many] Осталось снять { $count } броней.
-}
 watch-released = Все брони сняты.
 watch-sold = Продано
 watch-held = В брони

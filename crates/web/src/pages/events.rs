@@ -19,7 +19,7 @@ use super::forms::{Form, Trouble, new_key, outcome};
 use super::texts::{Instant, Texts};
 use super::{Attendee, Frame, Visitor, page, see_other};
 use crate::bookings::Booked;
-use crate::events::{find, no_such_event};
+use crate::events::{find, find_page, no_such_event};
 use crate::idempotency::answer;
 use crate::problem::{Problem, ProblemKind};
 use crate::request::{PathId, Query};
@@ -28,7 +28,7 @@ use crate::state::Web;
 /// Events on the start page.
 const UPCOMING: u32 = 6;
 /// Events on a page of the list.
-const PAGE_EVENTS: u32 = 24;
+pub(super) const PAGE_EVENTS: u32 = 24;
 /// A user's own bookings that an event's page shows.
 const OWN_BOOKINGS: u32 = 20;
 
@@ -172,18 +172,14 @@ async fn list(
     query.finish()?;
     let now = web.engine().now();
     let wanted = EventsPage {
-        // One more than shown, to know whether there is more.
-        limit: PAGE_EVENTS + 1,
+        limit: PAGE_EVENTS,
         after: after.map(EventId::new),
         not_before: Some(now),
         name_contains: search.clone(),
     };
-    let mut events = find(&web, wanted).await?;
-    let more = events.len() > PAGE_EVENTS as usize;
-    events.truncate(PAGE_EVENTS as usize);
+    let (events, last) = find_page(&web, wanted).await?;
     let search = search.unwrap_or_default();
-    let last = events.last().filter(|_| more);
-    let next = last.map(|event| next_page(event.id, &search));
+    let next = last.map(|last| next_page(last, &search));
     let events = events.iter().map(|event| EventView::of(event, frame.texts, now)).collect();
     Ok(page(StatusCode::OK, &EventsListPage { frame, events, search, next }))
 }
@@ -237,7 +233,7 @@ struct Typed {
 
 async fn event_page(
     web: &Web,
-    Attendee { frame, actor }: Attendee,
+    Attendee { frame, actor, session }: Attendee,
     id: EventId,
     uri: &Uri,
     Typed { seats, key, seats_wrong, trouble }: Typed,
@@ -245,7 +241,7 @@ async fn event_page(
     let (engine, texts) = (web.engine(), frame.texts);
     let event = engine.store().event(id).await?.ok_or_else(no_such_event)?;
     let own = engine.bookings_of_user(actor.user_id, Some(id), None, OWN_BOOKINGS).await?;
-    let seen = Seen::of(web, actor);
+    let seen = Seen::by(&session.user);
     let fates = seen.fates(web, texts, uri, &own.bookings).await?;
     let bookings = own.bookings.iter();
     let bookings: Vec<_> =

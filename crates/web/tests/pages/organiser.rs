@@ -349,7 +349,7 @@ fn an_event_is_cancelled_with_all_its_bookings() {
                 "1 paid booking is released and refunded. Refunded in all: 1,400.",
                 "Tick this",
             ],
-            ["2 bookings are still to be released", "Released: 1 of 3"],
+            ["2 bookings are still to be released.", "Released: 1 of 3"],
             "none of its bookings is left",
         ),
         (

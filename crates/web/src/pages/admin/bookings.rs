@@ -108,7 +108,7 @@ impl SeatsView {
             occupied: number(occupied),
             sold_percent: percent(sold),
             // Both parts together are as wide as what is taken, whatever rounding does.
-            held_percent: percent(occupied) - percent(sold),
+            held_percent: percent(occupied).saturating_sub(percent(sold)),
             words: texts.all("watch-bar", &of(&words)),
         }
     }
@@ -126,11 +126,10 @@ struct HeadView {
 
 impl HeadView {
     fn of(event: &Event, texts: Texts) -> Self {
-        let tally = event.tally;
-        let left = tally.pending_bookings.saturating_add(tally.confirmed_bookings);
+        let left = event.tally.bookings();
         let progress = match event.cancellation {
             None => String::new(),
-            Some(_) if left > 0 => texts.count("watch-releasing", left),
+            Some(_) if left > 0 => texts.count("event-releasing", left),
             Some(_) => texts.say("watch-released"),
         };
         Self {

@@ -15,17 +15,14 @@ use eventbooker_store::EventsPage;
 
 use askama::Template;
 
-use super::super::events::EventView;
+use super::super::events::{EventView, PAGE_EVENTS};
 use super::super::page;
 use super::super::texts::Texts;
 use super::{Frame, Organiser};
-use crate::events::find;
+use crate::events::find_page;
 use crate::problem::Problem;
 use crate::request::Query;
 use crate::state::Web;
-
-/// Events on a page of the list.
-const PAGE_EVENTS: u32 = 24;
 
 pub(super) fn routes() -> Router<Web> {
     Router::new()
@@ -47,11 +44,10 @@ impl BookingCounts {
     fn of(event: &Event, texts: Texts) -> Self {
         let Tally { pending_bookings, confirmed_bookings, .. } = event.tally;
         let is_releasing = event.cancellation.is_some_and(|it| it.is_releasing);
-        let left = pending_bookings.saturating_add(confirmed_bookings);
         Self {
             pending: texts.number(pending_bookings),
             confirmed: texts.number(confirmed_bookings),
-            left: is_releasing.then(|| texts.count("event-releasing", left)),
+            left: is_releasing.then(|| texts.count("event-releasing", event.tally.bookings())),
         }
     }
 }
@@ -84,18 +80,14 @@ async fn list(
     query.finish()?;
     let now = web.engine().now();
     let wanted = EventsPage {
-        // One more than shown, to know whether there is more.
-        limit: PAGE_EVENTS + 1,
+        limit: PAGE_EVENTS,
         after: after.map(EventId::new),
         not_before: Some(now).filter(|_| !all),
         name_contains: search.clone(),
     };
-    let mut events = find(&web, wanted).await?;
-    let more = events.len() > PAGE_EVENTS as usize;
-    events.truncate(PAGE_EVENTS as usize);
+    let (events, last) = find_page(&web, wanted).await?;
     let search = search.unwrap_or_default();
-    let last = events.last().filter(|_| more);
-    let next = last.map(|event| next_page(event.id, &search, all));
+    let next = last.map(|last| next_page(last, &search, all));
     let events = events.iter().map(|event| views(event, frame.texts, now)).collect();
     Ok(page(StatusCode::OK, &EventsListPage { frame, events, search, all, next }))
 }

@@ -6,10 +6,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
-use eventbooker_core::bookings::State as BookingState;
+use eventbooker_core::EventId;
 use eventbooker_core::events::Event;
-use eventbooker_core::identity::Actor;
-use eventbooker_core::{EventId, Money};
+use eventbooker_engine::History;
 
 use super::super::super::forms::{Form, Trouble, new_key, outcome};
 use super::super::super::texts::Texts;
@@ -20,10 +19,6 @@ use crate::idempotency::answer;
 use crate::problem::Problem;
 use crate::request::{PathId, Query};
 use crate::state::Web;
-
-/// Of so many bookings the amounts are added up, to say what is refunded. Of more it would take too
-/// long for a page.
-const REFUND_BOOKINGS_MAX: u32 = 200;
 
 pub(super) fn routes() -> Router<Web> {
     Router::new()
@@ -66,13 +61,13 @@ struct Released {
 
 async fn show(
     State(web): State<Web>,
-    Organiser { frame, actor }: Organiser,
+    Organiser { frame, .. }: Organiser,
     PathId(id): PathId,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let event = web.engine().store().event(EventId::new(id)).await?.ok_or_else(no_such_event)?;
     let stage = match event.cancellation {
-        None => asked(&web, actor, &event, frame.texts, new_key(&web), None).await?,
+        None => asked(&web, &event, frame.texts, new_key(&web), None).await?,
         Some(_) => releasing(&event, frame.texts, &uri),
     };
     Ok(page(StatusCode::OK, &CancelPage { frame, id: event.id, name: event.plan.name, stage }))
@@ -80,13 +75,13 @@ async fn show(
 
 async fn asked(
     web: &Web,
-    actor: Actor,
     event: &Event,
     texts: Texts,
     key: String,
     wrong: Option<String>,
 ) -> Result<Stage, Problem> {
-    let refund = refund(web, actor, event).await?.filter(|amount| !amount.is_zero());
+    let history = web.engine().history(event.id).await?.filter(History::is_whole);
+    let refund = history.map(|history| history.takings).filter(|amount| !amount.is_zero());
     Ok(Stage::Asked {
         holds: texts.count("cancel-event-holds", event.tally.pending_bookings),
         paid: texts.count("cancel-event-paid", event.tally.confirmed_bookings),
@@ -97,27 +92,8 @@ async fn asked(
     })
 }
 
-/// What is refunded; nothing if that is too much to add up.
-async fn refund(web: &Web, actor: Actor, event: &Event) -> Result<Option<Money>, Problem> {
-    if live_bookings(event) > REFUND_BOOKINGS_MAX {
-        return Ok(None);
-    }
-    // One more than there may be, should another have come meanwhile.
-    let limit = REFUND_BOOKINGS_MAX + 1;
-    let found = web.engine().bookings_of_event(actor, event.id, None, limit).await?;
-    if found.next.is_some() {
-        return Ok(None);
-    }
-    let paid = found.bookings.iter().filter(|at| at.booking.state == BookingState::Complete);
-    Ok(paid.map(|at| at.booking.amount).try_fold(Money::ZERO, Money::plus))
-}
-
-fn live_bookings(event: &Event) -> u32 {
-    event.tally.pending_bookings.saturating_add(event.tally.confirmed_bookings)
-}
-
 fn releasing(event: &Event, texts: Texts, uri: &Uri) -> Stage {
-    let left = live_bookings(event);
+    let left = event.tally.bookings();
     if left == 0 {
         return Stage::Done;
     }
@@ -175,7 +151,7 @@ async fn cancel(
     };
     let key = form.next_key(&web, &trouble);
     let stage = match event.cancellation {
-        None => asked(&web, actor, &event, texts, key, Some(words)).await?,
+        None => asked(&web, &event, texts, key, Some(words)).await?,
         // Somebody was quicker.
         Some(_) => releasing(&event, texts, &uri),
     };
