@@ -3,7 +3,6 @@
 //!
 //! They are part of the program, and packed once, when they are first asked for.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::LazyLock;
 
@@ -14,6 +13,8 @@ use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTE
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -50,10 +51,7 @@ struct Asset {
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     let asset = |(name, kind, plain): (&'static str, &'static str, &'static [u8])| {
         let (stem, extension) = name.split_once('.').expect("a name has an extension");
-        let mut hash = String::new();
-        for byte in &Sha256::digest(plain)[..8] {
-            write!(hash, "{byte:02x}").expect("writing to a String cannot fail");
-        }
+        let hash = BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(plain)[..9]);
         let hashed = format!("{stem}.{hash}.{extension}");
         Asset {
             name,

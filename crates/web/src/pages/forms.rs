@@ -6,6 +6,8 @@ use axum::extract::FromRequest;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use fluent_bundle::FluentArgs;
 use serde_json::Value;
 
@@ -91,13 +93,9 @@ impl Form {
 
 /// A key for a form that is being shown.
 pub(crate) fn new_key(web: &Web) -> String {
-    use std::fmt::Write as _;
     let mut bytes = [0; KEY_BYTES];
     web.engine().draw(&mut bytes);
-    bytes.iter().fold(String::with_capacity(2 * KEY_BYTES), |mut key, byte| {
-        write!(key, "{byte:02x}").expect("writing to a String cannot fail");
-        key
-    })
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Why a form came to nothing, whether it was refused just now or the refusal is remembered.

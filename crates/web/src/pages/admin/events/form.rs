@@ -4,8 +4,8 @@
 //! an event that is edited comes with a digest of what stood in it when the page was made, and only
 //! what differs from that is sent on: whoever corrects the name doesn't take back another's seats.
 
-use std::fmt::Write as _;
-
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use eventbooker_core::Timestamp;
 use eventbooker_core::events::{
     Amendment, CAPACITY_MAX, DESCRIPTION_CHARS_MAX, Draft, Event, NAME_CHARS_MAX,
@@ -24,8 +24,6 @@ const FIELDS: [&str; 7] =
     ["name", "description", "date", "zone", "capacity", "price", "paymentTTL"];
 /// How long a hold waits for its payment unless the organiser says something else, in minutes.
 const PAYMENT_WINDOW_MINUTES: u32 = 30;
-/// Bytes of a digest that tell whether a field has changed.
-const DIGEST_BYTES: usize = 16;
 
 /// What stands in the form, and what is wrong with it.
 pub(super) struct EventForm {
@@ -258,9 +256,5 @@ fn lines(text: &str) -> String {
 }
 
 fn digest(text: &str) -> String {
-    let digest = Sha256::digest(text.trim().as_bytes());
-    digest.iter().take(DIGEST_BYTES).fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
+    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(text.trim()))
 }
