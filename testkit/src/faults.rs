@@ -17,9 +17,10 @@ use eventbooker_core::events::{Event, JournalEntry};
 use eventbooker_core::identity::{TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{
-    Answer, AnswerKey, BookingRoute, BookingTrail, Changes, DueErrands, DueHolds, EventsPage,
-    FullSnapshot, LastCheck, Loaded, OldestKept, Queries, SagaStep, SessionUser, SlotsPage, Store,
-    StoreError, Wants, Writer,
+    AccountQueries, Answer, AnswerKey, BookingQueries, BookingRoute, BookingTrail, Changes,
+    CommonQueries, DueErrands, DueHolds, EventQueries, EventsPage, FullSnapshot, IdentityQueries,
+    LastCheck, Loaded, OldestKept, SagaStep, SessionUser, SlotsPage, Store, StoreError, Wants,
+    Writer,
 };
 use tokio::sync::oneshot;
 
@@ -321,7 +322,26 @@ impl Writer for FaultyWriter {
 }
 
 #[async_trait]
-impl Queries for FaultyStore {
+impl IdentityQueries for FaultyStore {
+    async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError> {
+        self.inner.session(digest).await
+    }
+
+    async fn user_by_login(&self, login: String) -> Result<Option<User>, StoreError> {
+        self.inner.user_by_login(login).await
+    }
+
+    async fn users_by_ids(&self, ids: Vec<UserId>) -> Result<Vec<User>, StoreError> {
+        self.inner.users_by_ids(ids).await
+    }
+
+    async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError> {
+        self.inner.users(after, limit).await
+    }
+}
+
+#[async_trait]
+impl EventQueries for FaultyStore {
     async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
         self.faults.read(self.inner.event(id)).await
     }
@@ -337,6 +357,11 @@ impl Queries for FaultyStore {
         self.inner.events_with(ids).await
     }
 
+    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
+        self.faults.plan.looks_for_releases.fetch_add(1, Ordering::SeqCst);
+        self.inner.releasing_events(limit).await
+    }
+
     async fn journal(
         &self,
         event_id: EventId,
@@ -344,11 +369,6 @@ impl Queries for FaultyStore {
         limit: u32,
     ) -> Result<Vec<JournalEntry>, StoreError> {
         self.faults.read(self.inner.journal(event_id, after_version, limit)).await
-    }
-
-    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
-        self.faults.plan.looks_for_releases.fetch_add(1, Ordering::SeqCst);
-        self.inner.releasing_events(limit).await
     }
 
     async fn slots(
@@ -359,7 +379,30 @@ impl Queries for FaultyStore {
     ) -> Result<SlotsPage, StoreError> {
         self.inner.slots(event_id, before, limit).await
     }
+}
 
+#[async_trait]
+impl AccountQueries for FaultyStore {
+    async fn account(&self, user_id: UserId) -> Result<Account, StoreError> {
+        self.inner.account(user_id).await
+    }
+
+    async fn postings(
+        &self,
+        user_id: UserId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Posting>, StoreError> {
+        self.inner.postings(user_id, before, limit).await
+    }
+
+    async fn postings_for(&self, id: BookingId) -> Result<Vec<Posting>, StoreError> {
+        self.inner.postings_for(id).await
+    }
+}
+
+#[async_trait]
+impl BookingQueries for FaultyStore {
     async fn bookings(&self, ids: Vec<BookingId>) -> Result<Vec<Booking>, StoreError> {
         fail_if_planned(&self.faults.plan.bookings)?;
         self.inner.bookings(ids).await
@@ -384,23 +427,6 @@ impl Queries for FaultyStore {
         self.inner.bookings_of_user(user_id, after, limit).await
     }
 
-    async fn account(&self, user_id: UserId) -> Result<Account, StoreError> {
-        self.inner.account(user_id).await
-    }
-
-    async fn postings(
-        &self,
-        user_id: UserId,
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<Posting>, StoreError> {
-        self.inner.postings(user_id, before, limit).await
-    }
-
-    async fn postings_for(&self, id: BookingId) -> Result<Vec<Posting>, StoreError> {
-        self.inner.postings_for(id).await
-    }
-
     async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
         let route = self.inner.booking_route(id).await;
         self.faults.plan.routes.fetch_add(1, Ordering::SeqCst);
@@ -422,15 +448,6 @@ impl Queries for FaultyStore {
         self.inner.errands(after, limit).await
     }
 
-    async fn answer(&self, key: AnswerKey) -> Result<Option<Answer>, StoreError> {
-        self.inner.answer(key).await
-    }
-
-    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
-        let own = lock(&self.faults.plan.clock).as_ref().map(|clock| clock());
-        if own.is_some() { Ok(own) } else { self.inner.clock().await }
-    }
-
     async fn saga_steps(&self, booking_id: BookingId) -> Result<Vec<SagaStep>, StoreError> {
         self.inner.saga_steps(booking_id).await
     }
@@ -438,23 +455,10 @@ impl Queries for FaultyStore {
     async fn booking_trail(&self, id: BookingId) -> Result<BookingTrail, StoreError> {
         self.inner.booking_trail(id).await
     }
+}
 
-    async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError> {
-        self.inner.session(digest).await
-    }
-
-    async fn user_by_login(&self, login: String) -> Result<Option<User>, StoreError> {
-        self.inner.user_by_login(login).await
-    }
-
-    async fn users_by_ids(&self, ids: Vec<UserId>) -> Result<Vec<User>, StoreError> {
-        self.inner.users_by_ids(ids).await
-    }
-
-    async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError> {
-        self.inner.users(after, limit).await
-    }
-
+#[async_trait]
+impl CommonQueries for FaultyStore {
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError> {
         self.faults.plan.looks_for_oldest.fetch_add(1, Ordering::SeqCst);
         self.inner.oldest_kept().await
@@ -462,6 +466,15 @@ impl Queries for FaultyStore {
 
     async fn last_checks(&self) -> Result<Vec<LastCheck>, StoreError> {
         self.inner.last_checks().await
+    }
+
+    async fn answer(&self, key: AnswerKey) -> Result<Option<Answer>, StoreError> {
+        self.inner.answer(key).await
+    }
+
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        let own = lock(&self.faults.plan.clock).as_ref().map(|clock| clock());
+        if own.is_some() { Ok(own) } else { self.inner.clock().await }
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

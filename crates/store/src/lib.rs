@@ -21,8 +21,9 @@ pub use batch::{
 };
 pub use error::{OpenError, StoreError};
 pub use queries::{
-    BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage, FullSnapshot, OldestKept,
-    Queries, SessionUser, SlotsPage, Snapshot, TableCounts,
+    AccountQueries, BookingQueries, BookingRoute, BookingTrail, CommonQueries, DueErrands,
+    DueHolds, EventQueries, EventsPage, FullSnapshot, IdentityQueries, OldestKept, Queries,
+    SessionUser, SlotsPage, Snapshot, TableCounts,
 };
 
 use async_trait::async_trait;

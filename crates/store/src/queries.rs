@@ -113,9 +113,33 @@ pub struct SessionUser {
     pub user: User,
 }
 
-/// Reads outside of lanes.
+/// Reads outside of lanes: a trait for each context, because not every database holds all of them.
+pub trait Queries:
+    IdentityQueries + EventQueries + AccountQueries + BookingQueries + CommonQueries
+{
+}
+
+impl<T> Queries for T where
+    T: IdentityQueries + EventQueries + AccountQueries + BookingQueries + CommonQueries
+{
+}
+
+/// Reads of users and sessions.
 #[async_trait]
-pub trait Queries: Send + Sync + 'static {
+pub trait IdentityQueries: Send + Sync + 'static {
+    /// The session with this digest, ended or not.
+    async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError>;
+    /// The user with this login.
+    async fn user_by_login(&self, login: String) -> Result<Option<User>, StoreError>;
+    /// The users with these numbers that exist.
+    async fn users_by_ids(&self, ids: Vec<UserId>) -> Result<Vec<User>, StoreError>;
+    /// Users above a number.
+    async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError>;
+}
+
+/// Reads of events, their slots and journals.
+#[async_trait]
+pub trait EventQueries: Send + Sync + 'static {
     /// An event.
     async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError>;
     /// A page of events, without their descriptions: these are empty here.
@@ -139,6 +163,27 @@ pub trait Queries: Send + Sync + 'static {
         before: Option<BookingId>,
         limit: u32,
     ) -> Result<SlotsPage, StoreError>;
+}
+
+/// Reads of accounts and what was posted to them.
+#[async_trait]
+pub trait AccountQueries: Send + Sync + 'static {
+    /// A user's account; an empty one if nothing was posted to it.
+    async fn account(&self, user_id: UserId) -> Result<Account, StoreError>;
+    /// An account's postings, newest first; only those before an entry.
+    async fn postings(
+        &self,
+        user_id: UserId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Posting>, StoreError>;
+    /// What was posted for a booking, oldest first.
+    async fn postings_for(&self, id: BookingId) -> Result<Vec<Posting>, StoreError>;
+}
+
+/// Reads of bookings and their sagas.
+#[async_trait]
+pub trait BookingQueries: Send + Sync + 'static {
     /// The bookings with these numbers that exist.
     async fn bookings(&self, ids: Vec<BookingId>) -> Result<Vec<Booking>, StoreError>;
     /// A user's holds and paid bookings, newest first, on one event or on all; only those older
@@ -157,17 +202,6 @@ pub trait Queries: Send + Sync + 'static {
         after: BookingId,
         limit: u32,
     ) -> Result<Vec<Booking>, StoreError>;
-    /// A user's account; an empty one if nothing was posted to it.
-    async fn account(&self, user_id: UserId) -> Result<Account, StoreError>;
-    /// An account's postings, newest first; only those before an entry.
-    async fn postings(
-        &self,
-        user_id: UserId,
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<Posting>, StoreError>;
-    /// What was posted for a booking, oldest first.
-    async fn postings_for(&self, id: BookingId) -> Result<Vec<Posting>, StoreError>;
     /// Where commands for a booking have to go.
     async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError>;
     /// The holds that are due, and when the next one will be. `clock` is this process's time; a
@@ -182,14 +216,11 @@ pub trait Queries: Send + Sync + 'static {
     /// Everything that was written about a booking. It may read the whole journal: this is for an
     /// operator who wants to know what became of one booking, not for pages.
     async fn booking_trail(&self, id: BookingId) -> Result<BookingTrail, StoreError>;
-    /// The session with this digest, ended or not.
-    async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError>;
-    /// The user with this login.
-    async fn user_by_login(&self, login: String) -> Result<Option<User>, StoreError>;
-    /// The users with these numbers that exist.
-    async fn users_by_ids(&self, ids: Vec<UserId>) -> Result<Vec<User>, StoreError>;
-    /// Users above a number.
-    async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError>;
+}
+
+/// Reads of what belongs to no context, or to each.
+#[async_trait]
+pub trait CommonQueries: Send + Sync + 'static {
     /// The oldest of the rows that are removed when they have outlived their use.
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError>;
     /// What the last check of the invariants came to, for each who has checked.

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use eventbooker_core::{Timestamp, UserId};
 use eventbooker_store::postgres::{Clock, PostgresStore, PostgresUrl};
-use eventbooker_store::{Access, Changes, Queries as _, Store, StoreError, Wants, Writer};
+use eventbooker_store::{
+    Access, Changes, CommonQueries as _, IdentityQueries as _, Store, StoreError, Wants, Writer,
+};
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::postgres::{End, Schema, Server, execute, numbers as numbers_of};
 use eventbooker_testkit::rows::{account, at, deposit, save, user};

@@ -9,7 +9,10 @@ use eventbooker_core::events::{JournalEntry, JournalKind};
 use eventbooker_core::{BookingId, EventId, Money, UserId};
 use eventbooker_store::sqlite::{SCHEMA_VERSION, SqliteStore};
 use eventbooker_store::{Access, MigrationReport};
-use eventbooker_store::{Changes, EventsPage, OpenError, Queries, Store, StoreError, Wants};
+use eventbooker_store::{
+    AccountQueries as _, BookingQueries as _, EventQueries as _, IdentityQueries as _,
+};
+use eventbooker_store::{Changes, EventsPage, OpenError, Store, StoreError, Wants};
 use eventbooker_testkit::rows::{at, event, held, one_of_each, save, slot};
 use rusqlite::Connection;
 use tempfile::TempDir;

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use eventbooker_core::accounts::{Account, Posting, Purpose};
 use eventbooker_core::{BookingId, EventId, UserId};
 use tokio_postgres::Row;
 
+use super::PostgresStore;
 use super::row::{get, instant, known, money};
 use super::session::{Flight, column, params};
-use crate::{Changes, StoreError, codes};
+use crate::{AccountQueries, Changes, StoreError, codes};
 
 /// Reads and locks accounts, as far as they have rows. Two that post to one without a row for the first
 /// time are told apart by the number of the posting.
@@ -136,5 +138,29 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
                 i64::try_from(known.len()).unwrap_or(i64::MAX),
             ],
         );
+    }
+}
+
+#[async_trait]
+impl AccountQueries for PostgresStore {
+    async fn account(&self, user_id: UserId) -> Result<Account, StoreError> {
+        let params = || params![user_id.get()];
+        let found = self.readers.row(ONE, params, account).await?;
+        Ok(found.unwrap_or(Account::open(user_id)))
+    }
+
+    async fn postings(
+        &self,
+        user_id: UserId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Posting>, StoreError> {
+        let params = || params![user_id.get(), before.unwrap_or(i64::MAX), i64::from(limit)];
+        self.readers.rows(POSTINGS_OF, params, posting).await
+    }
+
+    async fn postings_for(&self, id: BookingId) -> Result<Vec<Posting>, StoreError> {
+        let params = || params![id.get()];
+        self.readers.rows(POSTINGS_FOR, params, posting).await
     }
 }

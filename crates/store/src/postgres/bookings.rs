@@ -2,13 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
+use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::{Booking, Holding};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use tokio_postgres::Row;
 
-use super::row::{count, get, instant, known, money, seats};
+use super::readers::earliest;
+use super::row::{all, count, get, instant, known, money, seats};
 use super::session::{Flight, column, params};
-use crate::{BookingRoute, Changes, HoldingsOf, HoldingsOfUser, StoreError, codes};
+use super::{PostgresStore, events, sagas};
+use crate::{
+    AccountQueries, BookingQueries, BookingRoute, BookingTrail, Changes, CommonQueries, DueErrands,
+    DueHolds, HoldingsOf, HoldingsOfUser, SagaStep, StoreError, codes,
+};
 
 /// Reads and locks bookings whose event isn't locked; one statement for each event.
 pub(super) const LOCK: &str = "
@@ -187,4 +194,93 @@ pub(super) fn route(row: &Row, id: BookingId) -> Result<BookingRoute, StoreError
         None if id.get() >= 1 && id <= last => BookingRoute::Gone,
         None => BookingRoute::Never,
     })
+}
+
+#[async_trait]
+impl BookingQueries for PostgresStore {
+    async fn bookings(&self, ids: Vec<BookingId>) -> Result<Vec<Booking>, StoreError> {
+        let params = || params![ids.iter().map(|id| id.get()).collect::<Vec<_>>()];
+        self.readers.rows(BY_IDS, params, booking).await
+    }
+
+    async fn live_bookings_of_user(
+        &self,
+        user_id: UserId,
+        event_id: Option<EventId>,
+        before: Option<BookingId>,
+        limit: u32,
+    ) -> Result<Vec<Booking>, StoreError> {
+        let before = before.map_or(i64::MAX, BookingId::get);
+        let params = || {
+            let event_id = event_id.map(EventId::get);
+            params![user_id.get(), codes::LIVE.to_vec(), event_id, before, i64::from(limit)]
+        };
+        self.readers.rows(LIVE_OF_USER, params, booking).await
+    }
+
+    async fn bookings_of_user(
+        &self,
+        user_id: UserId,
+        after: BookingId,
+        limit: u32,
+    ) -> Result<Vec<Booking>, StoreError> {
+        let params = || params![user_id.get(), after.get(), i64::from(limit)];
+        self.readers.rows(OF_USER, params, booking).await
+    }
+
+    async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
+        let read = |row: &Row| route(row, id);
+        let route = self.readers.row(ROUTE, || params![id.get()], read).await?;
+        Ok(route.unwrap_or(BookingRoute::Never))
+    }
+
+    async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError> {
+        let now = self.clock().await?.unwrap_or(clock).as_micros();
+        let ask = |flight: &mut Flight<'_>| {
+            let due = flight.ask(DUE, params![now, i64::from(limit)]);
+            (due, flight.ask(NEXT_DUE, params![now]))
+        };
+        let ((due, next), answers) = self.readers.ask(ask).await?;
+        let hold = |row: &Row| Ok((EventId::new(get(row, 0)?), BookingId::new(get(row, 1)?)));
+        Ok(DueHolds { holds: all(answers.of(due), hold)?, next: earliest(answers.of(next))? })
+    }
+
+    async fn due_errands(&self, clock: Timestamp, limit: u32) -> Result<DueErrands, StoreError> {
+        let now = self.clock().await?.unwrap_or(clock).as_micros();
+        let ask = |flight: &mut Flight<'_>| {
+            let due = flight.ask(sagas::DUE, params![now, i64::from(limit)]);
+            let next = flight.ask(sagas::NEXT_DUE, params![now]);
+            (due, next, flight.ask(sagas::PARKED, params![]))
+        };
+        let ((due, next, parked), answers) = self.readers.ask(ask).await?;
+        let parked = answers.of(parked).first().map_or(Ok(0), |row| get::<i64>(row, 0))?;
+        Ok(DueErrands {
+            errands: all(answers.of(due), sagas::errand)?,
+            next: earliest(answers.of(next))?,
+            parked: u64::try_from(parked).unwrap_or(0),
+        })
+    }
+
+    async fn errands(&self, after: BookingId, limit: u32) -> Result<Vec<Errand>, StoreError> {
+        let params = || params![after.get(), i64::from(limit)];
+        self.readers.rows(sagas::PAGE, params, sagas::errand).await
+    }
+
+    async fn saga_steps(&self, booking_id: BookingId) -> Result<Vec<SagaStep>, StoreError> {
+        let read = |row: &Row| sagas::step(row, booking_id);
+        self.readers.rows(sagas::STEPS, || params![booking_id.get()], read).await
+    }
+
+    async fn booking_trail(&self, id: BookingId) -> Result<BookingTrail, StoreError> {
+        // Each is read by itself; an operator who looks at a booking on its way looks again.
+        let params = || params![id.get()];
+        let journal = self.readers.rows(events::JOURNAL_OF_BOOKING, params, events::entry).await?;
+        Ok(BookingTrail {
+            booking: self.bookings(vec![id]).await?.pop(),
+            journal,
+            postings: self.postings_for(id).await?,
+            steps: self.saga_steps(id).await?,
+            errand: self.readers.row(sagas::OF_BOOKING, params, sagas::errand).await?,
+        })
+    }
 }

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use eventbooker_core::events::{
     Cancellation, Event, JournalEntry, PaymentWindow, Plan, Slot, Tally,
 };
 use eventbooker_core::{BookingId, EventId, Timestamp};
 use tokio_postgres::Row;
 
-use super::row::{count, get, instant, known, money, seats};
+use super::PostgresStore;
+use super::row::{can_be_text, count, get, instant, known, money, seats};
 use super::session::{Flight, column, params};
-use crate::search::folded;
-use crate::{Changes, StoreError, codes};
+use crate::search::{self, folded};
+use crate::{Changes, EventQueries, EventsPage, SlotsPage, StoreError, codes};
 
 /// Locks events, in the order of their numbers, and reads their tallies: whoever has to wait for a row
 /// gets it as it is then.
@@ -341,5 +343,63 @@ fn save_slots(flight: &mut Flight<'_>, changes: &Changes) {
                 column(slots_removed, |(_, booking_id)| booking_id.get()),
             ],
         );
+    }
+}
+
+#[async_trait]
+impl EventQueries for PostgresStore {
+    async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        self.readers.row(ONE, || params![id.get()], event).await
+    }
+
+    async fn events(&self, page: EventsPage) -> Result<Vec<Event>, StoreError> {
+        if page.name_contains.as_deref().is_some_and(|text| !can_be_text(text)) {
+            return Ok(Vec::new());
+        }
+        let pattern = page.name_contains.as_deref().map(search::like_pattern);
+        let limit = i64::from(page.limit);
+        match page.after {
+            None => {
+                let from = page.not_before.map_or(i64::MIN, Timestamp::as_micros);
+                let params = || params![pattern.clone(), limit, from];
+                self.readers.rows(FIRST_PAGE, params, event).await
+            }
+            Some(after) => {
+                let params = || params![pattern.clone(), limit, after.get()];
+                self.readers.rows(NEXT_PAGE, params, event).await
+            }
+        }
+    }
+
+    async fn events_with(&self, ids: Vec<EventId>) -> Result<Vec<Event>, StoreError> {
+        let params = || params![ids.iter().map(|id| id.get()).collect::<Vec<_>>()];
+        self.readers.rows(BY_IDS, params, event).await
+    }
+
+    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
+        let params = || params![i64::from(limit)];
+        self.readers.rows(RELEASING, params, |row| get(row, 0).map(EventId::new)).await
+    }
+
+    async fn journal(
+        &self,
+        event_id: EventId,
+        after_version: i64,
+        limit: u32,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        let params = || params![event_id.get(), after_version, i64::from(limit)];
+        self.readers.rows(JOURNAL_OF_EVENT, params, entry).await
+    }
+
+    async fn slots(
+        &self,
+        event_id: EventId,
+        before: Option<BookingId>,
+        limit: u32,
+    ) -> Result<SlotsPage, StoreError> {
+        let before = before.map_or(i64::MAX, BookingId::get);
+        let params = || params![event_id.get(), before, i64::from(limit)];
+        let slots = self.readers.rows(SLOTS_OF_EVENT, params, slot).await?;
+        Ok(SlotsPage::of(slots, limit))
     }
 }

@@ -1,12 +1,14 @@
 //! Users and sessions.
 
+use async_trait::async_trait;
 use eventbooker_core::UserId;
 use eventbooker_core::identity::{Profile, Session, TokenDigest, User};
 use tokio_postgres::Row;
 
-use super::row::{array, get, instant, known};
+use super::PostgresStore;
+use super::row::{array, can_be_text, get, instant, known};
 use super::session::{Flight, column, params};
-use crate::{Changes, Purge, SessionUser, StoreError, codes};
+use crate::{Changes, IdentityQueries, Purge, SessionUser, StoreError, codes};
 
 pub(super) const LOCK: &str = "
     SELECT id, login, email, first_name, last_name, role, password_hash, created_at
@@ -168,4 +170,29 @@ fn save_sessions(flight: &mut Flight<'_>, changes: &Changes) {
 pub(super) fn purge_sessions(flight: &mut Flight<'_>, purge: &Purge) {
     let until = purge.sessions_until.as_micros();
     flight.ask(PURGE_SESSIONS, params![until, i64::from(purge.limit)]);
+}
+
+#[async_trait]
+impl IdentityQueries for PostgresStore {
+    async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError> {
+        let read = |row: &Row| session(row, digest);
+        self.readers.row(SESSION, || params![digest.to_vec()], read).await
+    }
+
+    async fn user_by_login(&self, login: String) -> Result<Option<User>, StoreError> {
+        if !can_be_text(&login) {
+            return Ok(None);
+        }
+        self.readers.row(BY_LOGIN, || params![login.clone()], user).await
+    }
+
+    async fn users_by_ids(&self, ids: Vec<UserId>) -> Result<Vec<User>, StoreError> {
+        let params = || params![ids.iter().map(|id| id.get()).collect::<Vec<_>>()];
+        self.readers.rows(BY_IDS, params, user).await
+    }
+
+    async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError> {
+        let params = || params![after.get(), i64::from(limit)];
+        self.readers.rows(PAGE, params, user).await
+    }
 }

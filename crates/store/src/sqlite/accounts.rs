@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use eventbooker_core::accounts::{Account, Posting, Purpose};
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::SqliteStore;
 use super::chain::{self, Chain, Ends, Link};
-use crate::{Changes, codes};
+use crate::{AccountQueries, Changes, StoreError, codes};
 
 const POSTINGS: Chain<Posting> = Chain {
     owner: |posting| posting.user_id.get(),
@@ -173,4 +175,25 @@ const BROKEN_LINKS: [&str; 3] = [
 /// What is wrong with the links by which an account's postings are found.
 pub(super) fn broken_links(conn: &Connection) -> rusqlite::Result<Vec<String>> {
     chain::findings(conn, &BROKEN_LINKS)
+}
+
+#[async_trait]
+impl AccountQueries for SqliteStore {
+    async fn account(&self, user_id: UserId) -> Result<Account, StoreError> {
+        self.readers.rows.run(move |conn| one(conn, user_id)).await
+    }
+
+    async fn postings(
+        &self,
+        user_id: UserId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Posting>, StoreError> {
+        let read = move |conn: &Connection| postings_of(conn, user_id, before, limit);
+        self.readers.lists.run(read).await
+    }
+
+    async fn postings_for(&self, id: BookingId) -> Result<Vec<Posting>, StoreError> {
+        self.readers.rows.run(move |conn| postings_for(conn, id)).await
+    }
 }

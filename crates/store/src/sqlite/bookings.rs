@@ -1,11 +1,17 @@
 //! Bookings, and what users hold.
 
+use async_trait::async_trait;
+use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::{Booking, Holding};
 use eventbooker_core::events::Seats;
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::{BookingRoute, Changes, DueHolds, HoldingsOf, HoldingsOfUser, codes};
+use super::{SqliteStore, accounts, journal, sagas};
+use crate::{
+    BookingQueries, BookingRoute, BookingTrail, Changes, DueErrands, DueHolds, HoldingsOf,
+    HoldingsOfUser, SagaStep, StoreError, codes,
+};
 
 const COLUMNS: &str =
     "id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at";
@@ -205,4 +211,69 @@ pub(super) fn all(
     ))?
     .query_map((after.get(), limit), booking)?
     .collect()
+}
+
+#[async_trait]
+impl BookingQueries for SqliteStore {
+    async fn bookings(&self, ids: Vec<BookingId>) -> Result<Vec<Booking>, StoreError> {
+        self.readers.lists.run(move |conn| by_ids(conn, &ids)).await
+    }
+
+    async fn live_bookings_of_user(
+        &self,
+        user_id: UserId,
+        event_id: Option<EventId>,
+        before: Option<BookingId>,
+        limit: u32,
+    ) -> Result<Vec<Booking>, StoreError> {
+        self.readers
+            .lists
+            .run(move |conn| live_of_user(conn, user_id, event_id, before, limit))
+            .await
+    }
+
+    async fn bookings_of_user(
+        &self,
+        user_id: UserId,
+        after: BookingId,
+        limit: u32,
+    ) -> Result<Vec<Booking>, StoreError> {
+        self.readers.lists.run(move |conn| of_user(conn, user_id, after, limit)).await
+    }
+
+    async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
+        self.readers.rows.run(move |conn| route(conn, id)).await
+    }
+
+    async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError> {
+        self.readers.rows.run(move |conn| due(conn, clock, limit)).await
+    }
+
+    async fn due_errands(&self, clock: Timestamp, limit: u32) -> Result<DueErrands, StoreError> {
+        self.readers.rows.run(move |conn| sagas::due(conn, clock, limit)).await
+    }
+
+    async fn errands(&self, after: BookingId, limit: u32) -> Result<Vec<Errand>, StoreError> {
+        self.readers.lists.run(move |conn| sagas::errands(conn, after, limit)).await
+    }
+
+    async fn saga_steps(&self, booking_id: BookingId) -> Result<Vec<SagaStep>, StoreError> {
+        self.readers.lists.run(move |conn| sagas::steps(conn, booking_id)).await
+    }
+
+    async fn booking_trail(&self, id: BookingId) -> Result<BookingTrail, StoreError> {
+        let read = move |conn: &Connection| {
+            // A query that is answered alone has no transaction around it.
+            let _instant =
+                conn.is_autocommit().then(|| conn.unchecked_transaction()).transpose()?;
+            Ok(BookingTrail {
+                booking: by_ids(conn, &[id])?.pop(),
+                journal: journal::of_booking(conn, id)?,
+                postings: accounts::postings_for(conn, id)?,
+                steps: sagas::steps(conn, id)?,
+                errand: sagas::load(conn, &[id])?.pop(),
+            })
+        };
+        self.readers.lists.run(read).await
+    }
 }

@@ -1,14 +1,16 @@
 //! Events, their tallies and slots.
 
+use async_trait::async_trait;
 use eventbooker_core::events::{
-    Cancellation, Event, JournalKind, PaymentWindow, Plan, Seats, Slot, Tally,
+    Cancellation, Event, JournalEntry, JournalKind, PaymentWindow, Plan, Seats, Slot, Tally,
 };
 use eventbooker_core::{BookingId, EventId, Money, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::SqliteStore;
 use super::journal::{self, Began};
 use crate::search::{self, folded};
-use crate::{Changes, EventsPage, SlotsPage, codes};
+use crate::{Changes, EventQueries, EventsPage, SlotsPage, StoreError, codes};
 
 /// Entries of an event's journal that one search for slots reads. All lists are read one after the
 /// other, and the others wait.
@@ -364,4 +366,44 @@ pub(super) fn all_slots(
     )?
     .query_map((after.get(), limit), slot)?
     .collect()
+}
+
+#[async_trait]
+impl EventQueries for SqliteStore {
+    async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        self.readers.event(id).await
+    }
+
+    async fn events(&self, page: EventsPage) -> Result<Vec<Event>, StoreError> {
+        self.readers.lists.run(move |conn| self::page(conn, &page)).await
+    }
+
+    async fn events_with(&self, ids: Vec<EventId>) -> Result<Vec<Event>, StoreError> {
+        self.readers.rows.run(move |conn| by_ids(conn, &ids)).await
+    }
+
+    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
+        self.readers.rows.run(move |conn| releasing(conn, limit)).await
+    }
+
+    async fn journal(
+        &self,
+        event_id: EventId,
+        after_version: i64,
+        limit: u32,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        self.readers
+            .lists
+            .run(move |conn| journal::of_event(conn, event_id, after_version, limit))
+            .await
+    }
+
+    async fn slots(
+        &self,
+        event_id: EventId,
+        before: Option<BookingId>,
+        limit: u32,
+    ) -> Result<SlotsPage, StoreError> {
+        self.readers.lists.run(move |conn| slots_of(conn, event_id, before, limit)).await
+    }
 }

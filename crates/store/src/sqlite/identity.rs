@@ -1,10 +1,12 @@
 //! Users and sessions.
 
+use async_trait::async_trait;
 use eventbooker_core::identity::{Profile, Session, TokenDigest, User};
 use eventbooker_core::{Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::{Changes, Purge, SessionUser, codes};
+use super::SqliteStore;
+use crate::{Changes, IdentityQueries, Purge, SessionUser, StoreError, codes};
 
 const USER_COLUMNS: &str =
     "id, login, email, first_name, last_name, role, password_hash, created_at";
@@ -162,4 +164,23 @@ pub(super) fn all_sessions(
         })
     })?
     .collect()
+}
+
+#[async_trait]
+impl IdentityQueries for SqliteStore {
+    async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError> {
+        self.readers.rows.run(move |conn| session(conn, &digest)).await
+    }
+
+    async fn user_by_login(&self, login: String) -> Result<Option<User>, StoreError> {
+        self.readers.rows.run(move |conn| user_by_login(conn, &login)).await
+    }
+
+    async fn users_by_ids(&self, ids: Vec<UserId>) -> Result<Vec<User>, StoreError> {
+        self.readers.lists.run(move |conn| load(conn, &ids, &[])).await
+    }
+
+    async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError> {
+        self.readers.lists.run(move |conn| users(conn, after, limit)).await
+    }
 }

@@ -14,20 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use async_trait::async_trait;
-use eventbooker_core::accounts::{Account, Posting};
-use eventbooker_core::bookings::Booking;
-use eventbooker_core::bookings::errand::Errand;
-use eventbooker_core::events::{Event, JournalEntry};
-use eventbooker_core::identity::{TokenDigest, User};
-use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use eventbooker_core::events::Event;
+use eventbooker_core::{EventId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{SqliteStore, accounts, answers, bookings, checks, events, identity, journal, sagas};
-use crate::{
-    Answer, AnswerKey, BookingRoute, BookingTrail, DueErrands, DueHolds, EventsPage, LastCheck,
-    OldestKept, Queries, SagaStep, SessionUser, SlotsPage, StoreError,
-};
+use super::{SqliteStore, answers, bookings, checks, events, identity};
+use crate::{Answer, AnswerKey, CommonQueries, LastCheck, OldestKept, StoreError};
 
 /// Readers for single rows. They share the machine with everything else, so two do.
 const ROW_READERS: usize = 2;
@@ -47,8 +40,8 @@ enum Query {
 }
 
 pub(super) struct Readers {
-    rows: Pool,
-    lists: Pool,
+    pub(super) rows: Pool,
+    pub(super) lists: Pool,
 }
 
 impl Readers {
@@ -60,9 +53,14 @@ impl Readers {
             lists: Pool::start("list-reader", LIST_READERS, &connect)?,
         })
     }
+
+    pub(super) async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.rows.ask(Query::Event(id, answer), answered).await
+    }
 }
 
-struct Pool {
+pub(super) struct Pool {
     queues: Vec<mpsc::Sender<Query>>,
     next: AtomicUsize,
 }
@@ -93,7 +91,7 @@ impl Pool {
         Ok(Self { queues, next: AtomicUsize::new(0) })
     }
 
-    async fn run<T, F>(&self, query: F) -> Result<T, StoreError>
+    pub(super) async fn run<T, F>(&self, query: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -150,141 +148,7 @@ fn answer_together(conn: &Connection, queries: &mut Vec<Query>) {
 }
 
 #[async_trait]
-impl Queries for SqliteStore {
-    async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.readers.rows.ask(Query::Event(id, answer), answered).await
-    }
-
-    async fn events(&self, page: EventsPage) -> Result<Vec<Event>, StoreError> {
-        self.readers.lists.run(move |conn| events::page(conn, &page)).await
-    }
-
-    async fn events_with(&self, ids: Vec<EventId>) -> Result<Vec<Event>, StoreError> {
-        self.readers.rows.run(move |conn| events::by_ids(conn, &ids)).await
-    }
-
-    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
-        self.readers.rows.run(move |conn| events::releasing(conn, limit)).await
-    }
-
-    async fn journal(
-        &self,
-        event_id: EventId,
-        after_version: i64,
-        limit: u32,
-    ) -> Result<Vec<JournalEntry>, StoreError> {
-        self.readers
-            .lists
-            .run(move |conn| journal::of_event(conn, event_id, after_version, limit))
-            .await
-    }
-
-    async fn slots(
-        &self,
-        event_id: EventId,
-        before: Option<BookingId>,
-        limit: u32,
-    ) -> Result<SlotsPage, StoreError> {
-        self.readers.lists.run(move |conn| events::slots_of(conn, event_id, before, limit)).await
-    }
-
-    async fn bookings(&self, ids: Vec<BookingId>) -> Result<Vec<Booking>, StoreError> {
-        self.readers.lists.run(move |conn| bookings::by_ids(conn, &ids)).await
-    }
-
-    async fn live_bookings_of_user(
-        &self,
-        user_id: UserId,
-        event_id: Option<EventId>,
-        before: Option<BookingId>,
-        limit: u32,
-    ) -> Result<Vec<Booking>, StoreError> {
-        self.readers
-            .lists
-            .run(move |conn| bookings::live_of_user(conn, user_id, event_id, before, limit))
-            .await
-    }
-
-    async fn bookings_of_user(
-        &self,
-        user_id: UserId,
-        after: BookingId,
-        limit: u32,
-    ) -> Result<Vec<Booking>, StoreError> {
-        self.readers.lists.run(move |conn| bookings::of_user(conn, user_id, after, limit)).await
-    }
-
-    async fn account(&self, user_id: UserId) -> Result<Account, StoreError> {
-        self.readers.rows.run(move |conn| accounts::one(conn, user_id)).await
-    }
-
-    async fn postings(
-        &self,
-        user_id: UserId,
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<Posting>, StoreError> {
-        let read = move |conn: &Connection| accounts::postings_of(conn, user_id, before, limit);
-        self.readers.lists.run(read).await
-    }
-
-    async fn postings_for(&self, id: BookingId) -> Result<Vec<Posting>, StoreError> {
-        self.readers.rows.run(move |conn| accounts::postings_for(conn, id)).await
-    }
-
-    async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
-        self.readers.rows.run(move |conn| bookings::route(conn, id)).await
-    }
-
-    async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError> {
-        self.readers.rows.run(move |conn| bookings::due(conn, clock, limit)).await
-    }
-
-    async fn due_errands(&self, clock: Timestamp, limit: u32) -> Result<DueErrands, StoreError> {
-        self.readers.rows.run(move |conn| sagas::due(conn, clock, limit)).await
-    }
-
-    async fn errands(&self, after: BookingId, limit: u32) -> Result<Vec<Errand>, StoreError> {
-        self.readers.lists.run(move |conn| sagas::errands(conn, after, limit)).await
-    }
-
-    async fn saga_steps(&self, booking_id: BookingId) -> Result<Vec<SagaStep>, StoreError> {
-        self.readers.lists.run(move |conn| sagas::steps(conn, booking_id)).await
-    }
-
-    async fn booking_trail(&self, id: BookingId) -> Result<BookingTrail, StoreError> {
-        let read = move |conn: &Connection| {
-            // A query that is answered alone has no transaction around it.
-            let _instant =
-                conn.is_autocommit().then(|| conn.unchecked_transaction()).transpose()?;
-            Ok(BookingTrail {
-                booking: bookings::by_ids(conn, &[id])?.pop(),
-                journal: journal::of_booking(conn, id)?,
-                postings: accounts::postings_for(conn, id)?,
-                steps: sagas::steps(conn, id)?,
-                errand: sagas::load(conn, &[id])?.pop(),
-            })
-        };
-        self.readers.lists.run(read).await
-    }
-
-    async fn session(&self, digest: TokenDigest) -> Result<Option<SessionUser>, StoreError> {
-        self.readers.rows.run(move |conn| identity::session(conn, &digest)).await
-    }
-
-    async fn user_by_login(&self, login: String) -> Result<Option<User>, StoreError> {
-        self.readers.rows.run(move |conn| identity::user_by_login(conn, &login)).await
-    }
-
-    async fn users_by_ids(&self, ids: Vec<UserId>) -> Result<Vec<User>, StoreError> {
-        self.readers.lists.run(move |conn| identity::load(conn, &ids, &[])).await
-    }
-
-    async fn users(&self, after: UserId, limit: u32) -> Result<Vec<User>, StoreError> {
-        self.readers.lists.run(move |conn| identity::users(conn, after, limit)).await
-    }
-
+impl CommonQueries for SqliteStore {
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError> {
         self.readers
             .rows
