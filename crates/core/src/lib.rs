@@ -12,12 +12,14 @@
 
 pub mod accounts;
 pub mod bookings;
+pub mod contexts;
 pub mod events;
 pub mod identity;
 pub mod ids;
 pub mod money;
 pub mod time;
 
+pub use contexts::{Context, Contexts};
 pub use ids::{BookingId, EventId, UserId};
 pub use money::Money;
 pub use time::Timestamp;
