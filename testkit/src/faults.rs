@@ -19,8 +19,8 @@ use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{
     AccountQueries, Answer, AnswerKey, BookingQueries, BookingRoute, BookingTrail, Changes,
     CommonQueries, DueErrands, DueHolds, EventQueries, EventsPage, FullSnapshot, IdentityQueries,
-    LastCheck, Loaded, OldestKept, SagaStep, SessionUser, SlotsPage, Store, StoreError, Wants,
-    Writer,
+    LastCheck, Loaded, OldestKept, ReleaseQueries, SagaQueries, SagaStep, SessionUser, SlotsPage,
+    Store, StoreError, Wants, Writer,
 };
 use tokio::sync::oneshot;
 
@@ -357,11 +357,6 @@ impl EventQueries for FaultyStore {
         self.inner.events_with(ids).await
     }
 
-    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
-        self.faults.plan.looks_for_releases.fetch_add(1, Ordering::SeqCst);
-        self.inner.releasing_events(limit).await
-    }
-
     async fn journal(
         &self,
         event_id: EventId,
@@ -378,6 +373,14 @@ impl EventQueries for FaultyStore {
         limit: u32,
     ) -> Result<SlotsPage, StoreError> {
         self.inner.slots(event_id, before, limit).await
+    }
+}
+
+#[async_trait]
+impl ReleaseQueries for FaultyStore {
+    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
+        self.faults.plan.looks_for_releases.fetch_add(1, Ordering::SeqCst);
+        self.inner.releasing_events(limit).await
     }
 }
 
@@ -432,7 +435,10 @@ impl BookingQueries for FaultyStore {
         self.faults.plan.routes.fetch_add(1, Ordering::SeqCst);
         route
     }
+}
 
+#[async_trait]
+impl SagaQueries for FaultyStore {
     async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError> {
         self.faults.plan.looks.fetch_add(1, Ordering::SeqCst);
         fail_if_planned(&self.faults.plan.due_holds)?;

@@ -61,6 +61,24 @@ pub struct Profile {
     pub last_name: String,
 }
 
+/// A user, as others may know them: without what proves who it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Person {
+    /// The user's number.
+    pub id: UserId,
+    /// Who it is.
+    pub profile: Profile,
+    /// What they may do.
+    pub role: Role,
+}
+
+impl Person {
+    /// The same, as somebody who asks for something.
+    pub fn actor(&self) -> Actor {
+        Actor { user_id: self.id, role: self.role }
+    }
+}
+
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct User {
@@ -74,6 +92,14 @@ pub struct User {
     pub password_hash: String,
     /// When the user was added.
     pub created_at: Timestamp,
+}
+
+impl User {
+    /// What others may know.
+    pub fn into_person(self) -> Person {
+        let Self { id, profile, role, password_hash: _, created_at: _ } = self;
+        Person { id, profile, role }
+    }
 }
 
 /// The digest of a session's token. The token itself is only ever in the client's cookie.

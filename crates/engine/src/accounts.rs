@@ -2,7 +2,7 @@
 
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::identity::Actor;
-use eventbooker_core::{Money, UserId};
+use eventbooker_core::{Context, Money, UserId};
 use eventbooker_store::{StoreError, Wants};
 
 use crate::batch::{Batch, Rules};
@@ -23,8 +23,10 @@ impl Command for Deposit {
         Lane::User(self.user_id)
     }
 
-    fn wants(&self, _: &Rules, wants: &mut Wants) {
-        wants.users.push(self.user_id);
+    fn wants(&self, rules: &Rules, wants: &mut Wants) {
+        if rules.here.has(Context::Identity) {
+            wants.users.push(self.user_id);
+        }
         wants.accounts.push(self.user_id);
     }
 
@@ -34,7 +36,9 @@ impl Command for Deposit {
         if !may_deposit {
             return Err(Refusal::NotAdmin);
         }
-        batch.user(self.user_id).ok_or(Refusal::NoSuchUser)?;
+        if batch.rules().here.has(Context::Identity) {
+            batch.user(self.user_id).ok_or(Refusal::NoSuchUser)?;
+        }
         let mut account = batch.account(self.user_id);
         let posting = account.deposit(self.amount, batch.now())?;
         batch.post(account, posting);
@@ -51,12 +55,19 @@ impl Engine {
         amount: Money,
         key: Option<Key<Account>>,
     ) -> Result<Answer<Account>, Error> {
+        // Where users are elsewhere, somebody who asks for themselves is known to be there.
+        let is_known = self.here().has(Context::Identity)
+            || user_id == actor.user_id
+            || !self.people(vec![user_id]).await?.is_empty();
+        if !is_known {
+            return Ok(self.refused(Refusal::NoSuchUser));
+        }
         self.submit(Deposit { actor, user_id, amount }, key).await
     }
 
     /// A user's account.
     pub async fn account(&self, user_id: UserId) -> Result<Account, StoreError> {
-        self.store().account(user_id).await
+        self.accounts().account(user_id).await
     }
 
     /// A user's postings before an entry, newest first.
@@ -66,6 +77,6 @@ impl Engine {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<Posting>, StoreError> {
-        self.store().postings(user_id, before, limit).await
+        self.accounts().postings(user_id, before, limit).await
     }
 }

@@ -15,7 +15,7 @@ use eventbooker_core::bookings::participant::{Memory, MemoryKey, Remembered, Req
 use eventbooker_core::bookings::{Booking, HoldLimits, Holding, State};
 use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{Session, TokenDigest, User};
-use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use eventbooker_core::{BookingId, Contexts, EventId, Timestamp, UserId};
 use eventbooker_store::{Answer, AnswerKey, Changes, IdRange, LastIds, Loaded, Purge, SagaStep};
 
 use self::table::Table;
@@ -28,10 +28,8 @@ pub struct Rules {
     pub holds: HoldLimits,
     /// Whether users may pay in for themselves.
     pub users_may_deposit: bool,
-    /// Whether the events' rows are in this database.
-    pub events_are_here: bool,
-    /// Whether the accounts' rows are in this database.
-    pub accounts_are_here: bool,
+    /// Whose rows are in this database.
+    pub here: Contexts,
 }
 
 /// The rows of one batch.

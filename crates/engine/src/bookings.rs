@@ -356,7 +356,7 @@ impl Engine {
         }
         let SlotsPage { slots, next } = self.slots(event_id, None, before, limit).await?;
         let ids = slots.iter().map(|slot| slot.booking_id).collect();
-        Ok(self.page(self.store().bookings(ids).await?, next))
+        Ok(self.page(self.bookings().bookings(ids).await?, next))
     }
 
     /// A user's live bookings older than `before`, newest first; on one event or on all.
@@ -367,7 +367,8 @@ impl Engine {
         before: Option<BookingId>,
         limit: u32,
     ) -> Result<BookingsPage, StoreError> {
-        let bookings = self.store().live_bookings_of_user(user_id, event_id, before, limit).await?;
+        let bookings =
+            self.bookings().live_bookings_of_user(user_id, event_id, before, limit).await?;
         let full = bookings.len() >= limit as usize;
         let next = bookings.last().filter(|_| full).map(|booking| booking.id);
         Ok(self.page(bookings, next))
@@ -381,7 +382,7 @@ impl Engine {
         after: BookingId,
         limit: u32,
     ) -> Result<BookingsPage, StoreError> {
-        let mut bookings = self.store().bookings_of_user(user_id, after, limit).await?;
+        let mut bookings = self.bookings().bookings_of_user(user_id, after, limit).await?;
         let full = bookings.len() >= limit as usize;
         let next = bookings.last().filter(|_| full).map(|booking| booking.id);
         let at = self.now();

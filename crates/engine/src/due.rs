@@ -56,7 +56,12 @@ impl Alarm {
         }
     }
 
-    async fn sleep_until(&self, clock: &dyn Clock, instant: Timestamp) {
+    /// Somebody looks now, and again at this instant: from here on, what is sooner is noted.
+    pub(crate) fn look_by(&self, instant: Timestamp) {
+        self.next_micros.store(instant.as_micros(), Ordering::Relaxed);
+    }
+
+    pub(crate) async fn sleep_until(&self, clock: &dyn Clock, instant: Timestamp) {
         self.next_micros.fetch_min(instant.as_micros(), Ordering::Relaxed);
         tokio::select! {
             () = clock.sleep_until(instant) => {}
@@ -173,7 +178,7 @@ impl<D: Due> Watch<D> {
         let soon = now.plus(D::LOOK_EVERY);
         // Before the store is asked: what is saved from here on is noted, and what was saved before
         // is found.
-        self.alarm.next_micros.store(soon.as_micros(), Ordering::Relaxed);
+        self.alarm.look_by(soon);
         let limit = SLICE_ROWS + self.passed_over;
         let (rows, next) = match self.due.look(&self.engine, limit).await {
             Ok(found) => found,

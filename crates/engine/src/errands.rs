@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use eventbooker_core::bookings::participant::{Participant, Request};
-use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use eventbooker_core::{BookingId, Context, EventId, Timestamp, UserId};
 use eventbooker_store::Wants;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -26,7 +26,7 @@ use crate::Engine;
 use crate::batch::Rules;
 use crate::bookings::{BookingAt, want_account, want_booking};
 use crate::due::Alarm;
-use crate::participants::{Participants, Participate, Place};
+use crate::participants::Participate;
 
 /// Questions that may wait for one participant; what is over is taken up when its lease has ended.
 const WAITING_MAX: usize = 16_384;
@@ -107,17 +107,18 @@ impl Drop for Waiting<'_> {
 pub(crate) type Inboxes = Vec<(Arc<dyn Participate>, mpsc::Receiver<Question>)>;
 
 impl Desk {
-    pub(crate) fn open(participants: &Participants) -> (Self, Inboxes) {
+    /// A desk with a place for each participant that is elsewhere.
+    pub(crate) fn open(
+        events: Option<Arc<dyn Participate>>,
+        accounts: Option<Arc<dyn Participate>>,
+    ) -> (Self, Inboxes) {
         let mut inboxes = Inboxes::new();
-        let mut inbox_of = |place: &Place| match place {
-            Place::Here => None,
-            Place::Elsewhere(participant) => {
-                let (sender, inbox) = mpsc::channel(WAITING_MAX);
-                inboxes.push((Arc::clone(participant), inbox));
-                Some(sender)
-            }
+        let mut inbox_of = |participant| {
+            let (sender, inbox) = mpsc::channel(WAITING_MAX);
+            inboxes.push((participant, inbox));
+            sender
         };
-        let (events, accounts) = (inbox_of(&participants.events), inbox_of(&participants.accounts));
+        let (events, accounts) = (events.map(&mut inbox_of), accounts.map(&mut inbox_of));
         (Self { events, accounts, ..Self::default() }, inboxes)
     }
 
@@ -227,10 +228,10 @@ impl Engine {
 impl Rules {
     /// Whether a participant's rows are here.
     pub(crate) fn has(&self, participant: Participant) -> bool {
-        match participant {
-            Participant::Events => self.events_are_here,
-            Participant::Accounts => self.accounts_are_here,
-        }
+        self.here.has(match participant {
+            Participant::Events => Context::Events,
+            Participant::Accounts => Context::Accounts,
+        })
     }
 }
 
@@ -251,9 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_is_woken_or_forgotten() {
-        let participants =
-            Participants { events: Place::Elsewhere(Arc::new(Nobody)), ..Participants::default() };
-        let (desk, _inboxes) = Desk::open(&participants);
+        let (desk, _inboxes) = Desk::open(Some(Arc::new(Nobody)), None);
         let [one, two] = [1, 2].map(BookingId::new);
         let mut woken = desk.wait_for(one);
         let (gave_up, stays) = (desk.wait_for(one), desk.wait_for(two));

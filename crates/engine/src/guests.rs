@@ -57,7 +57,7 @@ impl Engine {
     ) -> Result<GuestsPage, StoreError> {
         let SlotsPage { slots, next } = self.slots(event_id, state, before, limit).await?;
         let ids = slots.iter().map(|slot| slot.booking_id).collect();
-        let mut bookings = self.store().bookings(ids).await?;
+        let mut bookings = self.bookings().bookings(ids).await?;
         let now = self.now();
         bookings.retain(|booking| booking.is_live(now));
         Ok(GuestsPage { guests: self.with_owners(bookings).await?, next })
@@ -73,7 +73,7 @@ impl Engine {
     ) -> Result<SlotsPage, StoreError> {
         let mut found: Vec<Slot> = Vec::new();
         for _ in 0..PAGES_PER_LOOK {
-            let SlotsPage { slots, next } = self.store().slots(event_id, before, limit).await?;
+            let SlotsPage { slots, next } = self.events().slots(event_id, before, limit).await?;
             let wanted = slots.into_iter().filter(|slot| state.is_none_or(|it| it == slot.state));
             let missing = limit as usize - found.len();
             found.extend(wanted.take(missing));
@@ -103,9 +103,9 @@ impl Engine {
 
     /// What became of a booking.
     pub async fn find_booking(&self, id: BookingId) -> Result<Found, StoreError> {
-        let found = self.store().bookings(vec![id]).await?.pop();
+        let found = self.bookings().bookings(vec![id]).await?.pop();
         let Some(booking) = found else {
-            let route = self.store().booking_route(id).await?;
+            let route = self.bookings().booking_route(id).await?;
             return Ok(if route == BookingRoute::Gone { Found::Expired } else { Found::Never });
         };
         let now = self.now();
@@ -122,10 +122,9 @@ impl Engine {
         let mut ids: Vec<UserId> = bookings.iter().map(|booking| booking.user_id).collect();
         ids.sort_unstable();
         ids.dedup();
-        let users =
-            if ids.is_empty() { Vec::new() } else { self.store().users_by_ids(ids).await? };
+        let people = self.people(ids).await?;
         let owners: HashMap<UserId, Profile> =
-            users.into_iter().map(|user| (user.id, user.profile)).collect();
+            people.into_iter().map(|person| (person.id, person.profile)).collect();
         let at = self.now();
         let guest = |booking: Booking| Guest {
             at: BookingAt { booking, at },

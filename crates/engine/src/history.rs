@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use eventbooker_core::events::{Event, JournalEntry, JournalKind, Seats};
 use eventbooker_core::{BookingId, EventId, Money, Timestamp};
-use eventbooker_store::{Queries, StoreError};
+use eventbooker_store::StoreError;
 use tokio::sync::Mutex;
 
 use self::spans::Spans;
@@ -98,16 +98,16 @@ impl Reading {
 
     /// Reads on until a version, or as far as one look goes. Whoever stops waiting leaves it between two
     /// pages.
-    async fn go_on(&mut self, store: &dyn Queries, event: &Event) -> Result<(), StoreError> {
+    async fn go_on(&mut self, engine: &Engine, event: &Event) -> Result<(), StoreError> {
         let mut left = ENTRIES_PER_LOOK;
         while left > 0 && self.version < event.tally.version {
             let missing = event.tally.version - self.version;
             let limit = u32::try_from(missing).unwrap_or(u32::MAX).min(PAGE_ENTRIES);
-            let entries = store.journal(event.id, self.version, limit).await?;
+            let entries = engine.events().journal(event.id, self.version, limit).await?;
             if entries.is_empty() {
                 break;
             }
-            let paid = amounts(store, &entries).await?;
+            let paid = amounts(engine, &entries).await?;
             for entry in &entries {
                 self.take(entry, &paid);
             }
@@ -178,7 +178,7 @@ impl Reading {
 
 /// What the bookings cost that were paid, or may have been and were cancelled.
 async fn amounts(
-    store: &dyn Queries,
+    engine: &Engine,
     entries: &[JournalEntry],
 ) -> Result<HashMap<BookingId, Money>, StoreError> {
     let moves_money = |entry: &&JournalEntry| match entry.kind {
@@ -196,7 +196,7 @@ async fn amounts(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let bookings = store.bookings(ids).await?;
+    let bookings = engine.bookings().bookings(ids).await?;
     Ok(bookings.into_iter().map(|booking| (booking.id, booking.amount)).collect())
 }
 
@@ -206,7 +206,7 @@ impl Engine {
         let kept = &self.inner.histories.kept;
         let reading = match kept.get(&id) {
             Some(reading) => reading,
-            None => match self.store().event(id).await? {
+            None => match self.events().event(id).await? {
                 Some(event) => {
                     kept.get_with(id, || Arc::new(Mutex::new(Reading::of(event.created_at))))
                 }
@@ -215,8 +215,8 @@ impl Engine {
         };
         let mut reading = reading.lock().await;
         // Looked at behind the lock, so that it isn't older than what has been read.
-        let Some(event) = self.store().event(id).await? else { return Ok(None) };
-        reading.go_on(self.store(), &event).await?;
+        let Some(event) = self.events().event(id).await? else { return Ok(None) };
+        reading.go_on(self, &event).await?;
         Ok(Some(reading.at(event, self.now())))
     }
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eventbooker_core::UserId;
 use eventbooker_core::identity::{
-    self, Actor, Profile, Role, Session, TokenDigest, User, password_fault,
+    self, Actor, Person, Profile, Role, Session, TokenDigest, User, password_fault,
 };
+use eventbooker_core::{Timestamp, UserId};
 use eventbooker_store::{SessionUser, StoreError, Wants};
 use sha2::{Digest, Sha256};
 
@@ -75,6 +75,15 @@ pub struct SignedIn {
     pub token: Token,
     /// How long the session lasts.
     pub lifetime: Duration,
+}
+
+/// Somebody who is signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authenticated {
+    /// Who it is.
+    pub person: Arc<Person>,
+    /// When their session ends by itself.
+    pub until: Timestamp,
 }
 
 /// Adds a user.
@@ -225,7 +234,7 @@ impl Command for SignOut {
 
 /// Sessions that are in use.
 pub(crate) struct Sessions {
-    remembered: moka::sync::Cache<TokenDigest, Arc<SessionUser>>,
+    remembered: moka::sync::Cache<TokenDigest, Authenticated>,
     /// Raised whenever something is forgotten, so that a look-up that began before doesn't put it
     /// back.
     forgotten: AtomicU64,
@@ -240,11 +249,11 @@ impl Sessions {
         Self { remembered, forgotten: AtomicU64::new(0) }
     }
 
-    fn remember(&self, digest: TokenDigest, found: &Arc<SessionUser>, asked_at: u64) {
+    fn remember(&self, digest: TokenDigest, found: &Authenticated, asked_at: u64) {
         if self.forgotten.load(Ordering::SeqCst) != asked_at {
             return;
         }
-        self.remembered.insert(digest, Arc::clone(found));
+        self.remembered.insert(digest, found.clone());
         // Something may have been forgotten between the look and the insertion.
         if self.forgotten.load(Ordering::SeqCst) != asked_at {
             self.remembered.invalidate(&digest);
@@ -354,7 +363,7 @@ impl Engine {
     }
 
     /// Whose session a token belongs to.
-    pub async fn session(&self, token: &str) -> Result<Option<Arc<SessionUser>>, StoreError> {
+    pub async fn session(&self, token: &str) -> Result<Option<Authenticated>, StoreError> {
         let digest = Token::digest_of(token);
         let sessions = &self.inner.sessions;
         let found = if let Some(found) = sessions.remembered.get(&digest) {
@@ -362,11 +371,13 @@ impl Engine {
         } else {
             let asked_at = sessions.forgotten.load(Ordering::SeqCst);
             let Some(found) = self.store().session(digest).await? else { return Ok(None) };
-            let found = Arc::new(found);
+            let SessionUser { session, user } = found;
+            let person = Arc::new(user.into_person());
+            let found = Authenticated { person, until: session.expires_at };
             sessions.remember(digest, &found, asked_at);
             found
         };
-        Ok(Some(found).filter(|found| found.session.expires_at > self.now()))
+        Ok(Some(found).filter(|found| found.until > self.now()))
     }
 
     async fn hash(&self, password: String) -> Result<String, Error> {
@@ -379,7 +390,7 @@ impl Engine {
         Token::of(&bytes)
     }
 
-    fn refused<R>(&self, refusal: Refusal) -> Answer<R> {
+    pub(crate) fn refused<R>(&self, refusal: Refusal) -> Answer<R> {
         Answer::Given(Decided::refused(refusal, self.now()))
     }
 }

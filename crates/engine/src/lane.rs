@@ -26,7 +26,7 @@ use crate::identity::Sessions;
 use crate::live::Live;
 use crate::live::board::Board;
 use crate::meters::{self, Meters};
-use crate::{Clock, Error, Participants, Parts, Settings, count};
+use crate::{Clock, Error, Neighbours, Parts, Settings, count};
 
 /// How often a batch is tried while other transactions are in its way.
 const TRIES_MAX: u32 = 8;
@@ -49,7 +49,7 @@ pub(crate) struct Lanes {
 impl Lanes {
     pub(crate) async fn start(
         parts: &Parts,
-        participants: &Participants,
+        neighbours: &Neighbours,
         settings: &Settings,
         listeners: &Listeners,
     ) -> Result<Self, StoreError> {
@@ -65,8 +65,7 @@ impl Lanes {
                 rules: Rules {
                     holds: settings.holds,
                     users_may_deposit: settings.users_may_deposit,
-                    events_are_here: participants.events.is_here(),
-                    accounts_are_here: participants.accounts.is_here(),
+                    here: neighbours.here(),
                 },
                 batch_commands_max: settings.batch_commands_max,
                 listeners: listeners.clone(),

@@ -29,6 +29,7 @@ mod janitor;
 mod lane;
 mod live;
 mod meters;
+mod neighbours;
 mod participants;
 mod passwords;
 mod recount;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use eventbooker_core::Context;
 use eventbooker_core::bookings::HoldLimits;
 use eventbooker_store::{Store, StoreError};
 use metrics::{describe_counter, describe_gauge, describe_histogram};
@@ -52,11 +54,15 @@ pub use self::command::{Answer, Command, Decided, Effect, Key, Lane};
 pub use self::error::{Error, Refusal};
 pub use self::guests::{Found, Guest, GuestsPage};
 pub use self::history::{ENTRIES_PER_LOOK, History, SPANS_MAX, Span};
-pub use self::identity::{NewUser, SignedIn, Token};
+pub use self::identity::{Authenticated, NewUser, SignedIn, Token};
 pub use self::live::board::Standings;
 pub use self::live::{Subscription, Told, Update};
-pub use self::participants::{Participants, Participate, Place};
+pub use self::neighbours::{
+    AccountsNeighbour, BookingsNeighbour, EventsNeighbour, IdentityNeighbour, Neighbours, Place,
+};
+pub use self::participants::Participate;
 pub use self::recount::{Hindrance, Recount, Recounts, UnfinishedRecount};
+pub use self::releases::Freed;
 
 use self::due::Alarm;
 use self::errands::Desk;
@@ -133,7 +139,9 @@ pub struct Engine {
 
 struct Inner {
     parts: Parts,
+    neighbours: Neighbours,
     settings: Settings,
+    secret: [u8; 32],
     lanes: Lanes,
     live: Arc<Live>,
     board: Arc<Board>,
@@ -150,12 +158,12 @@ impl Engine {
     /// Starts lanes, deadline clock, release of what was booked on cancelled events, recovery of sagas,
     /// clean-up and recount. Must be called within a Tokio runtime.
     pub async fn start(parts: Parts, settings: Settings) -> Result<Self, StoreError> {
-        Self::start_among(Participants::default(), parts, settings).await
+        Self::start_among(Neighbours::default(), parts, settings).await
     }
 
-    /// The same, with some of the participants of its sagas elsewhere.
+    /// The same, with some of the rows elsewhere.
     pub async fn start_among(
-        participants: Participants,
+        neighbours: Neighbours,
         parts: Parts,
         settings: Settings,
     ) -> Result<Self, StoreError> {
@@ -170,7 +178,8 @@ impl Engine {
         let live = Arc::new(Live::new(store(), clock(), Arc::clone(&turns)));
         let board = Arc::new(Board::new(store(), clock(), turns));
         let sessions = Arc::new(Sessions::new());
-        let (desk, inboxes) = Desk::open(&participants);
+        let [events, accounts] = neighbours.participants();
+        let (desk, inboxes) = Desk::open(events, accounts);
         let desk = Arc::new(desk);
         let listeners = Listeners {
             holds_due: Arc::clone(&holds_due),
@@ -181,10 +190,14 @@ impl Engine {
             sessions: Arc::clone(&sessions),
             desk: Arc::clone(&desk),
         };
-        let lanes = Lanes::start(&parts, &participants, &settings, &listeners).await?;
+        let lanes = Lanes::start(&parts, &neighbours, &settings, &listeners).await?;
         let passwords = Passwords::new(&settings);
+        let mut secret = [0; 32];
+        parts.entropy.fill(&mut secret);
         let inner = Arc::new(Inner {
+            secret,
             parts,
+            neighbours,
             settings,
             lanes,
             live,
@@ -199,15 +212,16 @@ impl Engine {
         });
         let engine = Self { inner };
         if engine.settings().background {
-            let mut background = vec![
-                deadlines::spawn(engine.clone(), holds_due, time),
-                janitor::spawn(engine.clone()),
-            ];
+            let here = engine.here();
+            let mut background = vec![janitor::spawn(engine.clone())];
+            if here.has(Context::Bookings) {
+                background.push(deadlines::spawn(engine.clone(), holds_due, time));
+                background.extend(errands::spawn(&engine, errands_due, inboxes));
+            }
             // Cancelled events are where events are.
-            if participants.events.is_here() {
+            if here.has(Context::Events) {
                 background.push(releases::spawn(engine.clone(), releases_due));
             }
-            background.extend(errands::spawn(&engine, errands_due, inboxes));
             let every = engine.settings().recount_every;
             background.extend(every.map(|every| recount::spawn(engine.clone(), every)));
             *engine.background() = background;
@@ -246,6 +260,11 @@ impl Engine {
     /// Fills a buffer with unpredictable bytes.
     pub fn draw(&self, bytes: &mut [u8]) {
         self.inner.parts.entropy.fill(bytes);
+    }
+
+    /// A secret to sign with what clients bring back.
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.inner.secret
     }
 
     /// What the operator chose.

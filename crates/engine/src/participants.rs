@@ -1,6 +1,4 @@
-//! The participants of sagas: where they are, and what ours do for sagas elsewhere.
-
-use std::sync::Arc;
+//! The participants of sagas: how they are asked, and what ours do for sagas elsewhere.
 
 use async_trait::async_trait;
 use eventbooker_core::accounts::PostingKind;
@@ -17,37 +15,12 @@ use crate::batch::{Batch, Rules};
 use crate::command::{Command, Lane};
 use crate::{Engine, Refusal, saga};
 
-/// Where a participant's rows are.
-#[derive(Clone, Default)]
-pub enum Place {
-    /// In this engine's database: it is asked within the batch.
-    #[default]
-    Here,
-    /// Elsewhere: it is asked after the commit.
-    Elsewhere(Arc<dyn Participate>),
-}
-
-/// Where the participants of this engine's sagas are.
-#[derive(Clone, Default)]
-pub struct Participants {
-    /// Whoever has the seats.
-    pub events: Place,
-    /// Whoever has the money.
-    pub accounts: Place,
-}
-
 /// Somebody who can be asked, many things at once.
 #[async_trait]
 pub trait Participate: Send + Sync {
     /// Answers each request, in their order, or says why there is no answer. No answer means that
     /// the step may have been taken or not; whoever asks will ask again.
     async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, String>>;
-}
-
-impl Place {
-    pub(crate) fn is_here(&self) -> bool {
-        matches!(self, Self::Here)
-    }
 }
 
 /// An engine is a participant for the sagas of others.

@@ -5,14 +5,19 @@
 //! remembered: whoever looks next, after a crash or on another replica, goes on with those that are
 //! left.
 //!
+//! Where bookings are elsewhere, whoever has them is given [`word`] of theirs instead, and releases them.
+//!
 //! Absent on purpose: bookings that are on their way, and holds past their deadline. The ones are
 //! released when they have arrived, the others are the [deadline clock](crate::deadlines)'s.
+
+mod word;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use eventbooker_core::bookings::participant::Participant;
 use eventbooker_core::bookings::{Booking, State, Step};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{SlotsPage, StoreError, Wants};
@@ -22,11 +27,26 @@ use crate::batch::{Batch, Rules};
 use crate::bookings::{want_account, want_booking};
 use crate::command::{Command, Lane};
 use crate::due::{self, Alarm, Due};
+use crate::neighbours::Place;
 use crate::{Engine, Refusal, saga};
 
 pub(crate) fn spawn(engine: Engine, alarm: Arc<Alarm>) -> JoinHandle<()> {
     let left_alone = metrics::gauge!("eventbooker_parked_releases");
-    due::watch(engine, Releases::default(), alarm, left_alone)
+    match engine.inner.neighbours.bookings.clone() {
+        Place::Here => due::watch(engine, Releases::default(), alarm, left_alone),
+        Place::Elsewhere(neighbour) => word::spawn(engine, neighbour, alarm, left_alone),
+    }
+}
+
+/// How far the release of a booking is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freed {
+    /// It has been cancelled just now. Its seats are given back in the course of its saga.
+    Now,
+    /// It is on its way, or ends by itself.
+    Soon,
+    /// There is no such booking that has seats.
+    Unknown,
 }
 
 /// Bookings that are to be released.
@@ -45,6 +65,14 @@ struct Left {
     /// Whose money is to go back, if it is paid. A hold that is found here stays unpaid: its event is
     /// cancelled.
     paid_by: Option<UserId>,
+}
+
+impl Left {
+    fn of(booking: &Booking) -> Self {
+        let Booking { id, event_id, user_id, state, .. } = *booking;
+        let paid_by = (state == State::Complete).then_some(user_id);
+        Self { event_id, booking_id: id, paid_by }
+    }
 }
 
 #[async_trait]
@@ -129,11 +157,7 @@ async fn read(
     ids: Vec<BookingId>,
 ) -> Result<Vec<Left>, StoreError> {
     let now = engine.now();
-    let left = |booking: Booking| {
-        let paid_by = (booking.state == State::Complete).then_some(booking.user_id);
-        let of_event = Left { event_id, booking_id: booking.id, paid_by };
-        can_be_released(&booking, now).then_some(of_event)
-    };
+    let left = |booking: Booking| can_be_released(&booking, now).then(|| Left::of(&booking));
     match engine.store().bookings(ids.clone()).await {
         Err(StoreError::Refused(_)) => {}
         found => return Ok(found?.into_iter().filter_map(left).collect()),
@@ -197,7 +221,9 @@ impl Command for Release {
 /// Releases a booking; whether it was there to be released. A refusal changes nothing.
 fn release(batch: &mut Batch, left: &Left) -> Result<bool, Refusal> {
     let Left { event_id, booking_id, .. } = *left;
-    let is_cancelled = batch.event(event_id).is_some_and(|event| event.cancellation.is_some());
+    // Where events are elsewhere, whoever has them has said so.
+    let is_cancelled = !batch.rules().has(Participant::Events)
+        || batch.event(event_id).is_some_and(|event| event.cancellation.is_some());
     let found = batch.booking(booking_id).filter(|_| is_cancelled);
     let Some(before) = found else { return Ok(false) };
     let mut moved = before;

@@ -45,7 +45,7 @@ async fn whose(engine: &Engine, signed_in: &SignedIn) -> Option<UserId> {
     let mut found = Vec::new();
     for _ in 0..2 {
         let session = engine.session(signed_in.token.reveal()).await.expect("the store answers");
-        found.push(session.map(|session| session.user.id));
+        found.push(session.map(|session| session.person.id));
     }
     assert_eq!(found[0], found[1]);
     found[0]

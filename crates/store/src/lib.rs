@@ -23,7 +23,7 @@ pub use error::{OpenError, StoreError};
 pub use queries::{
     AccountQueries, BookingQueries, BookingRoute, BookingTrail, CommonQueries, DueErrands,
     DueHolds, EventQueries, EventsPage, FullSnapshot, IdentityQueries, OldestKept, Queries,
-    SessionUser, SlotsPage, Snapshot, TableCounts,
+    ReleaseQueries, SagaQueries, SessionUser, SlotsPage, Snapshot, TableCounts,
 };
 
 use async_trait::async_trait;

@@ -115,12 +115,24 @@ pub struct SessionUser {
 
 /// Reads outside of lanes: a trait for each context, because not every database holds all of them.
 pub trait Queries:
-    IdentityQueries + EventQueries + AccountQueries + BookingQueries + CommonQueries
+    IdentityQueries
+    + EventQueries
+    + ReleaseQueries
+    + AccountQueries
+    + BookingQueries
+    + SagaQueries
+    + CommonQueries
 {
 }
 
 impl<T> Queries for T where
-    T: IdentityQueries + EventQueries + AccountQueries + BookingQueries + CommonQueries
+    T: IdentityQueries
+        + EventQueries
+        + ReleaseQueries
+        + AccountQueries
+        + BookingQueries
+        + SagaQueries
+        + CommonQueries
 {
 }
 
@@ -146,8 +158,6 @@ pub trait EventQueries: Send + Sync + 'static {
     async fn events(&self, page: EventsPage) -> Result<Vec<Event>, StoreError>;
     /// The events with these numbers that exist, without their descriptions.
     async fn events_with(&self, ids: Vec<EventId>) -> Result<Vec<Event>, StoreError>;
-    /// Cancelled events that still have bookings to release, by number.
-    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError>;
     /// An event's journal entries above a version, oldest first.
     async fn journal(
         &self,
@@ -163,6 +173,13 @@ pub trait EventQueries: Send + Sync + 'static {
         before: Option<BookingId>,
         limit: u32,
     ) -> Result<SlotsPage, StoreError>;
+}
+
+/// Reads of events that only whoever releases their bookings needs.
+#[async_trait]
+pub trait ReleaseQueries: Send + Sync + 'static {
+    /// Cancelled events that still have bookings to release, by number.
+    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError>;
 }
 
 /// Reads of accounts and what was posted to them.
@@ -181,7 +198,7 @@ pub trait AccountQueries: Send + Sync + 'static {
     async fn postings_for(&self, id: BookingId) -> Result<Vec<Posting>, StoreError>;
 }
 
-/// Reads of bookings and their sagas.
+/// Reads of bookings.
 #[async_trait]
 pub trait BookingQueries: Send + Sync + 'static {
     /// The bookings with these numbers that exist.
@@ -204,6 +221,11 @@ pub trait BookingQueries: Send + Sync + 'static {
     ) -> Result<Vec<Booking>, StoreError>;
     /// Where commands for a booking have to go.
     async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError>;
+}
+
+/// Reads of bookings that only whoever takes their sagas further needs.
+#[async_trait]
+pub trait SagaQueries: Send + Sync + 'static {
     /// The holds that are due, and when the next one will be. `clock` is this process's time; a
     /// store with a clock of its own uses that instead.
     async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError>;

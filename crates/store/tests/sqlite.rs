@@ -11,6 +11,7 @@ use eventbooker_store::sqlite::{SCHEMA_VERSION, SqliteStore};
 use eventbooker_store::{Access, MigrationReport};
 use eventbooker_store::{
     AccountQueries as _, BookingQueries as _, EventQueries as _, IdentityQueries as _,
+    ReleaseQueries as _,
 };
 use eventbooker_store::{Changes, EventsPage, OpenError, Store, StoreError, Wants};
 use eventbooker_testkit::rows::{at, event, held, one_of_each, save, slot};

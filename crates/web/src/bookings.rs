@@ -296,7 +296,7 @@ async fn list_of_event(
 ) -> Result<Response, Problem> {
     let event_id = EventId::new(id);
     let (limit, before) = page_of(&uri)?;
-    web.engine().store().event(event_id).await?.ok_or_else(no_such_event)?;
+    web.engine().events().event(event_id).await?.ok_or_else(no_such_event)?;
     let bookings = web.engine().bookings_of_event(user.actor(), event_id, before, limit).await?;
     Ok(page(&format!("/events/{event_id}/bookings"), limit, &bookings))
 }

@@ -305,13 +305,13 @@ async fn list(State(web): State<Web>, uri: Uri) -> Result<Response, Problem> {
 /// A page of events. In a demo whoever looks at the list while there is none finds the examples.
 pub(crate) async fn find(web: &Web, page: EventsPage) -> Result<Vec<Event>, Problem> {
     let is_whole_list = page.after.is_none() && page.name_contains.is_none();
-    let events = web.engine().store().events(page.clone()).await?;
+    let events = web.engine().events().events(page.clone()).await?;
     if events.is_empty()
         && is_whole_list
         && let Some(examples) = &web.inner.examples
         && examples.ensure(web.engine()).await
     {
-        return Ok(web.engine().store().events(page).await?);
+        return Ok(web.engine().events().events(page).await?);
     }
     Ok(events)
 }
@@ -345,7 +345,7 @@ pub(crate) fn add_link(response: &mut Response, link: &str) {
 )]
 async fn show(State(web): State<Web>, PathId(id): PathId) -> Result<Response, Problem> {
     let id = EventId::new(id);
-    let event = web.engine().store().event(id).await?.ok_or_else(no_such_event)?;
+    let event = web.engine().events().event(id).await?.ok_or_else(no_such_event)?;
     Ok(Shown::ok(&EventShape::of(&event)).into_response())
 }
 

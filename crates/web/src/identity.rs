@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use eventbooker_core::identity::{Profile, Role, User};
+use eventbooker_core::identity::{Person, Profile, Role, User};
 use eventbooker_engine::{Decided, NewUser, SignedIn};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -285,7 +285,7 @@ struct UserShape<'a> {
     security(("session" = [])),
 )]
 async fn auth(user: CurrentUser) -> Result<Response, Problem> {
-    let User { id, profile, role, .. } = &user.0.user;
+    let Person { id, profile, role } = &*user.0;
     let role = match role {
         Role::User => "user",
         Role::Admin => "admin",

@@ -33,14 +33,13 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use eventbooker_core::identity::{Actor, Role};
-use eventbooker_store::SessionUser;
+use eventbooker_core::identity::{Actor, Person};
 use sha2::{Digest as _, Sha256};
 
 use self::forms::Form;
 use self::texts::{LANGUAGE_COOKIE, Language, Texts};
 use crate::problem::{Problem, ProblemKind};
-use crate::request::{OverTls, session_token};
+use crate::request::OverTls;
 use crate::state::{DemoUser, Web};
 
 /// What a page may do: load its style sheet, scripts and icon from here, or have that sheet within
@@ -119,22 +118,19 @@ impl std::fmt::Display for Current {
 /// Whoever asks for a page.
 pub(crate) struct Visitor {
     pub(crate) frame: Frame,
-    pub(crate) user: Option<Arc<SessionUser>>,
+    pub(crate) user: Option<Arc<Person>>,
 }
 
 impl FromRequestParts<Web> for Visitor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
-        let user = match session_token(&parts.headers) {
-            Some(token) => web.engine().session(token).await?,
-            None => None,
-        };
+        let user = web.who_asks(&parts.headers).await?;
         let frame = Frame {
             texts: Texts::of_request(&parts.headers),
             path: page_path(parts),
-            login: user.as_ref().map(|session| session.user.profile.login.clone()),
-            is_admin: user.as_ref().is_some_and(|session| session.user.role == Role::Admin),
+            login: user.as_ref().map(|person| person.profile.login.clone()),
+            is_admin: user.as_ref().is_some_and(|person| person.actor().is_admin()),
             knows_who: true,
             demo_users: web.inner.settings.demo_users,
         };
@@ -164,7 +160,6 @@ fn page_path(parts: &Parts) -> String {
 pub(crate) struct Attendee {
     pub(crate) frame: Frame,
     pub(crate) actor: Actor,
-    pub(crate) session: Arc<SessionUser>,
 }
 
 /// Why a page isn't shown to somebody.
@@ -191,10 +186,7 @@ impl FromRequestParts<Web> for Attendee {
         let visitor = Visitor::from_request_parts(parts, web).await;
         let Visitor { frame, user } = visitor.map_err(Detour::Failed)?;
         match user {
-            Some(session) => {
-                let actor = Actor { user_id: session.user.id, role: session.user.role };
-                Ok(Self { frame, actor, session })
-            }
+            Some(person) => Ok(Self { frame, actor: person.actor() }),
             // A part of a page that is open is left as it is: the sign-in would take its place.
             None if parts.headers.contains_key(PART_ASKED_FOR) => {
                 Err(Detour::Failed(ProblemKind::Unauthenticated.into()))

@@ -9,8 +9,7 @@ use axum::http::header::{CONTENT_TYPE, COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request};
 use bytes::Bytes;
-use eventbooker_core::identity::Actor;
-use eventbooker_store::SessionUser;
+use eventbooker_core::identity::{Actor, Person};
 
 use crate::edge::{Peer, read_body};
 use crate::fields::Fields;
@@ -37,11 +36,11 @@ pub(crate) fn session_token(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Whoever is signed in; nobody is a 401.
-pub(crate) struct CurrentUser(pub(crate) Arc<SessionUser>);
+pub(crate) struct CurrentUser(pub(crate) Arc<Person>);
 
 impl CurrentUser {
     pub(crate) fn actor(&self) -> Actor {
-        Actor { user_id: self.0.user.id, role: self.0.user.role }
+        self.0.actor()
     }
 
     /// The user as an admin; anybody else is a 403.
@@ -58,11 +57,7 @@ impl FromRequestParts<Web> for CurrentUser {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
-        let session = match session_token(&parts.headers) {
-            Some(token) => web.engine().session(token).await?,
-            None => None,
-        };
-        session.map(Self).ok_or_else(|| {
+        web.who_asks(&parts.headers).await?.map(Self).ok_or_else(|| {
             Problem::new(
                 ProblemKind::Unauthenticated,
                 "sign in first: POST /login sets a session cookie",

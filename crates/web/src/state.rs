@@ -4,6 +4,8 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
+use eventbooker_core::identity::Person;
 use eventbooker_engine::Engine;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
@@ -11,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::examples::{Examples, MakeExamples};
 use crate::limits::{Limiter, Quota, RetryAfter};
 use crate::problem::{Problem, ProblemKind};
+use crate::request::session_token;
 
 /// Addresses, logins and users that each limit remembers at the same time.
 const LIMITED_KEYS_MAX: usize = 100_000;
@@ -134,6 +137,15 @@ impl Web {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    /// Who sends a request, if it is somebody.
+    pub(crate) async fn who_asks(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<Person>>, Problem> {
+        let Some(token) = session_token(headers) else { return Ok(None) };
+        Ok(self.engine().session(token).await?.map(|known| known.person))
     }
 
     /// Takes one from a limiter's bucket, or says that there were too many of `what`.

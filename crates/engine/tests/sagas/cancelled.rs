@@ -10,9 +10,9 @@ use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::{Answer, Ask};
 use eventbooker_core::events::Amendment;
 use eventbooker_core::{BookingId, EventId, UserId};
-use eventbooker_engine::{Participants, Participate, Place, Refusal};
+use eventbooker_engine::{Neighbours, Participate, Place, Refusal};
 use eventbooker_testkit::service::{ADMIN, attendee};
-use eventbooker_testkit::{outcome, refused};
+use eventbooker_testkit::{outcome, refused, steps_only};
 use tokio::sync::Semaphore;
 
 use super::pair::{Act, Ids};
@@ -59,8 +59,8 @@ impl Participate for Till {
 async fn what_is_being_paid_elsewhere_is_released_when_it_has_arrived() {
     let slow = UserId::new(2);
     let till = Arc::new(Till { asked: Mutex::default(), slow, opened: Semaphore::new(0) });
-    let accounts = Place::Elsewhere(Arc::clone(&till) as _);
-    let solo = Solo::start(Participants { events: Place::Here, accounts }).await;
+    let accounts = Place::Elsewhere(steps_only(&till) as _);
+    let solo = Solo::start(Neighbours { accounts, ..Neighbours::default() }).await;
     let event = solo.create_event().await;
     let mut booked = Vec::new();
     for user in [1, 2, 3] {
@@ -102,8 +102,8 @@ async fn what_is_being_paid_elsewhere_is_released_when_it_has_arrived() {
 #[tokio::test]
 async fn an_organiser_speaks_to_whoever_has_the_events() {
     let till = Till { asked: Mutex::default(), slow: UserId::new(0), opened: Semaphore::new(0) };
-    let events = Place::Elsewhere(Arc::new(till) as _);
-    let solo = Solo::start(Participants { events, accounts: Place::Here }).await;
+    let events = Place::Elsewhere(steps_only(&Arc::new(till)) as _);
+    let solo = Solo::start(Neighbours { events, ..Neighbours::default() }).await;
     let event = solo.create_event().await;
     let cancelled = solo.engine.cancel_event(ADMIN, event, None).await;
     assert_eq!(outcome(cancelled), Err(refused(Refusal::NoSuchEvent)));

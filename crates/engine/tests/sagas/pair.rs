@@ -10,7 +10,7 @@ use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{Draft, Event};
 use eventbooker_core::identity::Actor;
 use eventbooker_core::{BookingId, EventId, Money, UserId};
-use eventbooker_engine::{Engine, Participants, Parts, Place, Settings};
+use eventbooker_engine::{Engine, Neighbours, Parts, Place, Settings};
 use eventbooker_store::Access;
 use eventbooker_store::{Changes, SagaStep};
 use eventbooker_testkit::clock::PATIENCE;
@@ -18,7 +18,7 @@ use eventbooker_testkit::database::Database;
 use eventbooker_testkit::faults::FaultyStore;
 use eventbooker_testkit::rows::{save, user};
 use eventbooker_testkit::service::{ADMIN, attendee};
-use eventbooker_testkit::{Faults, ManualClock, Outcome, SeededEntropy, outcome};
+use eventbooker_testkit::{Faults, ManualClock, Outcome, SeededEntropy, outcome, steps_only};
 use tokio::task::JoinHandle;
 
 use super::link::Link;
@@ -121,9 +121,10 @@ impl Pair {
 
     /// An engine on the same bookings, with a line and a clock of its own.
     pub(crate) async fn another(&self, link: &Arc<Link>, clock: &Arc<ManualClock>) -> Engine {
-        let participants = Participants {
-            events: Place::Elsewhere(Arc::clone(link) as _),
-            accounts: Place::Elsewhere(Arc::clone(link) as _),
+        let participants = Neighbours {
+            events: Place::Elsewhere(steps_only(link) as _),
+            accounts: Place::Elsewhere(steps_only(link) as _),
+            ..Neighbours::default()
         };
         let parts = parts(&self.databases[1], clock, &self.faults).await;
         let engine = Engine::start_among(participants, parts, Settings::default()).await;

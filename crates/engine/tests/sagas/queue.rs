@@ -11,10 +11,10 @@ use eventbooker_core::bookings::errand::{Errand, LEASE};
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::Answer;
 use eventbooker_core::{BookingId, EventId, UserId};
-use eventbooker_engine::{Participants, Participate, Place};
-use eventbooker_testkit::Outcome;
+use eventbooker_engine::{Neighbours, Participate, Place};
 use eventbooker_testkit::clock::NEW_YEAR;
 use eventbooker_testkit::database::Database;
+use eventbooker_testkit::{Outcome, steps_only};
 use tokio::task::JoinSet;
 
 use super::pair::{Act, Ids, tasks_take_turns};
@@ -54,8 +54,8 @@ impl Participate for BoxOffice {
 }
 
 async fn sold_out(office: &Arc<BoxOffice>, prepare: impl FnOnce(&Database)) -> Solo {
-    let events = Place::Elsewhere(Arc::clone(office) as _);
-    Solo::start_on(Participants { events, accounts: Place::Here }, prepare).await
+    let events = Place::Elsewhere(steps_only(office) as _);
+    Solo::start_on(Neighbours { events, ..Neighbours::default() }, prepare).await
 }
 
 /// A purchase of this user's.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::events::{Draft, Event};
 use eventbooker_core::{BookingId, EventId};
-use eventbooker_engine::{Engine, Participants, Settings};
+use eventbooker_engine::{Engine, Neighbours, Settings};
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::database::Database;
 use eventbooker_testkit::service::{ADMIN, UNLIMITED};
@@ -21,13 +21,13 @@ pub(crate) struct Solo {
 }
 
 impl Solo {
-    pub(crate) async fn start(participants: Participants) -> Self {
+    pub(crate) async fn start(participants: Neighbours) -> Self {
         Self::start_on(participants, |_| {}).await
     }
 
     /// The same, on rows that something was done to first.
     pub(crate) async fn start_on(
-        participants: Participants,
+        participants: Neighbours,
         prepare: impl FnOnce(&Database),
     ) -> Self {
         let database = Database::new();

@@ -8,8 +8,9 @@ use eventbooker_core::bookings::errand::{Errand, LEASE, TRIES_MAX};
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::{Answer, Ask};
 use eventbooker_core::{BookingId, UserId};
-use eventbooker_engine::{Participants, Participate, Place};
+use eventbooker_engine::{Neighbours, Participate, Place};
 use eventbooker_testkit::clock::PATIENCE;
+use eventbooker_testkit::steps_only;
 use tokio::time::timeout;
 
 use super::link::{Fault, When};
@@ -124,8 +125,8 @@ impl Participate for Bank {
 /// the slot that it pays for is gone.
 #[tokio::test]
 async fn an_answer_that_cannot_be_acted_on_is_a_failure() {
-    let accounts = Place::Elsewhere(Arc::new(Bank) as _);
-    let solo = Solo::start(Participants { accounts, events: Place::Here }).await;
+    let accounts = Place::Elsewhere(steps_only(&Arc::new(Bank)) as _);
+    let solo = Solo::start(Neighbours { accounts, ..Neighbours::default() }).await;
     let event = solo.create_event().await;
     let ids = Ids { event, user: UserId::new(1), booking: BookingId::new(1) };
     assert_eq!(Act::Book.run(solo.engine.clone(), ids).await, Ok(State::Occupied));

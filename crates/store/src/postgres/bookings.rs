@@ -14,7 +14,7 @@ use super::session::{Flight, column, params};
 use super::{PostgresStore, events, sagas};
 use crate::{
     AccountQueries, BookingQueries, BookingRoute, BookingTrail, Changes, CommonQueries, DueErrands,
-    DueHolds, HoldingsOf, HoldingsOfUser, SagaStep, StoreError, codes,
+    DueHolds, HoldingsOf, HoldingsOfUser, SagaQueries, SagaStep, StoreError, codes,
 };
 
 /// Reads and locks bookings whose event isn't locked; one statement for each event.
@@ -233,7 +233,10 @@ impl BookingQueries for PostgresStore {
         let route = self.readers.row(ROUTE, || params![id.get()], read).await?;
         Ok(route.unwrap_or(BookingRoute::Never))
     }
+}
 
+#[async_trait]
+impl SagaQueries for PostgresStore {
     async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError> {
         let now = self.clock().await?.unwrap_or(clock).as_micros();
         let ask = |flight: &mut Flight<'_>| {

@@ -13,7 +13,7 @@ use super::PostgresStore;
 use super::row::{can_be_text, count, get, instant, known, money, seats};
 use super::session::{Flight, column, params};
 use crate::search::{self, folded};
-use crate::{Changes, EventQueries, EventsPage, SlotsPage, StoreError, codes};
+use crate::{Changes, EventQueries, EventsPage, ReleaseQueries, SlotsPage, StoreError, codes};
 
 /// Locks events, in the order of their numbers, and reads their tallies: whoever has to wait for a row
 /// gets it as it is then.
@@ -376,11 +376,6 @@ impl EventQueries for PostgresStore {
         self.readers.rows(BY_IDS, params, event).await
     }
 
-    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
-        let params = || params![i64::from(limit)];
-        self.readers.rows(RELEASING, params, |row| get(row, 0).map(EventId::new)).await
-    }
-
     async fn journal(
         &self,
         event_id: EventId,
@@ -401,5 +396,13 @@ impl EventQueries for PostgresStore {
         let params = || params![event_id.get(), before, i64::from(limit)];
         let slots = self.readers.rows(SLOTS_OF_EVENT, params, slot).await?;
         Ok(SlotsPage::of(slots, limit))
+    }
+}
+
+#[async_trait]
+impl ReleaseQueries for PostgresStore {
+    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
+        let params = || params![i64::from(limit)];
+        self.readers.rows(RELEASING, params, |row| get(row, 0).map(EventId::new)).await
     }
 }

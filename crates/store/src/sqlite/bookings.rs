@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::{SqliteStore, accounts, journal, sagas};
 use crate::{
     BookingQueries, BookingRoute, BookingTrail, Changes, DueErrands, DueHolds, HoldingsOf,
-    HoldingsOfUser, SagaStep, StoreError, codes,
+    HoldingsOfUser, SagaQueries, SagaStep, StoreError, codes,
 };
 
 const COLUMNS: &str =
@@ -244,7 +244,10 @@ impl BookingQueries for SqliteStore {
     async fn booking_route(&self, id: BookingId) -> Result<BookingRoute, StoreError> {
         self.readers.rows.run(move |conn| route(conn, id)).await
     }
+}
 
+#[async_trait]
+impl SagaQueries for SqliteStore {
     async fn due_holds(&self, clock: Timestamp, limit: u32) -> Result<DueHolds, StoreError> {
         self.readers.rows.run(move |conn| due(conn, clock, limit)).await
     }

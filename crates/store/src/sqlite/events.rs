@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::SqliteStore;
 use super::journal::{self, Began};
 use crate::search::{self, folded};
-use crate::{Changes, EventQueries, EventsPage, SlotsPage, StoreError, codes};
+use crate::{Changes, EventQueries, EventsPage, ReleaseQueries, SlotsPage, StoreError, codes};
 
 /// Entries of an event's journal that one search for slots reads. All lists are read one after the
 /// other, and the others wait.
@@ -382,10 +382,6 @@ impl EventQueries for SqliteStore {
         self.readers.rows.run(move |conn| by_ids(conn, &ids)).await
     }
 
-    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
-        self.readers.rows.run(move |conn| releasing(conn, limit)).await
-    }
-
     async fn journal(
         &self,
         event_id: EventId,
@@ -405,5 +401,12 @@ impl EventQueries for SqliteStore {
         limit: u32,
     ) -> Result<SlotsPage, StoreError> {
         self.readers.lists.run(move |conn| slots_of(conn, event_id, before, limit)).await
+    }
+}
+
+#[async_trait]
+impl ReleaseQueries for SqliteStore {
+    async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
+        self.readers.rows.run(move |conn| releasing(conn, limit)).await
     }
 }

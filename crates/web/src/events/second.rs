@@ -142,7 +142,7 @@ async fn list(State(web): State<Web>, _: CurrentUser, uri: Uri) -> Result<Respon
         not_before: None,
         name_contains: None,
     };
-    let mut events = web.engine().store().events(page).await?;
+    let mut events = web.engine().events().events(page).await?;
     let more = events.len() > limit as usize;
     events.truncate(limit as usize);
     let shapes: Vec<ShortEventShape<'_>> = events.iter().map(ShortEventShape::of).collect();
@@ -168,6 +168,6 @@ async fn show(
     _: CurrentUser,
     PathId(id): PathId,
 ) -> Result<Response, Problem> {
-    let event = web.engine().store().event(EventId::new(id)).await?.ok_or_else(no_such_event)?;
+    let event = web.engine().events().event(EventId::new(id)).await?.ok_or_else(no_such_event)?;
     Ok(Shown::ok(&ShortEventShape::of(&event)).into_response())
 }

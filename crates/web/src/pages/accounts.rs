@@ -91,7 +91,7 @@ async fn show(State(web): State<Web>, attendee: Attendee, uri: Uri) -> Result<Re
 
 async fn account_page(
     web: &Web,
-    Attendee { frame, actor, .. }: Attendee,
+    Attendee { frame, actor }: Attendee,
     uri: &Uri,
     typed: Typed,
 ) -> Result<AccountPage, Problem> {

@@ -131,7 +131,7 @@ struct BookingsListPage {
 
 async fn list(
     State(web): State<Web>,
-    Attendee { frame, actor, session }: Attendee,
+    Attendee { frame, actor }: Attendee,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let mut query = Query::of(&uri);
@@ -147,8 +147,8 @@ async fn list(
         BookingView::of(at, &name, frame.texts)
     };
     let bookings: Vec<_> = own.bookings.iter().map(view).collect();
-    let seen = Seen::by(&session.user);
-    let fates = seen.fates(&web, frame.texts, &uri, &own.bookings).await?;
+    let seen = Seen::by(&web, actor);
+    let fates = seen.fates(frame.texts, &uri, &own.bookings).await?;
     let again = seen.path("/user/bookings", &bookings, &fates);
     let next = own.next.map(|next| format!("/user/bookings?after={next}"));
     Ok(page(StatusCode::OK, &BookingsListPage { frame, bookings, fates, again, next }))
@@ -185,7 +185,7 @@ impl Owner {
         if id == reader.user_id {
             return Ok(None);
         }
-        let user = web.engine().store().users_by_ids(vec![id]).await?.pop();
+        let user = web.engine().people(vec![id]).await?.pop();
         let login = user.map_or_else(|| id.to_string(), |user| user.profile.login);
         Ok(Some(Self { id: id.get(), login }))
     }
@@ -246,18 +246,18 @@ struct BookingOverPage {
 
 async fn booking_page(
     web: &Web,
-    Attendee { frame, actor, .. }: Attendee,
+    Attendee { frame, actor }: Attendee,
     id: BookingId,
     keys: Keys,
     trouble: Option<&Trouble>,
 ) -> Result<Result<BookingPage, (BookingOverPage, Trouble)>, Problem> {
     let engine = web.engine();
     let now = engine.now();
-    let booking = engine.store().bookings(vec![id]).await?.pop();
+    let booking = engine.bookings().bookings(vec![id]).await?.pop();
     let booking = match booking {
         Some(booking) if !booking.is_open_to(actor) => return Err(no_such_booking()),
         Some(booking) if !booking.is_due(now) && booking.state != BookingState::Expiring => booking,
-        None if engine.store().booking_route(id).await? != BookingRoute::Gone => {
+        None if engine.bookings().booking_route(id).await? != BookingRoute::Gone => {
             return Err(no_such_booking());
         }
         Some(_) | None => {
@@ -267,7 +267,7 @@ async fn booking_page(
         }
     };
     let at = BookingAt { booking, at: now };
-    let event = engine.store().event(booking.event_id).await?;
+    let event = engine.events().event(booking.event_id).await?;
     let is_event_cancelled = event.as_ref().is_some_and(|event| event.cancellation.is_some());
     let name = event.map_or_else(|| booking.event_id.to_string(), |event| event.plan.name);
     let view = BookingView::of(&at, &name, frame.texts);

@@ -100,7 +100,7 @@ pub(super) async fn event_names(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let events = web.engine().store().events_with(ids.into_iter().collect()).await?;
+    let events = web.engine().events().events_with(ids.into_iter().collect()).await?;
     Ok(events.into_iter().map(|event| (event.id, event.plan.name)).collect())
 }
 
@@ -233,16 +233,16 @@ struct Typed {
 
 async fn event_page(
     web: &Web,
-    Attendee { frame, actor, session }: Attendee,
+    Attendee { frame, actor }: Attendee,
     id: EventId,
     uri: &Uri,
     Typed { seats, key, seats_wrong, trouble }: Typed,
 ) -> Result<EventPage, Problem> {
     let (engine, texts) = (web.engine(), frame.texts);
-    let event = engine.store().event(id).await?.ok_or_else(no_such_event)?;
+    let event = engine.events().event(id).await?.ok_or_else(no_such_event)?;
     let own = engine.bookings_of_user(actor.user_id, Some(id), None, OWN_BOOKINGS).await?;
-    let seen = Seen::by(&session.user);
-    let fates = seen.fates(web, texts, uri, &own.bookings).await?;
+    let seen = Seen::by(web, actor);
+    let fates = seen.fates(texts, uri, &own.bookings).await?;
     let bookings = own.bookings.iter();
     let bookings: Vec<_> =
         bookings.map(|at| BookingView::of(at, &event.plan.name, texts)).collect();

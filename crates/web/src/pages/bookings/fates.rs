@@ -2,15 +2,14 @@
 //!
 //! A hold that wasn't paid has left nothing that says whose it was. So the numbers that a page asks about
 //! are signed for the user who was shown them; of others nobody is told that they were ever given out.
-//! The key is the hash of the user's password: every replica reads it with the session, and its salt keeps
-//! it from the user.
+//! The key is the database's secret, which every replica knows.
 
 use axum::http::Uri;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use eventbooker_core::BookingId;
 use eventbooker_core::bookings::{Booking, State as BookingState};
-use eventbooker_core::identity::{Actor, User};
+use eventbooker_core::identity::Actor;
 use eventbooker_engine::BookingAt;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -32,18 +31,18 @@ pub(in super::super) struct Fate {
 
 /// What a user has been shown.
 pub(in super::super) struct Seen<'a> {
-    user: &'a User,
+    web: &'a Web,
+    actor: Actor,
 }
 
 impl<'a> Seen<'a> {
-    pub(in super::super) fn by(user: &'a User) -> Self {
-        Self { user }
+    pub(in super::super) fn by(web: &'a Web, actor: Actor) -> Self {
+        Self { web, actor }
     }
 
     /// What became of those bookings that the page has shown and that aren't live any more.
     pub(in super::super) async fn fates(
         &self,
-        web: &Web,
         texts: Texts,
         uri: &Uri,
         live: &[BookingAt],
@@ -59,10 +58,10 @@ impl<'a> Seen<'a> {
             return Ok(Vec::new());
         }
         let ids = seen.iter().copied().map(BookingId::new).collect();
-        let bookings = web.engine().store().bookings(ids).await?;
+        let bookings = self.web.engine().bookings().bookings(ids).await?;
         let fate = |id: i64| {
             let words = match bookings.iter().find(|booking| booking.id.get() == id) {
-                Some(booking) => self.fate_of(web, booking)?,
+                Some(booking) => self.fate_of(booking)?,
                 // It was there, and nothing but its deadline deletes it.
                 None if is_signed => "fate-expired",
                 None => return None,
@@ -72,11 +71,11 @@ impl<'a> Seen<'a> {
         Ok(seen.into_iter().filter_map(fate).collect())
     }
 
-    fn fate_of(&self, web: &Web, booking: &Booking) -> Option<&'static str> {
-        if !booking.is_open_to(Actor { user_id: self.user.id, role: self.user.role }) {
+    fn fate_of(&self, booking: &Booking) -> Option<&'static str> {
+        if !booking.is_open_to(self.actor) {
             return None;
         }
-        if booking.is_due(web.engine().now()) {
+        if booking.is_due(self.web.engine().now()) {
             return Some("fate-expired");
         }
         match booking.state {
@@ -112,10 +111,10 @@ impl<'a> Seen<'a> {
     }
 
     fn signing(&self, seen: &[i64]) -> Hmac<Sha256> {
-        let key = self.user.password_hash.as_bytes();
+        let key = self.web.engine().secret();
         let mut mac = Hmac::new_from_slice(key).expect("a key of any length will do");
-        for id in seen {
-            mac.update(&id.to_be_bytes());
+        for number in std::iter::once(&self.actor.user_id.get()).chain(seen) {
+            mac.update(&number.to_be_bytes());
         }
         mac
     }

@@ -39,7 +39,7 @@ pub(super) async fn download(
 ) -> Result<Response, Problem> {
     let id = EventId::new(id);
     let engine = web.engine().clone();
-    engine.store().event(id).await?.ok_or_else(no_such_event)?;
+    engine.events().event(id).await?.ok_or_else(no_such_event)?;
     // What can't even be begun is told as what it is.
     let first = rows(&engine, id, None).await?;
     let heading = Bytes::from_static(HEADING.as_bytes());

@@ -105,7 +105,7 @@ async fn look(web: &Web, wanted: &Wanted, texts: Texts) -> Result<Results, Probl
         look_for_number(web, id, wanted.event_id, texts, &mut results).await?;
     }
     let engine = web.engine();
-    if let Some(user) = engine.store().user_by_login(wanted.text.clone()).await? {
+    if let Some(user) = engine.person_by_login(wanted.text.clone()).await? {
         let page = engine.guest(user.id, wanted.event_id, wanted.after, PAGE_FOUND).await?;
         if page.guests.is_empty() && page.next.is_none() {
             let words = match wanted.event_id {

@@ -65,7 +65,7 @@ async fn show(
     PathId(id): PathId,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let event = web.engine().store().event(EventId::new(id)).await?.ok_or_else(no_such_event)?;
+    let event = web.engine().events().event(EventId::new(id)).await?.ok_or_else(no_such_event)?;
     let stage = match event.cancellation {
         None => asked(&web, &event, frame.texts, new_key(&web), None).await?,
         Some(_) => releasing(&event, frame.texts, &uri),
@@ -142,7 +142,7 @@ async fn cancel(
         }
         Err(trouble) => trouble,
     };
-    let event = web.engine().store().event(id).await?.ok_or_else(no_such_event)?;
+    let event = web.engine().events().event(id).await?.ok_or_else(no_such_event)?;
     let texts = frame.texts;
     let words = if trouble.is_about("sure") {
         texts.say("cancel-event-sure-wrong")

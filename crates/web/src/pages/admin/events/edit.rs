@@ -119,7 +119,7 @@ async fn show(
     Organiser { frame, .. }: Organiser,
     PathId(id): PathId,
 ) -> Result<Response, Problem> {
-    let event = web.engine().store().event(EventId::new(id)).await?.ok_or_else(no_such_event)?;
+    let event = web.engine().events().event(EventId::new(id)).await?.ok_or_else(no_such_event)?;
     let form = EventForm::of_event(&event, frame.texts);
     let (key, event) = (new_key(&web), Some(edited(&event, &frame)));
     Ok(page(StatusCode::OK, &EventFormPage { frame, form, key, trouble: None, event }))
@@ -141,7 +141,7 @@ async fn edit(
     LongForm(sent): LongForm,
 ) -> Result<Response, Problem> {
     let id = EventId::new(id);
-    let event = web.engine().store().event(id).await?.ok_or_else(no_such_event)?;
+    let event = web.engine().events().event(id).await?.ok_or_else(no_such_event)?;
     let mut form = EventForm::sent(&sent, frame.texts);
     let changed = match form.amendment(&event.plan, web.engine().now()) {
         Err(trouble) => Err(trouble),
