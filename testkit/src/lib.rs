@@ -33,6 +33,7 @@ pub mod postgres;
 pub mod rows;
 pub mod server;
 pub mod service;
+pub mod split;
 pub mod wire;
 
 pub use self::clock::ManualClock;
@@ -40,3 +41,4 @@ pub use self::entropy::SeededEntropy;
 pub use self::faults::{Fault, Faults, FaultyStore, Held};
 pub use self::near::{Near, steps_only};
 pub use self::service::{Failure, Options, Outcome, Service, begin, outcome, refused};
+pub use self::split::Split;

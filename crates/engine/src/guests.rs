@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{Slot, SlotState};
 use eventbooker_core::identity::Profile;
-use eventbooker_core::{BookingId, EventId, UserId};
+use eventbooker_core::{BookingId, Context, EventId, UserId};
 use eventbooker_store::{BookingRoute, SlotsPage, StoreError};
 
 use crate::{BookingAt, Engine};
@@ -20,7 +20,7 @@ const PAGES_PER_LOOK: u32 = 10;
 pub struct Guest {
     /// The booking.
     pub at: BookingAt,
-    /// Its owner; `None` if there is no such user here.
+    /// Its owner; `None` if there is no such user, or nobody can be asked.
     pub owner: Option<Profile>,
 }
 
@@ -122,7 +122,14 @@ impl Engine {
         let mut ids: Vec<UserId> = bookings.iter().map(|booking| booking.user_id).collect();
         ids.sort_unstable();
         ids.dedup();
-        let people = self.people(ids).await?;
+        let people = match self.people(ids).await {
+            // Who it is can't be said; that somebody has booked can.
+            Err(StoreError::Away(reason)) if !self.here().has(Context::Identity) => {
+                tracing::warn!(%reason, "bookings are shown without their owners");
+                Vec::new()
+            }
+            found => found?,
+        };
         let owners: HashMap<UserId, Profile> =
             people.into_iter().map(|person| (person.id, person.profile)).collect();
         let at = self.now();
