@@ -5,6 +5,7 @@ mod copying;
 mod editing;
 mod listing;
 mod looking;
+mod sagas;
 mod saving;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub use self::copying::*;
 pub use self::editing::*;
 pub use self::listing::*;
 pub use self::looking::*;
+pub use self::sagas::*;
 pub use self::saving::*;
 
 /// An empty database of a test's own, that can be opened again and again.
@@ -58,6 +60,7 @@ macro_rules! store_contract {
             due_holds_come_soonest_first
             errands_come_when_they_are_due
             memories_and_steps_are_kept
+            denials_keep_their_reasons
             the_last_check_of_each_kind_is_kept
             a_trail_is_all_that_was_written_about_a_booking
             users_and_sessions_are_found

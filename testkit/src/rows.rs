@@ -1,7 +1,8 @@
 //! Rows to fill a store with, made by the rules' own constructors.
 
-use eventbooker_core::accounts::{Account, Posting, PostingKind, Purpose};
+use eventbooker_core::accounts::{Account, InsufficientFunds, Posting, PostingKind, Purpose};
 use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::saga::Denial;
 use eventbooker_core::bookings::{Booking, Payment, State};
 use eventbooker_core::events::{
     Cancellation, Draft, Event, JournalEntry, JournalKind, Seats, Slot, SlotState, Tally,
@@ -16,6 +17,12 @@ use crate::clock::NEW_YEAR;
 pub const fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(NEW_YEAR.as_micros() + seconds * 1_000_000)
 }
+
+/// Why nothing was charged.
+pub const POOR: Denial = Denial::Money(InsufficientFunds {
+    balance: Money::from_minor(79),
+    amount: Money::from_minor(80),
+});
 
 /// An event of 100 seats without a date.
 pub fn event(id: i64) -> Event {

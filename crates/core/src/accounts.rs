@@ -95,7 +95,7 @@ pub enum DepositRefusal {
 }
 
 /// Why nothing is charged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[error("{balance} is too little to pay {amount}", balance = .balance.as_minor(), amount = .amount.as_minor())]
 pub struct InsufficientFunds {
     /// What is in the account.

@@ -130,6 +130,19 @@ pub enum CancelRefusal {
     Expired,
 }
 
+/// What somebody wants of a booking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Act {
+    /// Seats that are held until they are paid.
+    Book,
+    /// Seats that are paid at once.
+    Purchase,
+    /// That a hold is paid.
+    Confirm,
+    /// That it ends.
+    Cancel,
+}
+
 /// What a confirmation or a cancellation came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {

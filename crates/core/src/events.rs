@@ -158,7 +158,7 @@ pub enum Release {
 }
 
 /// The event doesn't take place, so nobody can get or pay for a seat of it, nor change it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[error("the event is cancelled")]
 pub struct EventCancelled;
 
@@ -180,7 +180,7 @@ pub enum EditRefusal {
 }
 
 /// Why seats are not given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 pub enum OccupyRefusal {
     /// The event is cancelled.
     #[error(transparent)]

@@ -3,15 +3,17 @@
 //! Each begins or moves a booking's [`saga`]. This is where bookings, events and accounts meet: a
 //! booking's hold exists exactly as long as its slot, and its charge as long as it is complete.
 
+mod waiting;
+
 use eventbooker_core::bookings::participant::Participant;
-use eventbooker_core::bookings::{self, Booking, Payment, State, Step};
+use eventbooker_core::bookings::{self, Act, Booking, Payment, State, Step};
 use eventbooker_core::events::{Event, Seats};
 use eventbooker_core::identity::Actor;
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{BookingRoute, HoldingsOf, SlotsPage, StoreError, Wants};
 
 use crate::batch::{Batch, Rules};
-use crate::command::{Answer, Command, Decided, Key, Lane};
+use crate::command::{Answer, Command, Key, Lane};
 use crate::{Engine, Error, Refusal, saga};
 
 /// A booking, and the instant at which it stood so.
@@ -164,6 +166,15 @@ enum Move {
     Cancel,
 }
 
+impl Move {
+    const fn act(self) -> Act {
+        match self {
+            Self::Confirm => Act::Confirm,
+            Self::Cancel => Act::Cancel,
+        }
+    }
+}
+
 /// Confirms or cancels a booking.
 struct MoveBooking {
     actor: Actor,
@@ -279,7 +290,7 @@ impl Engine {
         seats: i64,
         key: Option<Key<BookingAt>>,
     ) -> Result<Answer<BookingAt>, Error> {
-        self.finish(self.submit(Book { user_id, event_id, seats }, key).await).await
+        self.finish(Act::Book, self.submit(Book { user_id, event_id, seats }, key).await).await
     }
 
     /// Books seats of an event and pays for them at once.
@@ -290,7 +301,8 @@ impl Engine {
         seats: i64,
         key: Option<Key<BookingAt>>,
     ) -> Result<Answer<BookingAt>, Error> {
-        self.finish(self.submit(Purchase { user_id, event_id, seats }, key).await).await
+        let purchased = self.submit(Purchase { user_id, event_id, seats }, key).await;
+        self.finish(Act::Purchase, purchased).await
     }
 
     /// Pays a booking.
@@ -324,22 +336,7 @@ impl Engine {
     ) -> Result<Answer<BookingAt>, Error> {
         let route = self.store().booking_route(booking_id).await?;
         let moved = MoveBooking { actor, event_id, booking_id, route, to };
-        self.finish(self.submit(moved, key).await).await
-    }
-
-    /// Waits for a booking's saga, if it goes on elsewhere.
-    async fn finish(
-        &self,
-        answer: Result<Answer<BookingAt>, Error>,
-    ) -> Result<Answer<BookingAt>, Error> {
-        let Ok(Answer::Given(Decided { outcome: Ok(at), now, effect })) = answer else {
-            return answer;
-        };
-        if at.booking.is_at_rest() {
-            return answer;
-        }
-        let outcome = self.at_rest(at).await.ok_or(Refusal::BookingGone);
-        Ok(Answer::Given(Decided { outcome, now, effect }))
+        self.finish(to.act(), self.submit(moved, key).await).await
     }
 
     /// An event's live bookings older than `before`, newest first: all of them for an admin, the

@@ -1,6 +1,7 @@
 //! Why a command came to nothing: a refusal is an answer, an error is the outside world.
 
 use eventbooker_core::accounts::{DepositRefusal, InsufficientFunds, RefundTooLarge};
+use eventbooker_core::bookings::saga::Denial;
 use eventbooker_core::bookings::{BookRefusal, CancelRefusal, ConfirmRefusal};
 use eventbooker_core::events::{EditRefusal, EventCancelled, OccupyRefusal, PlanFault};
 use eventbooker_core::identity::{ProfileFault, RegisterRefusal, RoleRefusal};
@@ -70,6 +71,19 @@ pub enum Refusal {
     /// The idempotency key was used for something else.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::NoSuchEvent => Self::NoSuchEvent,
+            Denial::AmountTooLarge => BookRefusal::AmountTooLarge.into(),
+            Denial::Seats(refusal) => refusal.into(),
+            Denial::Money(refusal) => refusal.into(),
+            // Only whoever cancels a booking takes its steps back.
+            Denial::Withdrawn => ConfirmRefusal::Cancelled.into(),
+        }
+    }
 }
 
 /// The command could not be decided, or not be saved.

@@ -132,7 +132,7 @@ impl Command for Serve {
                 Said::Answer(Answer::Settled)
             }
             Duty::Decide => match saga::answer(batch, &self.request) {
-                Ok((answer, _)) => {
+                Ok(answer) => {
                     if let Some(memory) = Memory::of(answer) {
                         remember(batch, &self.request, memory);
                     }
@@ -141,7 +141,7 @@ impl Command for Serve {
                 Err(refusal) => Said::Trouble(refusal.to_string()),
             },
             Duty::Undo => match saga::answer(batch, &self.request) {
-                Ok((answer, _)) => {
+                Ok(answer) => {
                     remember(batch, &self.request, Memory::Withdrawn);
                     Said::Answer(answer)
                 }

@@ -5,10 +5,10 @@
 //! step lies elsewhere, the saga is saved with an errand, and [`errands`](crate::errands) asks.
 
 use eventbooker_core::accounts::Purpose;
+use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::participant::Request;
-use eventbooker_core::bookings::saga::{Answer, Ask};
-use eventbooker_core::bookings::{BookRefusal, Booking};
+use eventbooker_core::bookings::saga::{Answer, Ask, Denial};
 use eventbooker_core::events::Slot;
 
 use crate::Refusal;
@@ -32,30 +32,27 @@ pub(crate) fn run(batch: &mut Batch, booking: Booking) -> Result<Progress, Refus
         && let Some(request) = booking.request()
         && batch.rules().has(request.ask.of())
     {
-        let (answer, refusal) = answer(batch, &request)?;
-        progress.refusal = progress.refusal.or(refusal);
+        let answer = answer(batch, &request)?;
+        progress.refusal = progress.refusal.or(answer.denial().map(Refusal::from));
         let heard = booking.hear(answer, batch.now());
         progress.booking = heard.expect("it hears the answer to what it asked");
     }
     Ok(progress)
 }
 
-/// What the participants of this database answer, and why if it is a no.
-pub(crate) fn answer(
-    batch: &mut Batch,
-    request: &Request,
-) -> Result<(Answer, Option<Refusal>), Refusal> {
+/// What the participants of this database answer.
+pub(crate) fn answer(batch: &mut Batch, request: &Request) -> Result<Answer, Refusal> {
     let now = batch.now();
     Ok(match request.ask {
-        Ask::Occupy => occupy(batch, request),
+        Ask::Occupy => occupy(batch, request).unwrap_or_else(Answer::NotOccupied),
         Ask::Charge => {
             let mut account = batch.account(request.user_id);
             match account.charge(request.amount, purpose(request), now) {
                 Ok(posting) => {
                     batch.post(account, posting);
-                    (Answer::Charged, None)
+                    Answer::Charged
                 }
-                Err(refusal) => (Answer::NotCharged, Some(refusal.into())),
+                Err(refusal) => Answer::NotCharged(refusal.into()),
             }
         }
         Ask::Settle => {
@@ -63,44 +60,38 @@ pub(crate) fn answer(
             let event = batch.event_to_change(request.event_id).expect(EVENT_OF_SLOT);
             let (slot, entry) = event.settle(slot, now);
             batch.change_slot(slot, entry);
-            (Answer::Settled, None)
+            Answer::Settled
         }
         Ask::Refund => {
             let mut account = batch.account(request.user_id);
             let posting = account.refund(request.amount, purpose(request), now)?;
             batch.post(account, posting);
-            (Answer::Refunded, None)
+            Answer::Refunded
         }
         Ask::Release(why) => {
             let slot = live_slot(batch, request);
             let event = batch.event_to_change(request.event_id).expect(EVENT_OF_SLOT);
             let entry = event.release(slot, why, now);
             batch.remove_slot(slot, entry);
-            (Answer::Released, None)
+            Answer::Released
         }
     })
 }
 
 const EVENT_OF_SLOT: &str = "a live slot has its event";
 
-fn occupy(batch: &mut Batch, request: &Request) -> (Answer, Option<Refusal>) {
+fn occupy(batch: &mut Batch, request: &Request) -> Result<Answer, Denial> {
     let now = batch.now();
-    let Some(event) = batch.event(request.event_id) else {
-        return (Answer::NotOccupied, Some(Refusal::NoSuchEvent));
-    };
+    let event = batch.event(request.event_id).ok_or(Denial::NoSuchEvent)?;
     // What can't be written down can't be paid.
-    let Some(amount) = event.amount_for(request.seats) else {
-        return (Answer::NotOccupied, Some(BookRefusal::AmountTooLarge.into()));
-    };
+    let amount = event.amount_for(request.seats).ok_or(Denial::AmountTooLarge)?;
     let window = event.plan.payment_window;
-    if let Err(refusal) = event.may_occupy(request.seats, now) {
-        return (Answer::NotOccupied, Some(refusal.into()));
-    }
+    event.may_occupy(request.seats, now)?;
     let event = batch.event_to_change(request.event_id).expect("it was there a moment ago");
     let (slot, entry) =
         event.occupy(request.booking_id, request.seats, now).expect("it may be occupied");
     batch.add_slot(slot, entry);
-    (Answer::Occupied { amount, window }, None)
+    Ok(Answer::Occupied { amount, window })
 }
 
 fn purpose(request: &Request) -> Purpose {

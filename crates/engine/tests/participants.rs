@@ -1,16 +1,20 @@
 //! An engine that serves the sagas of others: what it remembers, and what only its rows tell.
 #![allow(missing_docs, reason = "a test's name says what it proves")]
 
+use eventbooker_core::accounts::InsufficientFunds;
 use eventbooker_core::bookings::participant::Request;
-use eventbooker_core::bookings::saga::{Answer, Ask};
+use eventbooker_core::bookings::saga::{Answer, Ask, Denial};
 use eventbooker_core::bookings::{Booking, State};
-use eventbooker_core::events::{PaymentWindow, Release, Seats};
+use eventbooker_core::events::{OccupyRefusal, PaymentWindow, Release, Seats};
 use eventbooker_core::{BookingId, EventId, Money, UserId};
 use eventbooker_engine::{Participate, Settings};
 use eventbooker_testkit::database::is_embedded;
 use eventbooker_testkit::{Options, Service, begin};
 
 const RELEASE: Ask = Ask::Release(Release::Cancelled);
+
+const NO_SEATS: Answer = Answer::NotOccupied(Denial::Withdrawn);
+const NO_MONEY: Answer = Answer::NotCharged(Denial::Withdrawn);
 
 /// A service with an event of ten seats at 40 each, and a user with 100.
 async fn participant() -> (Service, EventId) {
@@ -46,8 +50,8 @@ async fn stands(service: &Service, event_id: EventId) -> (i64, u32) {
 async fn a_step_that_comes_after_its_undoing_is_refused() {
     let (service, event_id) = participant().await;
     let table = [
-        (RELEASE, Answer::Released, Ask::Occupy, Answer::NotOccupied),
-        (Ask::Refund, Answer::Refunded, Ask::Charge, Answer::NotCharged),
+        (RELEASE, Answer::Released, Ask::Occupy, NO_SEATS),
+        (Ask::Refund, Answer::Refunded, Ask::Charge, NO_MONEY),
     ];
     for (undo, undone, late, refused) in table {
         for _ in 0..2 {
@@ -75,7 +79,7 @@ async fn an_older_decision_makes_nobody_forget_a_newer_one() {
     held.reached().await;
     assert_eq!(ask(1, Ask::Refund).await, [Ok(Answer::Refunded)]);
     held.let_go();
-    assert_eq!(charged.await, [Ok(Answer::NotCharged)]);
+    assert_eq!(charged.await, [Ok(NO_MONEY)]);
     let withdrawn = "SELECT count(*) FROM memories WHERE memory = 4";
     assert_eq!(service.database().number(withdrawn), 1);
     service.finish().await;
@@ -101,6 +105,35 @@ async fn a_participant_gives_the_same_answer_again_and_takes_each_step_once() {
     service.finish_spoilt().await;
 }
 
+/// What has changed meanwhile changes nothing about what was answered.
+#[tokio::test]
+async fn a_refusal_is_repeated_with_its_reason() {
+    let (service, event_id) = participant().await;
+    let seats = |seats, booking| Request {
+        seats: Seats::new(seats),
+        ..request(booking, event_id, Ask::Occupy)
+    };
+    let amount = Money::from_minor(101);
+    let charge = Request { amount, ..request(9, event_id, Ask::Charge) };
+    let free = Seats::new(10);
+    let balance = Money::from_minor(100);
+    let nowhere = request(8, EventId::new(404), Ask::Occupy);
+    let table = [
+        (seats(11, 7), Answer::NotOccupied(OccupyRefusal::TooFewSeats { free }.into())),
+        (nowhere, Answer::NotOccupied(Denial::NoSuchEvent)),
+        (charge, Answer::NotCharged(InsufficientFunds { balance, amount }.into())),
+    ];
+    for (request, answer) in table {
+        assert_eq!(ask(&service, request).await, Ok(answer));
+    }
+    ask(&service, seats(3, 10)).await.expect("there is room");
+    service.deposit(1, 1).await.expect("an admin may pay in");
+    for (request, answer) in table {
+        assert_eq!(ask(&service, request).await, Ok(answer));
+    }
+    service.finish_spoilt().await;
+}
+
 /// A purchase from the time when bookings, events and accounts were still together. Nobody
 /// remembers its steps.
 async fn old_purchase(service: &Service, event_id: EventId) -> Booking {
@@ -120,7 +153,7 @@ async fn what_was_taken_before_anybody_remembered_is_undone_all_the_same() {
         assert_eq!(released, Ok(Answer::Released));
         assert_eq!(stands(&service, event_id).await, (100, 10));
     }
-    for (late, refused) in [(Ask::Occupy, Answer::NotOccupied), (Ask::Charge, Answer::NotCharged)] {
+    for (late, refused) in [(Ask::Occupy, NO_SEATS), (Ask::Charge, NO_MONEY)] {
         assert_eq!(ask(&service, request(booking, event_id, late)).await, Ok(refused));
     }
     assert_eq!(stands(&service, event_id).await, (100, 10));

@@ -8,7 +8,7 @@ use comfy_table::Table;
 use eventbooker_core::accounts::{Posting, PostingKind};
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::participant::Participant;
-use eventbooker_core::bookings::saga::{Answer, Ask};
+use eventbooker_core::bookings::saga::Ask;
 use eventbooker_core::bookings::{Booking, Payment, State};
 use eventbooker_core::events::{JournalEntry, JournalKind, Release};
 use eventbooker_core::{BookingId, Timestamp};
@@ -222,16 +222,16 @@ fn lines(trail: BookingTrail) -> Vec<Line> {
 
 /// What a participant of this database refused a purchase, and when. A refusal changes no row of the
 /// participant's, so that only the booking tells of it.
-fn refused(trail: &BookingTrail) -> Option<(Ask, Answer, Timestamp)> {
+fn refused(trail: &BookingTrail) -> Option<(Ask, &'static str, Timestamp)> {
     let BookingTrail { booking, journal, postings, steps, .. } = trail;
     let booking = booking.filter(|booking| {
         booking.payment == Payment::AtOnce && booking.state == State::Cancelled
     })?;
     let has = |kind| journal.iter().find(|entry| entry.kind == kind);
     let (ask, answer, at) = if has(JournalKind::Held).is_none() {
-        (Ask::Occupy, Answer::NotOccupied, booking.created_at)
+        (Ask::Occupy, "not occupied", booking.created_at)
     } else if has(JournalKind::Confirmed).is_none() && postings.is_empty() {
-        (Ask::Charge, Answer::NotCharged, has(JournalKind::Cancelled)?.at)
+        (Ask::Charge, "not charged", has(JournalKind::Cancelled)?.at)
     } else {
         return None;
     };
@@ -241,7 +241,7 @@ fn refused(trail: &BookingTrail) -> Option<(Ask, Answer, Timestamp)> {
 }
 
 impl Line {
-    fn of_refusal(ask: Ask, answer: Answer, at: Timestamp) -> Self {
+    fn of_refusal(ask: Ask, answer: &str, at: Timestamp) -> Self {
         let place = match ask.of() {
             Participant::Events => "events",
             Participant::Accounts => "accounts",

@@ -3,6 +3,7 @@
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::participant::{MemoryKey, Remembered};
+use eventbooker_core::bookings::saga::Denial;
 use eventbooker_core::bookings::{Booking, Holding};
 use eventbooker_core::events::{Event, JournalEntry, Slot, Tally};
 use eventbooker_core::identity::{Session, TokenDigest, User};
@@ -213,6 +214,8 @@ pub struct SagaStep {
     pub asked: String,
     /// What was answered.
     pub answered: String,
+    /// Why the answer is a no, if it is one.
+    pub denial: Option<Denial>,
     /// When the answer was heard.
     pub at: Timestamp,
 }

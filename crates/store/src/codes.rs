@@ -2,10 +2,13 @@
 //! been given a number keeps it.
 
 use eventbooker_core::Money;
-use eventbooker_core::accounts::PostingKind;
+use eventbooker_core::accounts::{InsufficientFunds, PostingKind};
 use eventbooker_core::bookings::participant::{Memory, Participant};
+use eventbooker_core::bookings::saga::Denial;
 use eventbooker_core::bookings::{Booking, Payment, State};
-use eventbooker_core::events::{JournalKind, PaymentWindow, SlotState};
+use eventbooker_core::events::{
+    EventCancelled, JournalKind, OccupyRefusal, PaymentWindow, Seats, SlotState,
+};
 use eventbooker_core::identity::Role;
 
 use crate::Checker;
@@ -166,27 +169,77 @@ pub(crate) const fn participant(code: i16) -> Option<Participant> {
     }
 }
 
-/// A memory as three columns: what it is, and of an offer its amount and its window.
+/// A denial as three columns: what it is, what there was, and what was needed.
+pub(crate) fn of_denial(denial: Denial) -> (i16, Option<i64>, Option<i64>) {
+    match denial {
+        Denial::NoSuchEvent => (1, None, None),
+        Denial::AmountTooLarge => (2, None, None),
+        Denial::Seats(OccupyRefusal::Cancelled(EventCancelled)) => (3, None, None),
+        Denial::Seats(OccupyRefusal::Begun) => (4, None, None),
+        Denial::Seats(OccupyRefusal::SoldOut) => (5, None, None),
+        Denial::Seats(OccupyRefusal::TooFewSeats { free }) => (6, Some(free.get().into()), None),
+        Denial::Money(InsufficientFunds { balance, amount }) => {
+            (7, Some(balance.as_minor()), Some(amount.as_minor()))
+        }
+        Denial::Withdrawn => (8, None, None),
+    }
+}
+
+/// A denial from its three columns.
+pub(crate) fn denial(code: i16, had: Option<i64>, needed: Option<i64>) -> Option<Denial> {
+    Some(match code {
+        1 => Denial::NoSuchEvent,
+        2 => Denial::AmountTooLarge,
+        3 => Denial::Seats(OccupyRefusal::Cancelled(EventCancelled)),
+        4 => Denial::Seats(OccupyRefusal::Begun),
+        5 => Denial::Seats(OccupyRefusal::SoldOut),
+        6 => {
+            let free = Seats::new(u32::try_from(had?).ok()?);
+            Denial::Seats(OccupyRefusal::TooFewSeats { free })
+        }
+        7 => {
+            let (balance, amount) = (Money::from_minor(had?), Money::from_minor(needed?));
+            Denial::Money(InsufficientFunds { balance, amount })
+        }
+        8 => Denial::Withdrawn,
+        _ => return None,
+    })
+}
+
+/// A denial's three columns where there may be none.
+pub(crate) fn of_denial_if_any(denial: Option<Denial>) -> (Option<i16>, Option<i64>, Option<i64>) {
+    denial
+        .map(of_denial)
+        .map_or((None, None, None), |(code, had, needed)| (Some(code), had, needed))
+}
+
+/// A memory as three columns: what it is, and of an offer its amount and its window. A denial has
+/// [columns of its own](of_denial).
 pub(crate) const fn of_memory(memory: Memory) -> (i16, Option<i64>, Option<u32>) {
     match memory {
         Memory::Occupied { amount, window } => {
             (1, Some(amount.as_minor()), Some(window.as_minutes()))
         }
         Memory::Charged => (2, None, None),
-        Memory::Refused => (3, None, None),
+        Memory::Refused(_) => (3, None, None),
         Memory::Withdrawn => (4, None, None),
     }
 }
 
-/// A memory from its three columns.
-pub(crate) fn memory(code: i16, amount: Option<i64>, window: Option<u32>) -> Option<Memory> {
+/// A memory from its three columns, and its denial.
+pub(crate) fn memory(
+    code: i16,
+    amount: Option<i64>,
+    window: Option<u32>,
+    denial: Option<Denial>,
+) -> Option<Memory> {
     match code {
         1 => Some(Memory::Occupied {
             amount: Money::from_minor(amount?),
             window: PaymentWindow::from_minutes(window?),
         }),
         2 => Some(Memory::Charged),
-        3 => Some(Memory::Refused),
+        3 => denial.map(Memory::Refused),
         4 => Some(Memory::Withdrawn),
         _ => None,
     }

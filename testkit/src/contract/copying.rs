@@ -6,13 +6,14 @@ use eventbooker_core::{BookingId, Money};
 use eventbooker_store::{Changes, FullSnapshot, LastIds, SagaStep};
 
 use super::Database;
-use crate::rows::{answer, at, errand, one_of_each, save, session, user};
+use crate::rows::{POOR, answer, at, errand, one_of_each, save, session, user};
 
 fn step(booking: i64, asked: &str) -> SagaStep {
     SagaStep {
         booking_id: BookingId::new(booking),
         asked: asked.to_owned(),
         answered: "да".to_owned(),
+        denial: (asked == "Charge").then_some(POOR),
         at: at(1),
     }
 }
@@ -28,7 +29,7 @@ fn memories() -> Vec<Remembered> {
         Memory::Occupied { amount: Money::from_minor(80), window: PaymentWindow::from_minutes(30) };
     vec![
         remembered(1, Participant::Events, 0, offer),
-        remembered(1, Participant::Accounts, 1, Memory::Refused),
+        remembered(1, Participant::Accounts, 1, Memory::Refused(POOR)),
         remembered(1, Participant::Accounts, 2, Memory::Charged),
         remembered(2, Participant::Events, 0, Memory::Withdrawn),
     ]

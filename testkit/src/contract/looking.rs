@@ -15,8 +15,8 @@ use super::Database;
 use super::saving::load;
 use crate::clock::MOMENT;
 use crate::rows::{
-    account, at, booking, charge, deposit, errand, event, held, hold, one_of_each, save, session,
-    slot, tally, user,
+    POOR, account, at, booking, charge, deposit, errand, event, held, hold, one_of_each, save,
+    session, slot, tally, user,
 };
 
 /// Holds count until their deadline, cancelled ones too; paid ones don't, nor do other users' or
@@ -300,7 +300,7 @@ pub async fn memories_and_steps_are_kept(database: &dyn Database) {
         Memory::Occupied { amount: Money::from_minor(80), window: PaymentWindow::from_minutes(30) };
     let memories = [
         (key(Participant::Events, 1, 0), offer),
-        (key(Participant::Accounts, 1, 1), Memory::Refused),
+        (key(Participant::Accounts, 1, 1), Memory::Refused(POOR)),
         (key(Participant::Accounts, 1, 2), Memory::Charged),
         (key(Participant::Events, 2, 0), Memory::Withdrawn),
     ]
@@ -309,6 +309,7 @@ pub async fn memories_and_steps_are_kept(database: &dyn Database) {
         booking_id: BookingId::new(booking),
         asked: asked.to_owned(),
         answered: "да".to_owned(),
+        denial: (asked == "Charge").then_some(POOR),
         at: at(second),
     };
     let changes = Changes {
@@ -354,6 +355,7 @@ pub async fn a_trail_is_all_that_was_written_about_a_booking(database: &dyn Data
         booking_id: BookingId::new(booking),
         asked: asked.to_owned(),
         answered: "yes".to_owned(),
+        denial: None,
         at: at(1),
     };
     let cancelled = booking(1, 1, 1, State::Cancelled, 60);

@@ -12,7 +12,7 @@ use eventbooker_store::{Changes, LastIds, Loaded, Purge, Store, StoreError, Want
 use super::Database;
 use crate::clock::MOMENT;
 use crate::rows::{
-    account, answer, at, booking, charge, deposit, event, held, hold, key, one_of_each, save,
+    POOR, account, answer, at, booking, charge, deposit, event, held, hold, key, one_of_each, save,
     session, slot, tally, user,
 };
 
@@ -229,7 +229,7 @@ pub async fn keys_are_unique(database: &dyn Database) {
             booking_id: BookingId::new(1),
             attempt: 1,
         },
-        memory: Memory::Refused,
+        memory: Memory::Refused(POOR),
         at: at(second),
     };
     save(&*store, Changes { memories_added: vec![refused(0)], ..Changes::default() }).await;

@@ -8,14 +8,14 @@
 //! |---|---|---|
 //! | nothing | is decided | tombstone; undone first if the rows say that it was taken |
 //! | [`Occupied`](Memory::Occupied), [`Charged`](Memory::Charged) | the same yes | is undone, tombstone |
-//! | [`Refused`](Memory::Refused) | the same no | nothing to undo |
+//! | [`Refused`](Memory::Refused) | the same no, for the same reason | nothing to undo |
 //! | [`Withdrawn`](Memory::Withdrawn), the tombstone | no | nothing to undo |
 //!
 //! Steps that were taken here, when bookings and participant still had one database, are not
 //! remembered: the rows alone tell of them.
 
 use super::Booking;
-use super::saga::{Answer, Ask};
+use super::saga::{Answer, Ask, Denial};
 use crate::events::{PaymentWindow, Seats};
 use crate::{BookingId, EventId, Money, Timestamp, UserId};
 
@@ -92,8 +92,8 @@ pub enum Memory {
     },
     /// It took the money.
     Charged,
-    /// It said no.
-    Refused,
+    /// It said no, for this reason.
+    Refused(Denial),
     /// It was asked to undo the step, whether or not it had taken it.
     Withdrawn,
 }
@@ -104,17 +104,26 @@ impl Memory {
         match answer {
             Answer::Occupied { amount, window } => Some(Self::Occupied { amount, window }),
             Answer::Charged => Some(Self::Charged),
-            Answer::NotOccupied | Answer::NotCharged => Some(Self::Refused),
+            Answer::NotOccupied(why) | Answer::NotCharged(why) => Some(Self::Refused(why)),
             Answer::Settled | Answer::Refunded | Answer::Released => None,
         }
     }
 
-    /// The yes that it is of.
-    const fn yes(self) -> Option<Answer> {
+    /// Why it is a no, if one was said.
+    pub const fn denial(self) -> Option<Denial> {
         match self {
-            Self::Occupied { amount, window } => Some(Answer::Occupied { amount, window }),
-            Self::Charged => Some(Answer::Charged),
-            Self::Refused | Self::Withdrawn => None,
+            Self::Refused(why) => Some(why),
+            Self::Occupied { .. } | Self::Charged | Self::Withdrawn => None,
+        }
+    }
+
+    /// What is said once more to whoever asks for the step again.
+    const fn answer(self, ask: Ask) -> Answer {
+        match self {
+            Self::Occupied { amount, window } => Answer::Occupied { amount, window },
+            Self::Charged => Answer::Charged,
+            Self::Refused(why) => no(ask, why),
+            Self::Withdrawn => no(ask, Denial::Withdrawn),
         }
     }
 }
@@ -176,13 +185,13 @@ pub fn duty(memory: Option<Memory>, ask: Ask, was_taken: Option<bool>) -> Duty {
     match ask {
         Ask::Occupy | Ask::Charge => match memory {
             None => Duty::Decide,
-            Some(memory) => Duty::Say(memory.yes().unwrap_or(no(ask))),
+            Some(memory) => Duty::Say(memory.answer(ask)),
         },
         Ask::Settle => match memory {
             // The slot itself knows whether it is settled.
             Some(Memory::Occupied { .. } | Memory::Charged) => Duty::Decide,
             None if was_taken == Some(true) => Duty::Decide,
-            None | Some(Memory::Refused | Memory::Withdrawn) => Duty::Balk,
+            None | Some(Memory::Refused(_) | Memory::Withdrawn) => Duty::Balk,
         },
         Ask::Release(_) => undo(memory, was_taken, Answer::Released),
         Ask::Refund => undo(memory, was_taken, Answer::Refunded),
@@ -194,21 +203,22 @@ fn undo(memory: Option<Memory>, was_taken: Option<bool>, done: Answer) -> Duty {
         (None, None) => Duty::Look,
         (None, Some(false)) => Duty::Entomb,
         (None, Some(true)) | (Some(Memory::Occupied { .. } | Memory::Charged), _) => Duty::Undo,
-        (Some(Memory::Refused | Memory::Withdrawn), _) => Duty::Say(done),
+        (Some(Memory::Refused(_) | Memory::Withdrawn), _) => Duty::Say(done),
     }
 }
 
-fn no(ask: Ask) -> Answer {
+const fn no(ask: Ask, why: Denial) -> Answer {
     match ask {
-        Ask::Charge => Answer::NotCharged,
-        Ask::Occupy | Ask::Settle | Ask::Refund | Ask::Release(_) => Answer::NotOccupied,
+        Ask::Charge => Answer::NotCharged(why),
+        Ask::Occupy | Ask::Settle | Ask::Refund | Ask::Release(_) => Answer::NotOccupied(why),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Release;
+    use crate::accounts::InsufficientFunds;
+    use crate::events::{OccupyRefusal, Release};
 
     #[test]
     fn a_participant_repeats_itself_and_refuses_what_was_withdrawn() {
@@ -217,17 +227,25 @@ mod tests {
             window: PaymentWindow::from_minutes(1),
         };
         let (occupied, charged) = (Memory::of(offer), Memory::of(Answer::Charged));
-        let (refused, withdrawn) = (Some(Memory::Refused), Some(Memory::Withdrawn));
+        let full = Denial::Seats(OccupyRefusal::TooFewSeats { free: Seats::new(1) });
+        let (balance, amount) = (Money::from_minor(4), Money::from_minor(5));
+        let poor = Denial::Money(InsufficientFunds { balance, amount });
+        let full = Answer::NotOccupied(full);
+        let poor = Answer::NotCharged(poor);
+        let (refused, unpaid) = (Memory::of(full), Memory::of(poor));
+        let withdrawn = Some(Memory::Withdrawn);
+        let no_seats = Answer::NotOccupied(Denial::Withdrawn);
+        let no_money = Answer::NotCharged(Denial::Withdrawn);
         let release = Ask::Release(Release::Expired);
         let table = [
             (None, Ask::Occupy, Duty::Decide),
             (occupied, Ask::Occupy, Duty::Say(offer)),
-            (refused, Ask::Occupy, Duty::Say(Answer::NotOccupied)),
-            (withdrawn, Ask::Occupy, Duty::Say(Answer::NotOccupied)),
+            (refused, Ask::Occupy, Duty::Say(full)),
+            (withdrawn, Ask::Occupy, Duty::Say(no_seats)),
             (None, Ask::Charge, Duty::Decide),
             (charged, Ask::Charge, Duty::Say(Answer::Charged)),
-            (refused, Ask::Charge, Duty::Say(Answer::NotCharged)),
-            (withdrawn, Ask::Charge, Duty::Say(Answer::NotCharged)),
+            (unpaid, Ask::Charge, Duty::Say(poor)),
+            (withdrawn, Ask::Charge, Duty::Say(no_money)),
             (None, Ask::Settle, Duty::Balk),
             (occupied, Ask::Settle, Duty::Decide),
             (refused, Ask::Settle, Duty::Balk),
@@ -238,7 +256,7 @@ mod tests {
             (withdrawn, release, Duty::Say(Answer::Released)),
             (None, Ask::Refund, Duty::Entomb),
             (charged, Ask::Refund, Duty::Undo),
-            (refused, Ask::Refund, Duty::Say(Answer::Refunded)),
+            (unpaid, Ask::Refund, Duty::Say(Answer::Refunded)),
             (withdrawn, Ask::Refund, Duty::Say(Answer::Refunded)),
         ];
         for (memory, ask, expected) in table {

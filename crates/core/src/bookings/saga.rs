@@ -8,7 +8,7 @@
 //!
 //! | state | seed's number | whom it asks for what | what each answer leads to |
 //! |---|---|---|---|
-//! | [`Occupying`](State::Occupying) | 1 | events: occupy the seats | occupied → `Occupied`, or on with the payment if that is [at once](Payment::AtOnce); refused → `Cancelled` |
+//! | [`Occupying`](State::Occupying) | 1 | events: occupy the seats | occupied → `Occupied`, or on with the payment if that is [at once](Payment::AtOnce); refused → `Cancelled`, or gone if it was to be paid later: nobody has ever had anything of it |
 //! | [`Occupied`](State::Occupied) | 2 | nobody: the hold waits for its owner, until the deadline | confirmed → `Paying`, or `Completing` if it costs nothing; cancelled → `Releasing`; deadline → `Expiring` |
 //! | [`Paying`](State::Paying) | 3 | accounts: charge the amount | charged → `Completing`; refused → `Occupied`, or `Releasing` if the payment was to be at once |
 //! | [`Completing`](State::Completing) | 3 | events: settle the slot | settled → `Complete` |
@@ -30,7 +30,8 @@ use std::fmt;
 use thiserror::Error;
 
 use super::{Booking, CancelRefusal, ConfirmRefusal, Step};
-use crate::events::{PaymentWindow, Release};
+use crate::accounts::InsufficientFunds;
+use crate::events::{OccupyRefusal, PaymentWindow, Release};
 use crate::{Money, Timestamp};
 
 /// Where a booking stands.
@@ -147,12 +148,12 @@ pub enum Answer {
         /// How long a hold waits for its payment.
         window: PaymentWindow,
     },
-    /// The seats are not kept.
-    NotOccupied,
+    /// The seats are not kept, for this reason.
+    NotOccupied(Denial),
     /// The amount is taken.
     Charged,
-    /// The amount is not taken.
-    NotCharged,
+    /// The amount is not taken, for this reason.
+    NotCharged(Denial),
     /// The slot is paid for.
     Settled,
     /// The amount is given back.
@@ -168,14 +169,48 @@ impl fmt::Display for Answer {
                 let (amount, minutes) = (amount.as_minor(), window.as_minutes());
                 return write!(f, "occupied for {amount}, to be paid within {minutes} minutes");
             }
-            Self::NotOccupied => "not occupied",
+            Self::NotOccupied(why) => return write!(f, "not occupied: {why}"),
             Self::Charged => "charged",
-            Self::NotCharged => "not charged",
+            Self::NotCharged(why) => return write!(f, "not charged: {why}"),
             Self::Settled => "settled",
             Self::Refunded => "refunded",
             Self::Released => "released",
         })
     }
+}
+
+impl Answer {
+    /// Why it is a no, if it is one.
+    pub const fn denial(self) -> Option<Denial> {
+        match self {
+            Self::NotOccupied(why) | Self::NotCharged(why) => Some(why),
+            Self::Occupied { .. }
+            | Self::Charged
+            | Self::Settled
+            | Self::Refunded
+            | Self::Released => None,
+        }
+    }
+}
+
+/// Why a participant says no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+pub enum Denial {
+    /// There is no such event.
+    #[error("there is no such event")]
+    NoSuchEvent,
+    /// What the seats cost can't be written down.
+    #[error("the amount for so many seats is too large")]
+    AmountTooLarge,
+    /// The event gives no seats, or not so many.
+    #[error(transparent)]
+    Seats(#[from] OccupyRefusal),
+    /// There isn't enough money.
+    #[error(transparent)]
+    Money(#[from] InsufficientFunds),
+    /// The step was taken back before it came.
+    #[error("it was taken back before")]
+    Withdrawn,
 }
 
 /// An answer to something that the booking didn't ask for: a bug, or a stranger's message.
@@ -266,7 +301,7 @@ impl Booking {
                 }
             }
             (State::Paying, Answer::Charged) => State::Completing,
-            (State::Paying, Answer::NotCharged) => match self.payment {
+            (State::Paying, Answer::NotCharged(_)) => match self.payment {
                 Payment::Later => State::Occupied,
                 Payment::AtOnce => {
                     // Nobody chose to cancel it, so it doesn't count as cancelled.
@@ -276,16 +311,19 @@ impl Booking {
             },
             (State::Completing, Answer::Settled) => State::Complete,
             (State::Refunding, Answer::Refunded) => State::Releasing,
-            (State::Occupying, Answer::NotOccupied) | (State::Releasing, Answer::Released) => {
-                State::Cancelled
-            }
+            (State::Occupying, Answer::NotOccupied(_)) => match self.payment {
+                // A hold that isn't given has never been one.
+                Payment::Later => return Ok(None),
+                Payment::AtOnce => State::Cancelled,
+            },
+            (State::Releasing, Answer::Released) => State::Cancelled,
             (State::Expiring, Answer::Released) => return Ok(None),
             (
                 state,
                 Answer::Occupied { .. }
-                | Answer::NotOccupied
+                | Answer::NotOccupied(_)
                 | Answer::Charged
-                | Answer::NotCharged
+                | Answer::NotCharged(_)
                 | Answer::Settled
                 | Answer::Refunded
                 | Answer::Released,

@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
-use super::saga::{Answer, Ask};
+use super::saga::{Answer, Ask, Denial};
 use super::*;
-use crate::events::PaymentWindow;
+use crate::accounts::InsufficientFunds;
+use crate::events::{OccupyRefusal, PaymentWindow};
 use crate::identity::Role;
 
 const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
@@ -91,11 +92,15 @@ fn only_holds_expire_and_only_at_their_deadline() {
     }
 }
 
+const SOLD_OUT: Denial = Denial::Seats(OccupyRefusal::SoldOut);
+const POOR: Denial =
+    Denial::Money(InsufficientFunds { balance: Money::ZERO, amount: Money::from_minor(5) });
+
 const ANSWERS: [Answer; 7] = [
     Answer::Occupied { amount: Money::from_minor(8), window: WINDOW },
-    Answer::NotOccupied,
+    Answer::NotOccupied(SOLD_OUT),
     Answer::Charged,
-    Answer::NotCharged,
+    Answer::NotCharged(POOR),
     Answer::Settled,
     Answer::Refunded,
     Answer::Released,
@@ -113,7 +118,7 @@ fn an_answer_moves_the_saga_where_the_table_says() {
         (S::Occupying, P::Later, free, Some(S::Occupied)),
         (S::Occupying, P::AtOnce, occupied, Some(S::Paying)),
         (S::Occupying, P::AtOnce, free, Some(S::Completing)),
-        (S::Occupying, P::Later, not_occupied, Some(S::Cancelled)),
+        (S::Occupying, P::Later, not_occupied, None),
         (S::Occupying, P::AtOnce, not_occupied, Some(S::Cancelled)),
         (S::Paying, P::Later, charged, Some(S::Completing)),
         (S::Paying, P::AtOnce, charged, Some(S::Completing)),
@@ -159,7 +164,8 @@ fn seats_bring_their_price_and_the_deadline() {
         assert_eq!(heard.is_due(window_over), payment == Payment::Later);
         // Nobody chose to give these seats back, so they don't count as cancelled.
         let paying = Booking { state: State::Paying, ..heard };
-        let refused = paying.hear(Answer::NotCharged, later).expect("in turn").expect("there");
+        let refused =
+            paying.hear(Answer::NotCharged(POOR), later).expect("in turn").expect("there");
         let counts_until = if payment == Payment::Later { window_over } else { NOW };
         assert_eq!(refused.expires_at, counts_until);
     }
@@ -301,9 +307,9 @@ proptest! {
                     let Some(ask) = booking.state.ask() else { continue };
                     let answer = match ask {
                         Ask::Occupy if willing => Answer::Occupied { amount, window: WINDOW },
-                        Ask::Occupy => Answer::NotOccupied,
+                        Ask::Occupy => Answer::NotOccupied(SOLD_OUT),
                         Ask::Charge if willing => Answer::Charged,
-                        Ask::Charge => Answer::NotCharged,
+                        Ask::Charge => Answer::NotCharged(POOR),
                         Ask::Settle => Answer::Settled,
                         Ask::Refund => Answer::Refunded,
                         Ask::Release(_) => Answer::Released,
@@ -322,7 +328,7 @@ proptest! {
                             prop_assert!(has_seats && !is_charged);
                             has_seats = false;
                         }
-                        Answer::NotOccupied | Answer::NotCharged | Answer::Settled => {}
+                        Answer::NotOccupied(_) | Answer::NotCharged(_) | Answer::Settled => {}
                     }
                     let Some(after) = booking.hear(answer, now).expect("it was asked for") else {
                         prop_assert!(!has_seats && !is_charged);

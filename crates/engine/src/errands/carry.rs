@@ -188,6 +188,7 @@ fn hear(batch: &mut Batch, before: &Booking, asked: Ask, answer: Answer) -> Resu
         booking_id: before.id,
         asked: asked.to_string(),
         answered: answer.to_string(),
+        denial: answer.denial(),
         at: now,
     });
     saga::change(batch, before, after);

@@ -13,8 +13,13 @@ mod waiting;
 
 use std::time::Duration;
 
+use eventbooker_core::Money;
+use eventbooker_core::accounts::InsufficientFunds;
 use eventbooker_core::bookings::State;
 use eventbooker_core::bookings::errand::TRIES_MAX;
+use eventbooker_core::bookings::saga::Denial;
+use eventbooker_core::events::{OccupyRefusal, Seats};
+use eventbooker_testkit::refused;
 
 use self::link::{Fault, When};
 use self::pair::{Act, Pair};
@@ -39,6 +44,8 @@ struct Scenario {
 enum Step {
     /// A command, and where the booking stands when it is answered.
     Act(Act, State),
+    /// A command that is refused, and why.
+    Refused(Act, Denial),
     Deposit(i64),
     PassTheDeadline,
 }
@@ -47,7 +54,12 @@ const BOOK: Step = Step::Act(Act::Book, State::Occupied);
 const PURCHASE: Step = Step::Act(Act::Purchase, State::Complete);
 const PURCHASE_IN_VAIN: Step = Step::Act(Act::Purchase, State::Cancelled);
 const CONFIRM: Step = Step::Act(Act::Confirm, State::Complete);
-const CONFIRM_IN_VAIN: Step = Step::Act(Act::Confirm, State::Occupied);
+const BOOK_IN_VAIN: Step =
+    Step::Refused(Act::Book, Denial::Seats(OccupyRefusal::TooFewSeats { free: Seats::new(1) }));
+const CONFIRM_IN_VAIN: Step = Step::Refused(
+    Act::Confirm,
+    Denial::Money(InsufficientFunds { balance: Money::ZERO, amount: Money::from_minor(80) }),
+);
 const CANCEL: Step = Step::Act(Act::Cancel, State::Cancelled);
 
 const SCENARIOS: &[Scenario] = &[
@@ -90,6 +102,16 @@ const SCENARIOS: &[Scenario] = &[
         balance_after: 80,
         free_seats_after: 2,
         questions: 5,
+    },
+    Scenario {
+        name: "a hold that isn't given",
+        balance: 80,
+        capacity: 1,
+        steps: &[BOOK_IN_VAIN],
+        ends: None,
+        balance_after: 80,
+        free_seats_after: 1,
+        questions: 1,
     },
     Scenario {
         name: "a hold that is confirmed",
@@ -139,15 +161,18 @@ async fn run(scenario: &Scenario, fault: Option<(usize, Fault)>) -> usize {
     pair.link.plan(fault);
     for step in scenario.steps {
         match *step {
-            Step::Act(act, _) => pair.begin(act),
+            Step::Act(act, _) | Step::Refused(act, _) => pair.begin(act),
             Step::Deposit(amount) => pair.deposit(amount).await,
             Step::PassTheDeadline => pair.pass(Duration::from_secs(31 * 60)).await,
         }
         pair.until_at_rest(&what).await;
-        if let Step::Act(act, state) = *step
-            && let Some(answer) = pair.answer().await
-        {
-            assert_eq!(answer, Ok(state), "{what}: {act:?} is answered when its saga rests");
+        let expected = match *step {
+            Step::Act(_, state) => Ok(state),
+            Step::Refused(_, denial) => Err(refused(denial)),
+            Step::Deposit(_) | Step::PassTheDeadline => continue,
+        };
+        if let Some(answer) = pair.answer().await {
+            assert_eq!(answer, expected, "{what}: {step:?} is answered when its saga rests");
         }
     }
     assert_eq!(pair.link.contradictions(), [""; 0], "{what}");

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use eventbooker_core::bookings::State;
 use eventbooker_core::bookings::errand::{Errand, LEASE};
 use eventbooker_core::bookings::participant::Request;
-use eventbooker_core::bookings::saga::Answer;
+use eventbooker_core::bookings::saga::{Answer, Denial};
 use eventbooker_core::{BookingId, EventId, UserId};
 use eventbooker_engine::{Neighbours, Participate, Place};
 use eventbooker_testkit::clock::NEW_YEAR;
@@ -49,7 +49,7 @@ impl Participate for BoxOffice {
         if self.hanging.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
             std::future::pending::<()>().await;
         }
-        requests.iter().map(|_| Ok(Answer::NotOccupied)).collect()
+        requests.iter().map(|_| Ok(Answer::NotOccupied(Denial::NoSuchEvent))).collect()
     }
 }
 

@@ -125,6 +125,7 @@ fn fill(database: &Database, booking: i64) {
         booking_id,
         asked: "refund".to_owned(),
         answered: format!("not yet, {number}"),
+        denial: None,
         at: rows::at(9),
     };
     let memory = |attempt| Remembered {

@@ -270,8 +270,7 @@ impl SagaQueries for PostgresStore {
     }
 
     async fn saga_steps(&self, booking_id: BookingId) -> Result<Vec<SagaStep>, StoreError> {
-        let read = |row: &Row| sagas::step(row, booking_id);
-        self.readers.rows(sagas::STEPS, || params![booking_id.get()], read).await
+        self.readers.rows(sagas::STEPS, || params![booking_id.get()], sagas::step).await
     }
 
     async fn booking_trail(&self, id: BookingId) -> Result<BookingTrail, StoreError> {

@@ -3,6 +3,7 @@
 
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::participant::{MemoryKey, Remembered};
+use eventbooker_core::bookings::saga::Denial;
 use eventbooker_core::{BookingId, EventId, UserId};
 use tokio_postgres::Row;
 
@@ -14,7 +15,8 @@ pub(super) const LOCK: &str = "
     SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked
     FROM errands WHERE booking_id = ANY($1::bigint[]) ORDER BY booking_id FOR UPDATE";
 pub(super) const LOAD_MEMORIES: &str = "
-    SELECT m.memory, m.amount, m.window_minutes, m.at, m.participant, m.booking_id, m.attempt
+    SELECT m.memory, m.amount, m.window_minutes, m.why, m.had, m.needed, m.at, m.participant,
+           m.booking_id, m.attempt
     FROM (SELECT unnest($1::bigint[]) AS booking_id, unnest($2::smallint[]) AS participant,
                  unnest($3::bigint[]) AS attempt) k
     JOIN memories m ON m.booking_id = k.booking_id AND m.participant = k.participant
@@ -28,17 +30,21 @@ const SET: &str = "
         trouble = excluded.trouble, parked = excluded.parked";
 const REMOVE: &str = "DELETE FROM errands WHERE booking_id = ANY($1::bigint[])";
 const ADD_STEPS: &str = "
-    INSERT INTO saga_steps (booking_id, asked, answered, at)
-    SELECT booking_id, asked, answered, at
-    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
-         WITH ORDINALITY k (booking_id, asked, answered, at, place) ORDER BY place";
+    INSERT INTO saga_steps (booking_id, asked, answered, why, had, needed, at)
+    SELECT booking_id, asked, answered, why, had, needed, at
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::smallint[], $5::bigint[], $6::bigint[],
+                $7::bigint[])
+         WITH ORDINALITY k (booking_id, asked, answered, why, had, needed, at, place)
+    ORDER BY place";
 /// Refused if somebody else has remembered the step: where there is no row that could be locked, two
 /// may decide it at the same time.
 const ADD_MEMORY: &str = "
-    INSERT INTO memories (booking_id, participant, attempt, memory, amount, window_minutes, at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    INSERT INTO memories
+      (booking_id, participant, attempt, memory, amount, window_minutes, at, why, had, needed)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const CHANGE_MEMORY: &str = "
-    UPDATE memories SET memory = $4, amount = $5, window_minutes = $6, at = $7
+    UPDATE memories SET memory = $4, amount = $5, window_minutes = $6, at = $7, why = $8, had = $9,
+                        needed = $10
     WHERE booking_id = $1 AND participant = $2 AND attempt = $3";
 
 /// The statements of a writer.
@@ -54,18 +60,20 @@ pub(super) const PARKED: &str = "SELECT count(*) FROM errands WHERE parked";
 pub(super) const PAGE: &str = "
     SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked FROM errands
     WHERE booking_id > $1 ORDER BY booking_id LIMIT $2";
-pub(super) const STEPS: &str =
-    "SELECT asked, answered, at FROM saga_steps WHERE booking_id = $1 ORDER BY number";
+pub(super) const STEPS: &str = "
+    SELECT booking_id, asked, answered, why, had, needed, at FROM saga_steps
+    WHERE booking_id = $1 ORDER BY number";
 pub(super) const OF_BOOKING: &str = "
     SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked FROM errands
     WHERE booking_id = $1";
 /// All steps behind one, for a snapshot.
 pub(super) const ALL_STEPS: &str = "
-    SELECT asked, answered, at, booking_id, number FROM saga_steps
+    SELECT booking_id, asked, answered, why, had, needed, at, number FROM saga_steps
     WHERE (booking_id, number) > ($1, $2) ORDER BY booking_id, number LIMIT $3";
 /// All memories behind one, for a snapshot.
 pub(super) const ALL_MEMORIES: &str = "
-    SELECT memory, amount, window_minutes, at, participant, booking_id, attempt FROM memories
+    SELECT memory, amount, window_minutes, why, had, needed, at, participant, booking_id, attempt
+    FROM memories
     WHERE (booking_id, participant, attempt) > ($1, $2, $3)
     ORDER BY booking_id, participant, attempt LIMIT $4";
 
@@ -89,16 +97,32 @@ pub(super) fn remembered(row: &Row) -> Result<Remembered, StoreError> {
     let amount = get(row, 1)?;
     let window = get::<Option<i64>>(row, 2)?.and_then(|minutes| u32::try_from(minutes).ok());
     let key = MemoryKey {
-        participant: known(row, 4, "participant", codes::participant)?,
-        booking_id: BookingId::new(get(row, 5)?),
-        attempt: count(row, 6)?,
+        participant: known(row, 7, "participant", codes::participant)?,
+        booking_id: BookingId::new(get(row, 8)?),
+        attempt: count(row, 9)?,
     };
-    let memory = known(row, 0, "memory", |code| codes::memory(code, amount, window))?;
-    Ok(Remembered { key, memory, at: instant(row, 3)? })
+    let denial = denial(row)?;
+    let memory = known(row, 0, "memory", |code| codes::memory(code, amount, window, denial))?;
+    Ok(Remembered { key, memory, at: instant(row, 6)? })
 }
 
-pub(super) fn step(row: &Row, booking_id: BookingId) -> Result<SagaStep, StoreError> {
-    Ok(SagaStep { booking_id, asked: get(row, 0)?, answered: get(row, 1)?, at: instant(row, 2)? })
+/// Why it was a no, if it was one: the fourth column and the two behind it.
+fn denial(row: &Row) -> Result<Option<Denial>, StoreError> {
+    if get::<Option<i16>>(row, 3)?.is_none() {
+        return Ok(None);
+    }
+    let (had, needed) = (get(row, 4)?, get(row, 5)?);
+    known(row, 3, "denial", |code| codes::denial(code, had, needed)).map(Some)
+}
+
+pub(super) fn step(row: &Row) -> Result<SagaStep, StoreError> {
+    Ok(SagaStep {
+        booking_id: BookingId::new(get(row, 0)?),
+        asked: get(row, 1)?,
+        answered: get(row, 2)?,
+        denial: denial(row)?,
+        at: instant(row, 6)?,
+    })
 }
 
 pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
@@ -122,12 +146,17 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
         flight.ask(REMOVE, params![column(errands_removed, |booking| booking.get())]);
     }
     if !steps.is_empty() {
+        let denials: Vec<_> =
+            steps.iter().map(|step| codes::of_denial_if_any(step.denial)).collect();
         flight.ask(
             ADD_STEPS,
             params![
                 column(steps, |step| step.booking_id.get()),
                 column(steps, |step| step.asked.clone()),
                 column(steps, |step| step.answered.clone()),
+                column(&denials, |(why, ..)| *why),
+                column(&denials, |(_, had, _)| *had),
+                column(&denials, |(.., needed)| *needed),
                 column(steps, |step| step.at.as_micros()),
             ],
         );
@@ -136,6 +165,7 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
     let changed = changes.memories_changed.iter().map(|memory| (CHANGE_MEMORY, memory));
     for (sql, Remembered { key, memory, at }) in added.chain(changed) {
         let (code, amount, window) = codes::of_memory(*memory);
+        let (why, had, needed) = codes::of_denial_if_any(memory.denial());
         flight.ask(
             sql,
             params![
@@ -146,6 +176,9 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
                 amount,
                 window.map(i64::from),
                 at.as_micros(),
+                why,
+                had,
+                needed,
             ],
         );
     }

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0004_cancellations.sql"),
     include_str!("../../migrations/postgres/0005_checks.sql"),
     include_str!("../../migrations/postgres/0006_search.sql"),
+    include_str!("../../migrations/postgres/0007_answers_of_sagas.sql"),
 ];
 
 /// The schema version that this program needs.

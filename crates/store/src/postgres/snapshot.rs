@@ -258,9 +258,9 @@ impl FullSnapshot for PostgresSnapshot {
         let after = params![self.read.saga_step.0, self.read.saga_step.1, i64::from(limit)];
         let rows = self.rows_of(sagas::ALL_STEPS, after).await?;
         if let Some(row) = rows.last() {
-            self.read.saga_step = (get(row, 3)?, get(row, 4)?);
+            self.read.saga_step = (get(row, 0)?, get(row, 7)?);
         }
-        all(&rows, |row| sagas::step(row, BookingId::new(get(row, 3)?)))
+        all(&rows, sagas::step)
     }
 
     async fn memories(&mut self, limit: u32) -> Result<Vec<Remembered>, StoreError> {

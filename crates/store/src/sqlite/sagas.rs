@@ -3,18 +3,25 @@
 
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::participant::{Memory, MemoryKey, Remembered};
+use eventbooker_core::bookings::saga::Denial;
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::{Changes, DueErrands, SagaStep, codes};
 
 const ADD_MEMORY: &str = "
-    INSERT INTO memories (booking_id, participant, attempt, memory, amount, window_minutes, at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    INSERT INTO memories
+      (booking_id, participant, attempt, memory, amount, window_minutes, at, why, had, needed)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 const CHANGE_MEMORY: &str = "
-    UPDATE memories SET memory = ?4, amount = ?5, window_minutes = ?6, at = ?7
+    UPDATE memories SET memory = ?4, amount = ?5, window_minutes = ?6, at = ?7, why = ?8,
+                        had = ?9, needed = ?10
     WHERE booking_id = ?1 AND participant = ?2 AND attempt = ?3";
 
+/// The columns that [`memory`] reads, and when it was.
+const MEMORY: &str = "memory, amount, window_minutes, why, had, needed, at";
+/// The columns of a [`step`].
+const STEP: &str = "booking_id, asked, answered, why, had, needed, at";
 const ERRAND: &str = "booking_id, event_id, user_id, token, due_at, tries, trouble, parked";
 
 fn errand(row: &Row<'_>) -> rusqlite::Result<Errand> {
@@ -31,8 +38,17 @@ fn errand(row: &Row<'_>) -> rusqlite::Result<Errand> {
 }
 
 fn memory(row: &Row<'_>) -> rusqlite::Result<Memory> {
-    let (amount, window) = (row.get(1)?, row.get(2)?);
-    super::known(row, 0, "memory", |code| codes::memory(code, amount, window))
+    let (amount, window, denial) = (row.get(1)?, row.get(2)?, denial(row)?);
+    super::known(row, 0, "memory", |code| codes::memory(code, amount, window, denial))
+}
+
+/// Why it was a no, if it was one: the fourth column and the two behind it.
+fn denial(row: &Row<'_>) -> rusqlite::Result<Option<Denial>> {
+    if row.get::<_, Option<i64>>(3)?.is_none() {
+        return Ok(None);
+    }
+    let (had, needed) = (row.get(4)?, row.get(5)?);
+    super::known(row, 3, "denial", |code| codes::denial(code, had, needed)).map(Some)
 }
 
 fn step(row: &Row<'_>) -> rusqlite::Result<SagaStep> {
@@ -40,7 +56,8 @@ fn step(row: &Row<'_>) -> rusqlite::Result<SagaStep> {
         booking_id: BookingId::new(row.get(0)?),
         asked: row.get(1)?,
         answered: row.get(2)?,
-        at: Timestamp::from_micros(row.get(3)?),
+        denial: denial(row)?,
+        at: Timestamp::from_micros(row.get(6)?),
     })
 }
 
@@ -64,15 +81,15 @@ pub(super) fn load_memories(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let mut statement = conn.prepare_cached(
-        "SELECT memory, amount, window_minutes, at FROM memories
-         WHERE booking_id = ?1 AND participant = ?2 AND attempt = ?3",
-    )?;
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT {MEMORY} FROM memories
+         WHERE booking_id = ?1 AND participant = ?2 AND attempt = ?3"
+    ))?;
     let mut memories = Vec::with_capacity(keys.len());
     for key in keys {
         let participant = codes::of_participant(key.participant);
         let read = |row: &Row<'_>| {
-            let at = Timestamp::from_micros(row.get(3)?);
+            let at = Timestamp::from_micros(row.get(6)?);
             Ok(Remembered { key: *key, memory: memory(row)?, at })
         };
         let found = statement.query_row((key.booking_id.get(), participant, key.attempt), read);
@@ -103,13 +120,17 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
         conn.prepare_cached("DELETE FROM errands WHERE booking_id = ?1")?.execute([id.get()])?;
     }
     for step in &changes.saga_steps {
-        conn.prepare_cached(
-            "INSERT INTO saga_steps (booking_id, asked, answered, at) VALUES (?, ?, ?, ?)",
-        )?
+        let (why, had, needed) = codes::of_denial_if_any(step.denial);
+        conn.prepare_cached(&format!(
+            "INSERT INTO saga_steps ({STEP}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        ))?
         .execute((
             step.booking_id.get(),
             &step.asked,
             &step.answered,
+            why,
+            had,
+            needed,
             step.at.as_micros(),
         ))?;
     }
@@ -117,6 +138,7 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
     let changed = changes.memories_changed.iter().map(|memory| (CHANGE_MEMORY, memory));
     for (sql, Remembered { key, memory, at }) in added.chain(changed) {
         let (number, amount, window) = codes::of_memory(*memory);
+        let (why, had, needed) = codes::of_denial_if_any(memory.denial());
         conn.prepare_cached(sql)?.execute((
             key.booking_id.get(),
             codes::of_participant(key.participant),
@@ -125,6 +147,9 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
             amount,
             window,
             at.as_micros(),
+            why,
+            had,
+            needed,
         ))?;
     }
     Ok(())
@@ -164,10 +189,9 @@ pub(super) fn errands(
 }
 
 pub(super) fn steps(conn: &Connection, booking_id: BookingId) -> rusqlite::Result<Vec<SagaStep>> {
-    conn.prepare_cached(
-        "SELECT booking_id, asked, answered, at FROM saga_steps WHERE booking_id = ?1
-         ORDER BY number",
-    )?
+    conn.prepare_cached(&format!(
+        "SELECT {STEP} FROM saga_steps WHERE booking_id = ?1 ORDER BY number"
+    ))?
     .query_map([booking_id.get()], step)?
     .collect()
 }
@@ -180,13 +204,13 @@ pub(super) fn all_steps(
 ) -> rusqlite::Result<(Vec<SagaStep>, (BookingId, i64))> {
     let mut last = (booking_id, number);
     let page = conn
-        .prepare_cached(
-            "SELECT booking_id, asked, answered, at, number FROM saga_steps
-             WHERE (booking_id, number) > (?1, ?2) ORDER BY booking_id, number LIMIT ?3",
-        )?
+        .prepare_cached(&format!(
+            "SELECT {STEP}, number FROM saga_steps
+             WHERE (booking_id, number) > (?1, ?2) ORDER BY booking_id, number LIMIT ?3"
+        ))?
         .query_map((booking_id.get(), number, limit), |row| {
             let step = step(row)?;
-            last = (step.booking_id, row.get(4)?);
+            last = (step.booking_id, row.get(7)?);
             Ok(step)
         })?
         .collect::<rusqlite::Result<_>>()?;
@@ -200,18 +224,18 @@ pub(super) fn all_memories(
     limit: u32,
 ) -> rusqlite::Result<Vec<Remembered>> {
     let participant = codes::of_participant(after.participant);
-    conn.prepare_cached(
-        "SELECT memory, amount, window_minutes, at, participant, booking_id, attempt FROM memories
+    conn.prepare_cached(&format!(
+        "SELECT {MEMORY}, participant, booking_id, attempt FROM memories
          WHERE (booking_id, participant, attempt) > (?1, ?2, ?3)
-         ORDER BY booking_id, participant, attempt LIMIT ?4",
-    )?
+         ORDER BY booking_id, participant, attempt LIMIT ?4"
+    ))?
     .query_map((after.booking_id.get(), participant, after.attempt, limit), |row| {
         let key = MemoryKey {
-            participant: super::known(row, 4, "participant", codes::participant)?,
-            booking_id: BookingId::new(row.get(5)?),
-            attempt: row.get(6)?,
+            participant: super::known(row, 7, "participant", codes::participant)?,
+            booking_id: BookingId::new(row.get(8)?),
+            attempt: row.get(9)?,
         };
-        let at = Timestamp::from_micros(row.get(3)?);
+        let at = Timestamp::from_micros(row.get(6)?);
         Ok(Remembered { key, memory: memory(row)?, at })
     })?
     .collect()

@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0003_cancellations.sql"),
     include_str!("../../migrations/sqlite/0004_checks.sql"),
     include_str!("../../migrations/sqlite/0005_search.sql"),
+    include_str!("../../migrations/sqlite/0006_answers_of_sagas.sql"),
 ];
 
 /// The schema version that this program needs.
