@@ -1,0 +1,12 @@
+//! How services talk to each other: what one proves about itself, and what it says of a user.
+//!
+//! Absent on purpose: rules and SQL, which services have in common with a single process, and TLS
+//! (a network's or a mesh's work): a token that is read on its way is good for one audience and a
+//! minute.
+
+mod ed25519;
+pub mod keys;
+mod service;
+pub mod tokens;
+
+pub use self::service::{Service, UnknownService};

@@ -1,0 +1,348 @@
+//! Tokens: what a service shows to prove itself to another, and what `auth` says of a user.
+//!
+//! Both are JSON Web Tokens signed with Ed25519, good for a short time only:
+//!
+//! | | service token | identity |
+//! |---|---|---|
+//! | says | who calls whom (`iss`, `aud`) | who has signed in (`id`, `login`, names, `email`, `role`) |
+//! | made by | any service | `auth` |
+//! | good for | [60 s](SERVICE_TOKEN_LIFE) | [2 s](IDENTITY_LIFE), and no longer than the session |
+//! | clocks may differ by | [5 s](SERVICE_TOKEN_LEEWAY) | [1 s](IDENTITY_LEEWAY) |
+//!
+//! Invariants kept here: nothing in a token is believed before its signature is verified, with a key
+//! that is trusted for the service that the token says it is from; one kind of token never passes
+//! for the other; one that claims to last longer than its kind does is worth nothing.
+//!
+//! Times are compared by the engine's clock, not by the library's.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use eventbooker_core::identity::{Profile, Role};
+use eventbooker_core::{Timestamp, UserId};
+use eventbooker_engine::Clock;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, Header, Validation};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::keys::Keyring;
+use crate::{Service, ed25519};
+
+/// How long a service token is good for.
+pub const SERVICE_TOKEN_LIFE: Duration = Duration::from_secs(60);
+/// So long one token is used for every call to a neighbour.
+const SERVICE_TOKEN_USE: Duration = Duration::from_secs(30);
+/// How much the clocks of two services may differ.
+pub const SERVICE_TOKEN_LEEWAY: Duration = Duration::from_secs(5);
+/// How long an identity is good for.
+pub const IDENTITY_LIFE: Duration = Duration::from_secs(2);
+/// How much the clocks of `auth` and a service may differ when it comes to users. With the
+/// identity's life it is part of how late a sign-out is noticed.
+pub const IDENTITY_LEEWAY: Duration = Duration::from_secs(1);
+
+const SERVICE_TOKEN_TYPE: &str = "eb-service+jwt";
+const IDENTITY_TYPE: &str = "eb-identity+jwt";
+/// A longer token is not looked at. Profiles have a few hundred characters at most.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Who has signed in, by the word of `auth`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The user's number.
+    pub user_id: UserId,
+    /// Who it is.
+    pub profile: Profile,
+    /// What they may do.
+    pub role: Role,
+}
+
+/// Why a token isn't accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unproven {
+    /// There is none.
+    #[error("there is no token")]
+    Missing,
+    /// It is no token of this kind.
+    #[error("this is no token of the kind that is needed")]
+    Malformed,
+    /// Nobody whom it could be from has this key.
+    #[error("its key is not known")]
+    UnknownKey,
+    /// Its signature is not by its key.
+    #[error("its signature is wrong")]
+    Forged,
+    /// It is for somebody else.
+    #[error("it is for another service")]
+    OtherAudience,
+    /// Its time is over.
+    #[error("it has expired")]
+    Expired,
+    /// Its time is still to come, so the clocks differ.
+    #[error("it is from the future; the clocks of the two services differ")]
+    FromTheFuture,
+    /// It claims to be good for longer than such a token may be.
+    #[error("it lasts longer than it may")]
+    LastsTooLong,
+}
+
+impl Unproven {
+    /// Its name in a metric.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::UnknownKey => "unknown_key",
+            Self::Forged => "forged",
+            Self::OtherAudience => "other_audience",
+            Self::Expired => "expired",
+            Self::FromTheFuture => "from_the_future",
+            Self::LastsTooLong => "lasts_too_long",
+        }
+    }
+}
+
+/// Makes and checks tokens.
+pub struct Tokens {
+    keyring: Arc<Keyring>,
+    clock: Arc<dyn Clock>,
+    /// Tokens that are in use, by who calls whom.
+    made: Mutex<BTreeMap<(Service, Service), Made>>,
+}
+
+struct Made {
+    token: Arc<str>,
+    key_id: String,
+    at: Timestamp,
+}
+
+impl Tokens {
+    /// Tokens by these keys and this clock.
+    pub fn new(keyring: Arc<Keyring>, clock: Arc<dyn Clock>) -> Self {
+        ed25519::install();
+        Self { keyring, clock, made: Mutex::default() }
+    }
+
+    /// A token with which `from`, a service of this process, may call `to`.
+    pub fn service_token(&self, from: Service, to: Service) -> Arc<str> {
+        let (now, keys) = (self.clock.now(), self.keyring.keys());
+        let key_id = keys.signing().public().id();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = made.get(&(from, to))
+            && made.key_id == key_id
+            && (made.at..made.at.plus(SERVICE_TOKEN_USE)).contains(&now)
+        {
+            return Arc::clone(&made.token);
+        }
+        let claims = ServiceClaims {
+            iss: from,
+            aud: to,
+            iat: now.into(),
+            exp: now.plus(SERVICE_TOKEN_LIFE).into(),
+        };
+        let token: Arc<str> = self.sign(SERVICE_TOKEN_TYPE, &claims).into();
+        let key_id = key_id.to_owned();
+        made.insert((from, to), Made { token: Arc::clone(&token), key_id, at: now });
+        token
+    }
+
+    /// Which service it is that calls `audience` with this token.
+    pub fn check_service(&self, token: &str, audience: Service) -> Result<Service, Unproven> {
+        let claims: ServiceClaims = self.verify(SERVICE_TOKEN_TYPE, token)?;
+        if claims.aud != audience {
+            return Err(Unproven::OtherAudience);
+        }
+        let times = (claims.iat.0, claims.exp.0);
+        check_times(times, self.clock.now(), SERVICE_TOKEN_LIFE, SERVICE_TOKEN_LEEWAY)?;
+        Ok(claims.iss)
+    }
+
+    /// What `auth` says of a user whose session lasts until `session_ends`.
+    pub fn sign_identity(&self, identity: &Identity, session_ends: Timestamp) -> String {
+        let Identity { user_id, profile, role } = identity;
+        let now = self.clock.now();
+        let claims = IdentityClaims {
+            iss: Service::Auth,
+            iat: now.into(),
+            exp: now.plus(IDENTITY_LIFE).min(session_ends).into(),
+            id: user_id.get(),
+            login: profile.login.clone(),
+            email: profile.email.clone(),
+            first_name: profile.first_name.clone(),
+            last_name: profile.last_name.clone(),
+            role: (*role).into(),
+        };
+        self.sign(IDENTITY_TYPE, &claims)
+    }
+
+    /// Of whom `auth` has said so.
+    pub fn check_identity(&self, token: &str) -> Result<Identity, Unproven> {
+        let claims: IdentityClaims = self.verify(IDENTITY_TYPE, token)?;
+        if claims.iss != Service::Auth {
+            return Err(Unproven::UnknownKey);
+        }
+        let times = (claims.iat.0, claims.exp.0);
+        check_times(times, self.clock.now(), IDENTITY_LIFE, IDENTITY_LEEWAY)?;
+        let IdentityClaims { id, login, email, first_name, last_name, role, .. } = claims;
+        Ok(Identity {
+            user_id: UserId::new(id),
+            profile: Profile { login, email, first_name, last_name },
+            role: role.into(),
+        })
+    }
+
+    fn sign(&self, kind: &str, claims: &impl Serialize) -> String {
+        let keys = self.keyring.keys();
+        let header = Header {
+            typ: Some(kind.to_owned()),
+            kid: Some(keys.signing().public().id().to_owned()),
+            ..Header::new(Algorithm::EdDSA)
+        };
+        let signed = jsonwebtoken::encode(&header, claims, &keys.signing().encoding);
+        signed.expect("a key that was read signs, and claims are plain values")
+    }
+
+    /// What a token of this kind says, if it is by whom it says.
+    fn verify<C: Claims>(&self, kind: &str, token: &str) -> Result<C, Unproven> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Unproven::Malformed);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| Unproven::Malformed)?;
+        let is_of_kind = header.typ.as_deref() == Some(kind) && header.alg == Algorithm::EdDSA;
+        // Whatever a token says is critical to understand isn't understood here.
+        if !is_of_kind || header.crit.is_some() {
+            return Err(Unproven::Malformed);
+        }
+        let key_id = header.kid.ok_or(Unproven::UnknownKey)?;
+        let keys = self.keyring.keys();
+        let key = keys.find(&key_id).ok_or(Unproven::UnknownKey)?;
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        // Time and audience are compared by whoever asks.
+        validation.required_spec_claims = HashSet::new();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        let decoded = jsonwebtoken::decode::<C>(token, &key.decoding, &validation);
+        let claims = decoded.map_err(|error| {
+            let is_forged = matches!(error.kind(), ErrorKind::InvalidSignature);
+            if is_forged { Unproven::Forged } else { Unproven::Malformed }
+        })?;
+        if !keys.is_of(key, claims.claims.from()) {
+            return Err(Unproven::UnknownKey);
+        }
+        Ok(claims.claims)
+    }
+}
+
+/// What any token says.
+trait Claims: DeserializeOwned {
+    /// Who it says has signed it.
+    fn from(&self) -> Service;
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ServiceClaims {
+    iss: Service,
+    aud: Service,
+    iat: NumericDate,
+    exp: NumericDate,
+}
+
+impl Claims for ServiceClaims {
+    fn from(&self) -> Service {
+        self.iss
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct IdentityClaims {
+    iss: Service,
+    iat: NumericDate,
+    exp: NumericDate,
+    id: i64,
+    login: String,
+    email: String,
+    first_name: String,
+    last_name: String,
+    role: RoleName,
+}
+
+impl Claims for IdentityClaims {
+    fn from(&self) -> Service {
+        self.iss
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RoleName {
+    User,
+    Admin,
+}
+
+impl From<Role> for RoleName {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::User => Self::User,
+            Role::Admin => Self::Admin,
+        }
+    }
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::User => Self::User,
+            RoleName::Admin => Self::Admin,
+        }
+    }
+}
+
+/// Seconds since the epoch, with a fraction (RFC 7519, 2): whole ones are too coarse for two.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(from = "f64", into = "f64")]
+struct NumericDate(Timestamp);
+
+const MICROS_PER_SECOND: f64 = 1_000_000.0;
+
+impl From<Timestamp> for NumericDate {
+    fn from(instant: Timestamp) -> Self {
+        Self(instant)
+    }
+}
+
+impl From<NumericDate> for f64 {
+    #[allow(clippy::cast_precision_loss, reason = "exact until the year 2255")]
+    fn from(date: NumericDate) -> Self {
+        date.0.as_micros() as Self / MICROS_PER_SECOND
+    }
+}
+
+impl From<f64> for NumericDate {
+    #[allow(clippy::cast_possible_truncation, reason = "it saturates, at a time that is no use")]
+    fn from(seconds: f64) -> Self {
+        Self(Timestamp::from_micros((seconds * MICROS_PER_SECOND).round() as i64))
+    }
+}
+
+fn check_times(
+    (from, until): (Timestamp, Timestamp),
+    now: Timestamp,
+    life: Duration,
+    leeway: Duration,
+) -> Result<(), Unproven> {
+    if until > from.plus(life) {
+        return Err(Unproven::LastsTooLong);
+    }
+    if from > now.plus(leeway) {
+        return Err(Unproven::FromTheFuture);
+    }
+    if until.plus(leeway) <= now {
+        return Err(Unproven::Expired);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
