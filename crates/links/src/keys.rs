@@ -16,6 +16,7 @@ mod keyring;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use eventbooker_core::Context;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use ring::signature::KeyPair as _;
 use rustls_pki_types::pem::{PemObject as _, SectionKind};
@@ -23,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::files::{KeyFault, KeyFiles, generate};
 pub use self::keyring::Keyring;
-use crate::{Service, ed25519};
+use crate::ed25519;
 
 /// What the DER form of an Ed25519 public key begins with; the 32 bytes of the key follow (RFC 8410).
 const PUBLIC_DER_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
@@ -125,12 +126,12 @@ impl fmt::Debug for PublicKey {
 #[derive(Clone)]
 pub struct Keys {
     signing: SigningKey,
-    trusted: BTreeMap<Service, Vec<PublicKey>>,
+    trusted: BTreeMap<Context, Vec<PublicKey>>,
 }
 
 impl Keys {
     /// These.
-    pub fn new(signing: SigningKey, trusted: BTreeMap<Service, Vec<PublicKey>>) -> Self {
+    pub fn new(signing: SigningKey, trusted: BTreeMap<Context, Vec<PublicKey>>) -> Self {
         Self { signing, trusted }
     }
 
@@ -145,7 +146,7 @@ impl Keys {
     }
 
     /// Whether a key is one of a service's. A process of several services has one for all of them.
-    pub fn is_of(&self, key: &PublicKey, service: Service) -> bool {
+    pub fn is_of(&self, key: &PublicKey, service: Context) -> bool {
         self.trusted.get(&service).is_some_and(|keys| keys.contains(key))
     }
 }

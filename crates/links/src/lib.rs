@@ -7,7 +7,5 @@
 pub mod circuit;
 mod ed25519;
 pub mod keys;
-mod service;
+mod names;
 pub mod tokens;
-
-pub use self::service::{Service, UnknownService};

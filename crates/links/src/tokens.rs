@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eventbooker_core::identity::{Profile, Role};
-use eventbooker_core::{Timestamp, UserId};
+use eventbooker_core::{Context, Timestamp, UserId};
 use eventbooker_engine::Clock;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation};
@@ -28,8 +28,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::ed25519;
 use crate::keys::Keyring;
-use crate::{Service, ed25519};
 
 /// How long a service token is good for.
 pub const SERVICE_TOKEN_LIFE: Duration = Duration::from_secs(60);
@@ -109,7 +109,7 @@ pub struct Tokens {
     keyring: Arc<Keyring>,
     clock: Arc<dyn Clock>,
     /// Tokens that are in use, by who calls whom.
-    made: Mutex<BTreeMap<(Service, Service), Made>>,
+    made: Mutex<BTreeMap<(Context, Context), Made>>,
 }
 
 struct Made {
@@ -126,7 +126,7 @@ impl Tokens {
     }
 
     /// A token with which `from`, a service of this process, may call `to`.
-    pub fn service_token(&self, from: Service, to: Service) -> Arc<str> {
+    pub fn service_token(&self, from: Context, to: Context) -> Arc<str> {
         let (now, keys) = (self.clock.now(), self.keyring.keys());
         let key_id = keys.signing().public().id();
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,7 +149,7 @@ impl Tokens {
     }
 
     /// Which service it is that calls `audience` with this token.
-    pub fn check_service(&self, token: &str, audience: Service) -> Result<Service, Unproven> {
+    pub fn check_service(&self, token: &str, audience: Context) -> Result<Context, Unproven> {
         let claims: ServiceClaims = self.verify(SERVICE_TOKEN_TYPE, token)?;
         if claims.aud != audience {
             return Err(Unproven::OtherAudience);
@@ -164,7 +164,7 @@ impl Tokens {
         let Identity { user_id, profile, role } = identity;
         let now = self.clock.now();
         let claims = IdentityClaims {
-            iss: Service::Auth,
+            iss: Context::Identity,
             iat: now.into(),
             exp: now.plus(IDENTITY_LIFE).min(session_ends).into(),
             id: user_id.get(),
@@ -180,7 +180,7 @@ impl Tokens {
     /// Of whom `auth` has said so.
     pub fn check_identity(&self, token: &str) -> Result<Identity, Unproven> {
         let claims: IdentityClaims = self.verify(IDENTITY_TYPE, token)?;
-        if claims.iss != Service::Auth {
+        if claims.iss != Context::Identity {
             return Err(Unproven::UnknownKey);
         }
         let times = (claims.iat.0, claims.exp.0);
@@ -238,26 +238,29 @@ impl Tokens {
 /// What any token says.
 trait Claims: DeserializeOwned {
     /// Who it says has signed it.
-    fn from(&self) -> Service;
+    fn from(&self) -> Context;
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct ServiceClaims {
-    iss: Service,
-    aud: Service,
+    #[serde(with = "crate::names")]
+    iss: Context,
+    #[serde(with = "crate::names")]
+    aud: Context,
     iat: NumericDate,
     exp: NumericDate,
 }
 
 impl Claims for ServiceClaims {
-    fn from(&self) -> Service {
+    fn from(&self) -> Context {
         self.iss
     }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct IdentityClaims {
-    iss: Service,
+    #[serde(with = "crate::names")]
+    iss: Context,
     iat: NumericDate,
     exp: NumericDate,
     id: i64,
@@ -269,7 +272,7 @@ struct IdentityClaims {
 }
 
 impl Claims for IdentityClaims {
-    fn from(&self) -> Service {
+    fn from(&self) -> Context {
         self.iss
     }
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventbooker_core::Context;
 use eventbooker_engine::SystemEntropy;
-use eventbooker_links::Service;
 use eventbooker_links::keys::{KeyFiles, Keyring, generate};
 use eventbooker_links::tokens::{Tokens, Unproven};
 use eventbooker_testkit::ManualClock;
@@ -45,7 +45,7 @@ impl Folder {
         Pair { private, public: fs::read_to_string(public).unwrap() }
     }
 
-    fn trust(&self, service: Service, pem: &str) {
+    fn trust(&self, service: Context, pem: &str) {
         fs::write(self.path(&format!("trusted/{service}.pem")), pem).unwrap();
     }
 }
@@ -92,11 +92,11 @@ MCowBQYDK2VwAyEAunOHOEdolCjxdA89bQUbVFU/DVk0v2Xbm+9TPqfgkNU=
 fn keys_of_openssl_are_read() {
     let folder = Folder::new();
     fs::write(folder.path("signing-key.pem"), OPENSSL_KEY).unwrap();
-    folder.trust(Service::Book, OPENSSL_PUBLIC);
+    folder.trust(Context::Bookings, OPENSSL_PUBLIC);
     let keyring = Keyring::open(&folder.files()).unwrap();
     assert_eq!(
-        keyring.strangers(&Service::ALL),
-        [Service::Auth, Service::Events, Service::Account]
+        keyring.strangers(&Context::ALL),
+        [Context::Identity, Context::Events, Context::Accounts]
     );
 }
 
@@ -142,7 +142,7 @@ async fn keys_are_rotated_while_the_service_runs() {
     let (book, events) = (Folder::new(), Folder::new());
     let [old, new] = ["old", "new"].map(|name| book.make(name));
     old.move_to(&book.path("signing-key.pem"));
-    events.trust(Service::Book, &old.public);
+    events.trust(Context::Bookings, &old.public);
 
     let mut following = Vec::new();
     let mut tokens = |folder: &Folder| {
@@ -159,25 +159,25 @@ async fn keys_are_rotated_while_the_service_runs() {
         clock.advance(Duration::from_secs(5));
         tokio::time::timeout(PATIENCE, clock.until_asleep(2)).await.unwrap();
     };
-    let token = || of_book.service_token(Service::Book, Service::Events);
-    let check = |token: &str| of_events.check_service(token, Service::Events);
+    let token = || of_book.service_token(Context::Bookings, Context::Events);
+    let check = |token: &str| of_events.check_service(token, Context::Events);
 
     let by_old = token();
-    assert_eq!(check(&by_old), Ok(Service::Book));
-    events.trust(Service::Book, &format!("{}{}", old.public, new.public));
+    assert_eq!(check(&by_old), Ok(Context::Bookings));
+    events.trust(Context::Bookings, &format!("{}{}", old.public, new.public));
     round().await;
-    assert_eq!(check(&token()), Ok(Service::Book));
+    assert_eq!(check(&token()), Ok(Context::Bookings));
     new.move_to(&book.path("signing-key.pem"));
     // A file that is no good changes nothing.
-    events.trust(Service::Book, "-----BEGIN PUBLIC KEY-----\n");
+    events.trust(Context::Bookings, "-----BEGIN PUBLIC KEY-----\n");
     round().await;
     let by_new = token();
     assert_ne!(by_new, by_old);
-    assert_eq!([check(&by_old), check(&by_new)], [Ok(Service::Book); 2]);
-    events.trust(Service::Book, &new.public);
+    assert_eq!([check(&by_old), check(&by_new)], [Ok(Context::Bookings); 2]);
+    events.trust(Context::Bookings, &new.public);
     round().await;
     assert_eq!(check(&by_old), Err(Unproven::UnknownKey));
-    assert_eq!(check(&token()), Ok(Service::Book));
+    assert_eq!(check(&token()), Ok(Context::Bookings));
     // Whose file is taken away isn't trusted any more.
     fs::remove_file(events.path("trusted/book.pem")).unwrap();
     round().await;

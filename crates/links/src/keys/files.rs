@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use eventbooker_core::Context;
 use eventbooker_engine::Entropy;
 use thiserror::Error;
 
 use super::{KEY_BYTES, Keys, PublicKey, SigningKey, private_der, public_der};
-use crate::Service;
 
 /// Where keys are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl KeyFiles {
         let folder = &self.trusted;
         fs::metadata(folder).map_err(|error| KeyFault::of(folder)(error.to_string()))?;
         let mut trusted = std::collections::BTreeMap::new();
-        for service in Service::ALL {
+        for service in Context::ALL {
             let path = folder.join(format!("{service}.pem"));
             let pem = match fs::read(&path) {
                 Ok(pem) => pem,

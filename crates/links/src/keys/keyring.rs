@@ -3,10 +3,10 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use eventbooker_core::Context;
 use eventbooker_engine::Clock;
 
 use super::{KeyFault, KeyFiles, Keys};
-use crate::Service;
 
 /// How often the files are read again.
 const READ_EVERY: Duration = Duration::from_secs(5);
@@ -38,9 +38,9 @@ impl Keyring {
     }
 
     /// Services of this process whose public half isn't trusted here, and so probably nowhere.
-    pub fn strangers(&self, own: &[Service]) -> Vec<Service> {
+    pub fn strangers(&self, own: &[Context]) -> Vec<Context> {
         let keys = self.keys();
-        let is_stranger = |service: &Service| !keys.is_of(keys.signing().public(), *service);
+        let is_stranger = |service: &Context| !keys.is_of(keys.signing().public(), *service);
         own.iter().copied().filter(is_stranger).collect()
     }
 

@@ -16,7 +16,7 @@ fn key(seed: u8) -> SigningKey {
 }
 
 /// The keys of a service: its own one is `seed`, and each service is trusted with its keys.
-fn keys(seed: u8, trusted: &[(Service, &[u8])]) -> Keys {
+fn keys(seed: u8, trusted: &[(Context, &[u8])]) -> Keys {
     let publics = |seeds: &[u8]| -> Vec<PublicKey> {
         seeds.iter().map(|seed| key(*seed).public().clone()).collect()
     };
@@ -25,8 +25,8 @@ fn keys(seed: u8, trusted: &[(Service, &[u8])]) -> Keys {
     Keys::new(key(seed), trusted)
 }
 
-const TRUSTED: &[(Service, &[u8])] =
-    &[(Service::Auth, &[1]), (Service::Events, &[2]), (Service::Book, &[4])];
+const TRUSTED: &[(Context, &[u8])] =
+    &[(Context::Identity, &[1]), (Context::Events, &[2]), (Context::Bookings, &[4])];
 
 struct Stage {
     clock: Arc<ManualClock>,
@@ -69,16 +69,16 @@ fn made_up(seed: u8, head: &serde_json::Value, claims: &serde_json::Value) -> St
 fn a_service_is_who_its_key_says_it_is() {
     let stage = Stage::new();
     let (book, events) = (stage.of(4), stage.of(2));
-    let token = book.service_token(Service::Book, Service::Events);
-    assert_eq!(events.check_service(&token, Service::Events), Ok(Service::Book));
-    assert_eq!(events.check_service(&token, Service::Account), Err(Unproven::OtherAudience));
+    let token = book.service_token(Context::Bookings, Context::Events);
+    assert_eq!(events.check_service(&token, Context::Events), Ok(Context::Bookings));
+    assert_eq!(events.check_service(&token, Context::Accounts), Err(Unproven::OtherAudience));
     // Whoever says to be somebody else is not.
-    let token = book.service_token(Service::Auth, Service::Events);
-    assert_eq!(events.check_service(&token, Service::Events), Err(Unproven::UnknownKey));
+    let token = book.service_token(Context::Identity, Context::Events);
+    assert_eq!(events.check_service(&token, Context::Events), Err(Unproven::UnknownKey));
     // Nobody trusts the account here, nor whoever has come from elsewhere.
     for stranger in [3, 9] {
-        let token = stage.of(stranger).service_token(Service::Account, Service::Events);
-        assert_eq!(events.check_service(&token, Service::Events), Err(Unproven::UnknownKey));
+        let token = stage.of(stranger).service_token(Context::Accounts, Context::Events);
+        assert_eq!(events.check_service(&token, Context::Events), Err(Unproven::UnknownKey));
     }
 }
 
@@ -86,10 +86,10 @@ fn a_service_is_who_its_key_says_it_is() {
 fn a_service_token_is_good_for_a_minute() {
     let stage = Stage::new();
     let (book, events) = (stage.of(4), stage.of(2));
-    let token = book.service_token(Service::Book, Service::Events);
-    let check = || events.check_service(&token, Service::Events);
+    let token = book.service_token(Context::Bookings, Context::Events);
+    let check = || events.check_service(&token, Context::Events);
     stage.clock.advance(just_before(SERVICE_TOKEN_LIFE + SERVICE_TOKEN_LEEWAY));
-    assert_eq!(check(), Ok(Service::Book));
+    assert_eq!(check(), Ok(Context::Bookings));
     stage.clock.advance(MOMENT);
     assert_eq!(check(), Err(Unproven::Expired));
 }
@@ -98,9 +98,9 @@ fn a_service_token_is_good_for_a_minute() {
 fn one_signature_serves_for_half_a_minute_and_one_key() {
     let stage = Stage::new();
     let book = stage.of(4);
-    let token = || book.service_token(Service::Book, Service::Events);
+    let token = || book.service_token(Context::Bookings, Context::Events);
     let first = token();
-    assert_ne!(first, book.service_token(Service::Book, Service::Account));
+    assert_ne!(first, book.service_token(Context::Bookings, Context::Accounts));
     stage.clock.advance(just_before(SERVICE_TOKEN_USE));
     assert_eq!(token(), first);
     stage.clock.advance(MOMENT);
@@ -131,10 +131,10 @@ fn an_identity_is_what_auth_says_and_nobody_else() {
     let head = json!({"typ": IDENTITY_TYPE, "alg": "EdDSA", "kid": key(1).public().id()});
     assert!(auth.check_identity(&made_up(1, &head, &claims)).is_ok());
     // One kind is not the other.
-    let token = auth.service_token(Service::Auth, Service::Book);
+    let token = auth.service_token(Context::Identity, Context::Bookings);
     assert_eq!(book.check_identity(&token), Err(Unproven::Malformed));
     let token = auth.sign_identity(&ann(), late);
-    assert_eq!(book.check_service(&token, Service::Book), Err(Unproven::Malformed));
+    assert_eq!(book.check_service(&token, Context::Bookings), Err(Unproven::Malformed));
 }
 
 #[test]
@@ -159,11 +159,11 @@ fn a_clock_that_is_ahead_is_noticed() {
     let (behind, ahead) = (Stage::new(), Stage::new());
     ahead.clock.advance(SERVICE_TOKEN_LEEWAY);
     let (events, book) = (behind.of(2), ahead.of(4));
-    let token = book.service_token(Service::Book, Service::Events);
-    assert_eq!(events.check_service(&token, Service::Events), Ok(Service::Book));
+    let token = book.service_token(Context::Bookings, Context::Events);
+    assert_eq!(events.check_service(&token, Context::Events), Ok(Context::Bookings));
     ahead.clock.advance(SERVICE_TOKEN_USE);
-    let token = book.service_token(Service::Book, Service::Events);
-    assert_eq!(events.check_service(&token, Service::Events), Err(Unproven::FromTheFuture));
+    let token = book.service_token(Context::Bookings, Context::Events);
+    assert_eq!(events.check_service(&token, Context::Events), Err(Unproven::FromTheFuture));
 }
 
 #[test]
@@ -174,8 +174,8 @@ fn what_is_no_proper_token_is_worth_nothing() {
     let head = json!({"typ": SERVICE_TOKEN_TYPE, "alg": "EdDSA", "kid": kid});
     let now = stage.clock.now().as_micros() / 1_000_000;
     let claims = json!({"iss": "book", "aud": "events", "iat": now, "exp": now + 60});
-    let check = |token: &str| events.check_service(token, Service::Events);
-    assert_eq!(check(&made_up(4, &head, &claims)), Ok(Service::Book));
+    let check = |token: &str| events.check_service(token, Context::Events);
+    assert_eq!(check(&made_up(4, &head, &claims)), Ok(Context::Bookings));
     assert_eq!(check(&made_up(3, &head, &claims)), Err(Unproven::Forged));
     let changed = |value: &serde_json::Value, name: &str, to: serde_json::Value| {
         let mut value = value.clone();
@@ -219,17 +219,17 @@ fn what_is_no_proper_token_is_worth_nothing() {
 #[test]
 fn keys_are_rotated_without_a_gap() {
     let stage = Stage::new();
-    let trusting = |book: &'static [u8]| keys(2, &[(Service::Book, book)]);
+    let trusting = |book: &'static [u8]| keys(2, &[(Context::Bookings, book)]);
     let (book, events) = (stage.tokens(keys(4, &[])), stage.tokens(trusting(&[4])));
-    let token = || book.service_token(Service::Book, Service::Events);
-    let check = |token: &str| events.check_service(token, Service::Events);
+    let token = || book.service_token(Context::Bookings, Context::Events);
+    let check = |token: &str| events.check_service(token, Context::Events);
     let old = token();
     events.keyring.set(trusting(&[4, 5]));
-    assert_eq!(check(&token()), Ok(Service::Book));
+    assert_eq!(check(&token()), Ok(Context::Bookings));
     book.keyring.set(keys(5, &[]));
     let new = token();
-    assert_eq!([check(&old), check(&new)], [Ok(Service::Book); 2]);
+    assert_eq!([check(&old), check(&new)], [Ok(Context::Bookings); 2]);
     events.keyring.set(trusting(&[5]));
     assert_eq!(check(&old), Err(Unproven::UnknownKey));
-    assert_eq!(check(&new), Ok(Service::Book));
+    assert_eq!(check(&new), Ok(Context::Bookings));
 }
