@@ -122,16 +122,10 @@ impl Engine {
         let mut ids: Vec<UserId> = bookings.iter().map(|booking| booking.user_id).collect();
         ids.sort_unstable();
         ids.dedup();
-        let people = match self.people(ids).await {
-            // Who it is can't be said; that somebody has booked can.
-            Err(StoreError::Away(reason)) if !self.here().has(Context::Identity) => {
-                tracing::warn!(%reason, "bookings are shown without their owners");
-                Vec::new()
-            }
-            found => found?,
-        };
+        // Who it is may not be known; that somebody has booked is.
+        let people = self.if_reached(Context::Identity, self.people(ids).await)?;
         let owners: HashMap<UserId, Profile> =
-            people.into_iter().map(|person| (person.id, person.profile)).collect();
+            people.into_iter().flatten().map(|person| (person.id, person.profile)).collect();
         let at = self.now();
         let guest = |booking: Booking| Guest {
             at: BookingAt { booking, at },

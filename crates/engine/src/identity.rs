@@ -12,7 +12,7 @@ use std::time::Duration;
 use eventbooker_core::identity::{
     self, Actor, Person, Profile, Role, Session, TokenDigest, User, password_fault,
 };
-use eventbooker_core::{Timestamp, UserId};
+use eventbooker_core::{Contexts, Timestamp, UserId};
 use eventbooker_store::{SessionUser, StoreError, Wants};
 use sha2::{Digest, Sha256};
 
@@ -22,6 +22,8 @@ use crate::{Engine, Error, Refusal};
 
 /// How long a session is remembered without asking the store again.
 const REMEMBERED: Duration = Duration::from_secs(3);
+/// The same, where others rely for a while on what they are told of it.
+const REMEMBERED_FOR_OTHERS: Duration = Duration::from_secs(1);
 /// Sessions remembered at the same time.
 const REMEMBERED_MAX: u64 = 100_000;
 /// Sessions that a user may have at the same time.
@@ -241,10 +243,11 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(here: Contexts) -> Self {
+        let for_others = here != Contexts::ALL;
         let remembered = moka::sync::Cache::builder()
             .max_capacity(REMEMBERED_MAX)
-            .time_to_live(REMEMBERED)
+            .time_to_live(if for_others { REMEMBERED_FOR_OTHERS } else { REMEMBERED })
             .build();
         Self { remembered, forgotten: AtomicU64::new(0) }
     }

@@ -177,7 +177,7 @@ impl Engine {
         let turns = live::turns();
         let live = Arc::new(Live::new(store(), clock(), Arc::clone(&turns)));
         let board = Arc::new(Board::new(store(), clock(), turns));
-        let sessions = Arc::new(Sessions::new());
+        let sessions = Arc::new(Sessions::new(neighbours.here()));
         let [events, accounts] = neighbours.participants();
         let (desk, inboxes) = Desk::open(events, accounts);
         let desk = Arc::new(desk);

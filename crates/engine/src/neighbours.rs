@@ -118,6 +118,22 @@ impl Engine {
         self.inner.neighbours.here()
     }
 
+    /// What was looked up among a context's rows. `None` if its neighbour can't be reached: then that
+    /// much isn't known, and all else may be.
+    pub fn if_reached<T>(
+        &self,
+        context: Context,
+        looked: Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match looked {
+            Err(StoreError::Away(reason)) if !self.here().has(context) => {
+                tracing::warn!(%reason, service = %context, "something is shown as unknown");
+                Ok(None)
+            }
+            looked => looked.map(Some),
+        }
+    }
+
     /// What can be asked about events.
     pub fn events(&self) -> &dyn EventQueries {
         match &self.inner.neighbours.events {

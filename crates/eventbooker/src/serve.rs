@@ -7,7 +7,7 @@ use eventbooker_core::UserId;
 use eventbooker_engine::Engine;
 use eventbooker_store::Access;
 use eventbooker_web::edge::DrainReport;
-use eventbooker_web::{Web, application, edge};
+use eventbooker_web::{Extras, Web, application, edge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -84,7 +84,8 @@ impl Service {
 
         let web = if is_demo {
             settings.web.demo_users = &demo::USERS;
-            Web::with_examples(engine.clone(), settings.web, metrics, demo::make_events)
+            let extras = Extras { examples: Some(demo::make_events), ..Extras::default() };
+            Web::of(engine.clone(), settings.web, metrics, extras)
         } else {
             Web::new(engine.clone(), settings.web, metrics)
         };

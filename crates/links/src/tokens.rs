@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use eventbooker_core::identity::{Profile, Role};
+use eventbooker_core::identity::{Person, Profile, Role};
 use eventbooker_core::{Context, Timestamp, UserId};
 use eventbooker_engine::Clock;
 use jsonwebtoken::errors::ErrorKind;
@@ -48,15 +48,13 @@ const IDENTITY_TYPE: &str = "eb-identity+jwt";
 /// A longer token is not looked at. Profiles have a few hundred characters at most.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// Who has signed in, by the word of `auth`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// The user's number.
-    pub user_id: UserId,
+/// Somebody who has signed in, by the word of `auth`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vouched {
     /// Who it is.
-    pub profile: Profile,
-    /// What they may do.
-    pub role: Role,
+    pub person: Person,
+    /// From when on the word is worth nothing.
+    pub until: Timestamp,
 }
 
 /// Why a token isn't accepted.
@@ -160,14 +158,14 @@ impl Tokens {
     }
 
     /// What `auth` says of a user whose session lasts until `session_ends`.
-    pub fn sign_identity(&self, identity: &Identity, session_ends: Timestamp) -> String {
-        let Identity { user_id, profile, role } = identity;
+    pub fn sign_identity(&self, person: &Person, session_ends: Timestamp) -> String {
+        let Person { id, profile, role } = person;
         let now = self.clock.now();
         let claims = IdentityClaims {
             iss: Context::Identity,
             iat: now.into(),
             exp: now.plus(IDENTITY_LIFE).min(session_ends).into(),
-            id: user_id.get(),
+            id: id.get(),
             login: profile.login.clone(),
             email: profile.email.clone(),
             first_name: profile.first_name.clone(),
@@ -177,8 +175,8 @@ impl Tokens {
         self.sign(IDENTITY_TYPE, &claims)
     }
 
-    /// Of whom `auth` has said so.
-    pub fn check_identity(&self, token: &str) -> Result<Identity, Unproven> {
+    /// Who it is that this token is about.
+    pub fn check_identity(&self, token: &str) -> Result<Vouched, Unproven> {
         let claims: IdentityClaims = self.verify(IDENTITY_TYPE, token)?;
         if claims.iss != Context::Identity {
             return Err(Unproven::UnknownKey);
@@ -186,11 +184,9 @@ impl Tokens {
         let times = (claims.iat.0, claims.exp.0);
         check_times(times, self.clock.now(), IDENTITY_LIFE, IDENTITY_LEEWAY)?;
         let IdentityClaims { id, login, email, first_name, last_name, role, .. } = claims;
-        Ok(Identity {
-            user_id: UserId::new(id),
-            profile: Profile { login, email, first_name, last_name },
-            role: role.into(),
-        })
+        let profile = Profile { login, email, first_name, last_name };
+        let person = Person { id: UserId::new(id), profile, role: role.into() };
+        Ok(Vouched { person, until: times.1.plus(IDENTITY_LEEWAY) })
     }
 
     fn sign(&self, kind: &str, claims: &impl Serialize) -> String {

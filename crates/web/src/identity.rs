@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use eventbooker_core::identity::{Person, Profile, Role, User};
 use eventbooker_engine::{Decided, NewUser, SignedIn};
@@ -18,8 +18,11 @@ use crate::idempotency::{KeyHeader, RawKey, Shown, View, respond};
 use crate::limits::address_key;
 use crate::problem::Problem;
 use crate::refusals::{FIRST_SEED, problem_of};
-use crate::request::{ClientAddress, CurrentUser, Input, OverTls, SESSION_COOKIE, session_token};
+use crate::request::{
+    ClientAddress, Input, OverTls, Query, SESSION_COOKIE, not_signed_in, session_token,
+};
 use crate::state::Web;
+use crate::who::{IDENTITY_HEADER, USER_ID_HEADER};
 
 pub(crate) fn routes() -> OpenApiRouter<Web> {
     OpenApiRouter::new()
@@ -278,14 +281,30 @@ struct UserShape<'a> {
 
 /// Who asks
 ///
-/// For a proxy's auth sub-request: 200 with the user in headers and body, or 401.
+/// For a proxy's auth sub-request: 200 with the user in headers and body, or 401. With `optional=true`
+/// nobody is 204 without these headers, so that the proxy can hand on what is for everybody. Where the
+/// services run apart, `X-Identity` is the signed word that they believe, good for two seconds.
 #[utoipa::path(
     get, path = "/auth", tag = "identity",
-    responses((status = 200, description = "The user", body = UserShape<'_>), SignedInRequest),
+    params(("optional" = Option<bool>, Query, description = "Whether nobody may ask, too")),
+    responses(
+        (status = 200, description = "The user", body = UserShape<'_>),
+        (status = 204, description = "Nobody, where that is fine"),
+        SignedInRequest,
+    ),
     security(("session" = [])),
 )]
-async fn auth(user: CurrentUser) -> Result<Response, Problem> {
-    let Person { id, profile, role } = &*user.0;
+async fn auth(State(web): State<Web>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
+    let mut query = Query::of(&uri);
+    let is_optional = query.flag("optional");
+    query.finish()?;
+    let Some(known) = web.session(&headers).await? else {
+        if is_optional {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        return Err(not_signed_in());
+    };
+    let Person { id, profile, role } = &*known.person;
     let role = match role {
         Role::User => "user",
         Role::Admin => "admin",
@@ -300,13 +319,16 @@ async fn auth(user: CurrentUser) -> Result<Response, Problem> {
     };
     let mut response = Shown::ok(&shape).into_response();
     let told = [
-        ("x-user-id", id.to_string()),
+        (USER_ID_HEADER, id.to_string()),
         ("x-user", profile.login.clone()),
         ("x-email", profile.email.clone()),
         ("x-first-name", profile.first_name.clone()),
         ("x-last-name", profile.last_name.clone()),
     ];
-    for (name, value) in told {
+    let signed = web.inner.identities.as_ref();
+    let signed = signed.map(|it| it.sign(&known, web.engine().now()).to_string());
+    let signed = signed.map(|token| (IDENTITY_HEADER, token));
+    for (name, value) in told.into_iter().chain(signed) {
         // UTF-8 as it is: names are free of control characters, so every value can be a header's.
         if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
             response.headers_mut().insert(HeaderName::from_static(name), value);

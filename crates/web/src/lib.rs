@@ -27,18 +27,20 @@ mod refusals;
 mod request;
 mod shapes;
 mod state;
+mod who;
 
 use std::convert::Infallible;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
+use eventbooker_core::{Context, Contexts};
 use tower::{Layer as _, Service};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use examples::MakeExamples;
-pub use state::{DemoUser, Web, WebSettings};
+pub use state::{DemoUser, Extras, Web, WebSettings};
 
 use crate::cross_site::CrossSiteLayer;
 use crate::pages::failures::FailurePages;
@@ -53,13 +55,14 @@ pub fn application(
 + 'static {
     // Around the router, not in it: a router boxes the future of each of its own layers.
     let cross_site = CrossSiteLayer::new(web.inner.settings.public_origin.as_deref());
-    let (routes, mut description) = described().split_for_parts();
+    let here = web.engine().here();
+    let (routes, mut description) = described(here).split_for_parts();
     let seats_max = web.engine().settings().holds.seats_max();
     description::set_seats_max(&mut description, seats_max);
     let router: Router = routes
         .merge(description::routes(&description))
         .merge(problem::routes())
-        .merge(pages::routes())
+        .merge(pages::routes(here))
         .fallback(async || no_such_page())
         .method_not_allowed_fallback(async || {
             Problem::new(ProblemKind::MethodNotAllowed, "this path does not take this method")
@@ -72,12 +75,15 @@ fn no_such_page() -> Problem {
     Problem::new(ProblemKind::NotFound, "there is no such page")
 }
 
-fn described() -> OpenApiRouter<Web> {
-    OpenApiRouter::with_openapi(description::Description::openapi())
-        .merge(events::routes())
-        .merge(bookings::routes())
-        .merge(accounts::routes())
-        .merge(live::routes())
-        .merge(identity::routes())
+/// What is described of a service that has the rows of these contexts.
+fn described(here: Contexts) -> OpenApiRouter<Web> {
+    let everywhere = OpenApiRouter::with_openapi(description::Description::openapi());
+    here.iter()
+        .fold(everywhere, |routes, context| match context {
+            Context::Identity => routes.merge(identity::routes()),
+            Context::Events => routes.merge(events::routes()).merge(live::routes()),
+            Context::Accounts => routes.merge(accounts::routes()),
+            Context::Bookings => routes.merge(bookings::routes()),
+        })
         .merge(operations::routes())
 }

@@ -34,6 +34,7 @@ use axum::routing::post;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use eventbooker_core::identity::{Actor, Person};
+use eventbooker_core::{Context, Contexts};
 use sha2::{Digest as _, Sha256};
 
 use self::forms::Form;
@@ -58,15 +59,20 @@ const PART_ASKED_FOR: &str = "hx-request";
 /// How long a choice of language is remembered, in seconds.
 const LANGUAGE_KEPT_S: u32 = 365 * 24 * 3600;
 
-pub(crate) fn routes() -> Router<Web> {
-    Router::new()
-        .route("/language", post(choose_language))
-        .merge(assets::routes())
-        .merge(identity::routes())
-        .merge(events::routes())
-        .merge(bookings::routes())
-        .merge(accounts::routes())
-        .merge(admin::routes())
+/// The pages of a service that has the rows of these contexts. What a form changes and the page that it
+/// stands on are at the same service; all else that a page shows is looked up.
+pub(crate) fn routes(here: Contexts) -> Router<Web> {
+    let everywhere =
+        Router::new().route("/language", post(choose_language)).merge(assets::routes());
+    here.iter().fold(everywhere, |routes, context| {
+        let own = match context {
+            Context::Identity => identity::routes(),
+            Context::Events => events::routes(),
+            Context::Accounts => accounts::routes(),
+            Context::Bookings => events::booking_routes().merge(bookings::routes()),
+        };
+        routes.merge(own).merge(admin::routes_of(context))
+    })
 }
 
 /// What stands around every page.

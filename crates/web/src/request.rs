@@ -57,13 +57,13 @@ impl FromRequestParts<Web> for CurrentUser {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
-        web.who_asks(&parts.headers).await?.map(Self).ok_or_else(|| {
-            Problem::new(
-                ProblemKind::Unauthenticated,
-                "sign in first: POST /login sets a session cookie",
-            )
-        })
+        web.who_asks(&parts.headers).await?.map(Self).ok_or_else(not_signed_in)
     }
+}
+
+/// What is said to nobody.
+pub(crate) fn not_signed_in() -> Problem {
+    Problem::new(ProblemKind::Unauthenticated, "sign in first: POST /login sets a session cookie")
 }
 
 /// The client's address: the peer's, or what a trusted proxy says it is.
@@ -252,6 +252,18 @@ impl Query {
         };
         self.errors.push(FieldError::new(name, detail));
         Vec::new()
+    }
+
+    /// A yes or a no, and no where nothing is said.
+    pub(crate) fn flag(&mut self, name: &'static str) -> bool {
+        match self.take(name) {
+            Some("true") => true,
+            Some("false") | None => false,
+            Some(_) => {
+                self.errors.push(FieldError::new(name, "must be true or false"));
+                false
+            }
+        }
     }
 
     /// How many rows to list.

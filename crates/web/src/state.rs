@@ -4,16 +4,15 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
-use eventbooker_core::identity::Person;
 use eventbooker_engine::Engine;
+use eventbooker_links::tokens::Tokens;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
 use crate::examples::{Examples, MakeExamples};
 use crate::limits::{Limiter, Quota, RetryAfter};
 use crate::problem::{Problem, ProblemKind};
-use crate::request::session_token;
+use crate::who::Identities;
 
 /// Addresses, logins and users that each limit remembers at the same time.
 const LIMITED_KEYS_MAX: usize = 100_000;
@@ -77,6 +76,16 @@ impl WebSettings {
     }
 }
 
+/// What not every service has.
+#[derive(Default)]
+pub struct Extras {
+    /// What services prove to each other with who asks. Without it, and without users of its own, a
+    /// service takes everybody for nobody.
+    pub tokens: Option<Arc<Tokens>>,
+    /// For a demo, where whoever looks for events finds some.
+    pub examples: Option<MakeExamples>,
+}
+
 /// What handlers share. Cloning it is cheap.
 #[derive(Clone)]
 pub struct Web {
@@ -88,6 +97,8 @@ pub(crate) struct Inner {
     pub(crate) settings: WebSettings,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) examples: Option<Examples>,
+    /// What tells services who asks, where there is more than one.
+    pub(crate) identities: Option<Identities>,
     /// One permit for each live stream that may be open.
     pub(crate) live_streams: Arc<Semaphore>,
     pub(crate) sign_ins_by_login: Limiter,
@@ -100,24 +111,15 @@ pub(crate) struct Inner {
 impl Web {
     /// The HTTP side of an engine.
     pub fn new(engine: Engine, settings: WebSettings, metrics: PrometheusHandle) -> Self {
-        Self::of(engine, settings, metrics, None)
+        Self::of(engine, settings, metrics, Extras::default())
     }
 
-    /// The same for a demo, where whoever looks for events finds some.
-    pub fn with_examples(
+    /// The same, beside other services or for a demo.
+    pub fn of(
         engine: Engine,
         settings: WebSettings,
         metrics: PrometheusHandle,
-        make: MakeExamples,
-    ) -> Self {
-        Self::of(engine, settings, metrics, Some(Examples::new(make)))
-    }
-
-    fn of(
-        engine: Engine,
-        settings: WebSettings,
-        metrics: PrometheusHandle,
-        examples: Option<Examples>,
+        extras: Extras,
     ) -> Self {
         let limiter = |count| Limiter::new(Quota::per_minute(count), LIMITED_KEYS_MAX);
         let inner = Inner {
@@ -127,7 +129,8 @@ impl Web {
             remembered_refusals: limiter(settings.remembered_refusals_per_user),
             purchases_in_vain: limiter(settings.remembered_refusals_per_user),
             live_streams: Arc::new(Semaphore::new(settings.live_streams_max)),
-            examples,
+            examples: extras.examples.map(Examples::new),
+            identities: extras.tokens.map(Identities::new),
             engine,
             settings,
             metrics,
@@ -137,15 +140,6 @@ impl Web {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.inner.engine
-    }
-
-    /// Who sends a request, if it is somebody.
-    pub(crate) async fn who_asks(
-        &self,
-        headers: &HeaderMap,
-    ) -> Result<Option<Arc<Person>>, Problem> {
-        let Some(token) = session_token(headers) else { return Ok(None) };
-        Ok(self.engine().session(token).await?.map(|known| known.person))
     }
 
     /// Takes one from a limiter's bucket, or says that there were too many of `what`.

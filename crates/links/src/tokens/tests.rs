@@ -46,14 +46,14 @@ impl Stage {
     }
 }
 
-fn ann() -> Identity {
+fn ann() -> Person {
     let profile = Profile {
         login: "ann".into(),
         email: "ann@example.org".into(),
         first_name: "Анна".into(),
         last_name: "O'Neill".into(),
     };
-    Identity { user_id: UserId::new(i64::MAX), profile, role: Role::Admin }
+    Person { id: UserId::new(i64::MAX), profile, role: Role::Admin }
 }
 
 /// A token with other claims or another head than the program would make, signed properly.
@@ -116,10 +116,10 @@ fn an_identity_is_what_auth_says_and_nobody_else() {
     let (auth, book) = (stage.of(1), stage.of(4));
     let late = stage.clock.now().plus(Duration::from_secs(3600));
     let token = auth.sign_identity(&ann(), late);
-    assert_eq!(book.check_identity(&token), Ok(ann()));
+    assert_eq!(book.check_identity(&token).map(|it| it.person), Ok(ann()));
     // The book signs as if it were auth.
     let token = book.sign_identity(&ann(), late);
-    assert_eq!(auth.check_identity(&token), Err(Unproven::UnknownKey));
+    assert_eq!(auth.check_identity(&token).map(|it| it.person), Err(Unproven::UnknownKey));
     // Or in its own name.
     let head = json!({"typ": IDENTITY_TYPE, "alg": "EdDSA", "kid": key(4).public().id()});
     let mut claims = json!({
@@ -132,7 +132,7 @@ fn an_identity_is_what_auth_says_and_nobody_else() {
     assert!(auth.check_identity(&made_up(1, &head, &claims)).is_ok());
     // One kind is not the other.
     let token = auth.service_token(Context::Identity, Context::Bookings);
-    assert_eq!(book.check_identity(&token), Err(Unproven::Malformed));
+    assert_eq!(book.check_identity(&token).map(|it| it.person), Err(Unproven::Malformed));
     let token = auth.sign_identity(&ann(), late);
     assert_eq!(book.check_service(&token, Context::Bookings), Err(Unproven::Malformed));
 }
@@ -145,13 +145,13 @@ fn an_identity_ends_after_two_seconds_or_with_its_session() {
     let token = auth.sign_identity(&ann(), stage.clock.now().plus(Duration::from_secs(60)));
     let short = auth.sign_identity(&ann(), stage.clock.now().plus(half));
     stage.clock.advance(just_before(half + IDENTITY_LEEWAY));
-    assert_eq!(book.check_identity(&short), Ok(ann()));
+    assert_eq!(book.check_identity(&short).map(|it| it.person), Ok(ann()));
     stage.clock.advance(MOMENT);
-    assert_eq!(book.check_identity(&short), Err(Unproven::Expired));
+    assert_eq!(book.check_identity(&short).map(|it| it.person), Err(Unproven::Expired));
     stage.clock.advance(just_before(IDENTITY_LIFE.saturating_sub(half)));
-    assert_eq!(book.check_identity(&token), Ok(ann()));
+    assert_eq!(book.check_identity(&token).map(|it| it.person), Ok(ann()));
     stage.clock.advance(MOMENT);
-    assert_eq!(book.check_identity(&token), Err(Unproven::Expired));
+    assert_eq!(book.check_identity(&token).map(|it| it.person), Err(Unproven::Expired));
 }
 
 #[test]

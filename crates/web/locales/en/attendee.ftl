@@ -51,6 +51,7 @@ announce-seconds = { $count ->
 to-payment = Pay or cancel
 amount = Amount
 balance = Balance
+unknown-for-now = unknown for now
 confirm-free = Confirm
 confirm = Confirm and pay ({ $amount })
 money-missing = Your account is short of { $amount }.

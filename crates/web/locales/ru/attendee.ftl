@@ -56,6 +56,7 @@ announce-seconds = { $count ->
 to-payment = Оплатить или отменить
 amount = Сумма
 balance = На счету
+unknown-for-now = сейчас неизвестно
 confirm-free = Подтвердить
 confirm = Подтвердить и оплатить ({ $amount })
 money-missing = На счету не хватает { $amount }.

@@ -8,18 +8,23 @@ mod identity;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use eventbooker_core::Context;
 use eventbooker_core::identity::Actor;
 
 use super::{Attendee, Detour, Frame};
 use crate::problem::{Problem, ProblemKind};
 use crate::state::Web;
 
-pub(super) fn routes() -> Router<Web> {
-    Router::new()
-        .merge(events::routes())
-        .merge(bookings::routes())
-        .merge(identity::routes())
-        .merge(checks::routes())
+/// The pages that are where the rows of a context are.
+pub(super) fn routes_of(context: Context) -> Router<Web> {
+    match context {
+        Context::Identity => identity::routes(),
+        Context::Events => {
+            Router::new().merge(events::routes()).merge(bookings::routes()).merge(checks::routes())
+        }
+        Context::Accounts => identity::account_routes(),
+        Context::Bookings => Router::new(),
+    }
 }
 
 /// Whoever asks for a page that is for admins.

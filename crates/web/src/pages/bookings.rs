@@ -14,7 +14,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use eventbooker_core::bookings::{Booking, State as BookingState};
 use eventbooker_core::identity::Actor;
-use eventbooker_core::{BookingId, Money};
+use eventbooker_core::{BookingId, Context, Money};
 use eventbooker_engine::BookingAt;
 use eventbooker_store::BookingRoute;
 
@@ -185,8 +185,10 @@ impl Owner {
         if id == reader.user_id {
             return Ok(None);
         }
-        let user = web.engine().people(vec![id]).await?.pop();
-        let login = user.map_or_else(|| id.to_string(), |user| user.profile.login);
+        let people = web.engine().people(vec![id]).await;
+        let people = web.engine().if_reached(Context::Identity, people)?.unwrap_or_default();
+        let login = people.into_iter().next().map(|person| person.profile.login);
+        let login = login.unwrap_or_else(|| id.to_string());
         Ok(Some(Self { id: id.get(), login }))
     }
 }
@@ -267,7 +269,8 @@ async fn booking_page(
         }
     };
     let at = BookingAt { booking, at: now };
-    let event = engine.events().event(booking.event_id).await?;
+    let event = engine.events().event(booking.event_id).await;
+    let event = engine.if_reached(Context::Events, event)?.flatten();
     let is_event_cancelled = event.as_ref().is_some_and(|event| event.cancellation.is_some());
     let name = event.map_or_else(|| booking.event_id.to_string(), |event| event.plan.name);
     let view = BookingView::of(&at, &name, frame.texts);
@@ -281,13 +284,16 @@ async fn booking_page(
         }
     };
     let trouble = trouble.map(words);
-    let balance = engine.account(booking.user_id).await?.balance;
-    let missing = view.amount.minus(balance).filter(|missing| *missing > Money::ZERO);
+    let account = engine.account(booking.user_id).await;
+    let balance = engine.if_reached(Context::Accounts, account)?.map(|account| account.balance);
+    let missing = balance.and_then(|balance| view.amount.minus(balance));
+    let missing = missing.filter(|missing| *missing > Money::ZERO);
+    let seen_balance = balance.map_or(-1, Money::as_minor);
     let event = if is_event_cancelled { "cancelled" } else { "on" };
     Ok(Ok(BookingPage {
-        again: format!("/user/bookings/{id}?shown={}-{}-{event}", view.state, balance.as_minor()),
+        again: format!("/user/bookings/{id}?shown={}-{}-{event}", view.state, seen_balance),
         is_event_cancelled,
-        balance: frame.texts.amount(balance),
+        balance: frame.texts.amount_if_known(balance),
         missing: missing.filter(|_| view.is_held()),
         may_deposit: super::accounts::may_deposit(web, actor) && booking.user_id == actor.user_id,
         booking: view,

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
 use eventbooker_core::events::Event;
-use eventbooker_core::{EventId, Money, Timestamp};
+use eventbooker_core::{Context, EventId, Money, Timestamp};
 use eventbooker_store::EventsPage;
 use fluent_bundle::FluentArgs;
 
@@ -38,8 +38,11 @@ pub(super) fn routes() -> Router<Web> {
         .route("/upcoming", get(upcoming))
         .route("/user", get(list))
         .route("/user/", get(async || Redirect::permanent("/user")))
-        .route("/user/events/{id}", get(show))
-        .route("/user/events/{id}/book", post(book))
+}
+
+/// An event's page has the form to book on it, and the reader's own bookings.
+pub(super) fn booking_routes() -> Router<Web> {
+    Router::new().route("/user/events/{id}", get(show)).route("/user/events/{id}/book", post(book))
 }
 
 /// An event as pages show it.
@@ -91,7 +94,7 @@ impl EventView {
     }
 }
 
-/// The names of these events, as far as they exist.
+/// The names of these events, as far as they are known.
 pub(super) async fn event_names(
     web: &Web,
     ids: impl Iterator<Item = EventId>,
@@ -100,7 +103,8 @@ pub(super) async fn event_names(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let events = web.engine().events().events_with(ids.into_iter().collect()).await?;
+    let found = web.engine().events().events_with(ids.into_iter().collect()).await;
+    let events = web.engine().if_reached(Context::Events, found)?.unwrap_or_default();
     Ok(events.into_iter().map(|event| (event.id, event.plan.name)).collect())
 }
 

@@ -163,6 +163,11 @@ impl Texts {
         grouped(amount.as_minor(), self.language)
     }
 
+    /// An amount that may not be known just now.
+    pub(crate) fn amount_if_known(self, amount: Option<Money>) -> String {
+        amount.map_or_else(|| self.say("unknown-for-now"), |amount| self.amount(amount))
+    }
+
     /// An instant, for people and for programs.
     pub(crate) fn instant(self, at: Timestamp) -> Instant {
         const MONTHS: [&str; 12] = [

@@ -6,6 +6,7 @@
     reason = "a test that can't go on has failed, and panicking is how it says so"
 )]
 
+mod apart;
 mod described;
 mod first_seed;
 mod guessing;

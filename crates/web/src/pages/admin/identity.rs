@@ -9,8 +9,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
-use eventbooker_core::identity::{Actor, Role, User};
-use eventbooker_core::{Money, UserId};
+use eventbooker_core::identity::{Actor, Person, Role, User};
+use eventbooker_core::{Context, Money, UserId};
 use eventbooker_engine::Decided;
 
 use super::super::forms::{Form, Trouble, new_key, outcome};
@@ -27,13 +27,18 @@ use crate::state::Web;
 /// Users on a page of the list.
 const PAGE_USERS: u32 = 50;
 
+/// What is where the users are.
 pub(super) fn routes() -> Router<Web> {
     Router::new()
         .route("/admin/users", get(list))
         .route("/admin/users/", get(async || Redirect::permanent("/admin/users")))
         .route("/admin/users/{id}", get(show))
         .route("/admin/users/{id}/role", post(change_role))
-        .route("/admin/users/{id}/deposit", post(deposit))
+}
+
+/// What is where the accounts are.
+pub(super) fn account_routes() -> Router<Web> {
+    Router::new().route("/admin/users/{id}/deposit", post(deposit))
 }
 
 /// A user as pages show them.
@@ -45,11 +50,10 @@ struct UserView {
     email: String,
     role: String,
     is_admin: bool,
-    since: Instant,
 }
 
 impl UserView {
-    fn of(user: User, texts: Texts) -> Self {
+    fn of(user: Person, texts: Texts) -> Self {
         let is_admin = match user.role {
             Role::Admin => true,
             Role::User => false,
@@ -62,7 +66,6 @@ impl UserView {
             email: profile.email,
             role: texts.say(if is_admin { "role-admin" } else { "role-user" }),
             is_admin,
-            since: texts.instant(user.created_at),
         }
     }
 }
@@ -94,7 +97,8 @@ async fn list(
     users.truncate(PAGE_USERS as usize);
     let last = users.last().filter(|_| more);
     let next = last.map(|user| format!("/admin/users?after={}", user.id));
-    let users = users.into_iter().map(|user| UserView::of(user, frame.texts)).collect();
+    let users = users.into_iter().map(User::into_person);
+    let users = users.map(|user| UserView::of(user, frame.texts)).collect();
     let search = search.unwrap_or_default();
     Ok(page(StatusCode::OK, &UsersPage { frame, users, search, next }))
 }
@@ -104,6 +108,8 @@ async fn list(
 struct UserPage {
     frame: Frame,
     user: UserView,
+    /// When they registered, which is known where the users are.
+    since: Option<Instant>,
     balance: String,
     /// Whether it is the user who looks.
     is_own: bool,
@@ -135,22 +141,25 @@ async fn user_page(
     id: UserId,
     typed: Typed,
 ) -> Result<UserPage, Problem> {
-    let user = find(web, id).await?;
-    let account = web.engine().account(id).await?;
+    let engine = web.engine();
+    let no_such_user = || Problem::new(ProblemKind::NotFound, "there is no such user");
+    let (user, since) = if engine.here().has(Context::Identity) {
+        let user = engine.store().users_by_ids(vec![id]).await?.pop().ok_or_else(no_such_user)?;
+        let since = frame.texts.instant(user.created_at);
+        (user.into_person(), Some(since))
+    } else {
+        (engine.people(vec![id]).await?.pop().ok_or_else(no_such_user)?, None)
+    };
+    let account = engine.if_reached(Context::Accounts, engine.account(id).await)?;
+    let balance = account.map(|account| account.balance);
     Ok(UserPage {
         user: UserView::of(user, frame.texts),
-        balance: frame.texts.amount(account.balance),
+        since,
+        balance: frame.texts.amount_if_known(balance),
         is_own: id == actor.user_id,
         frame,
         typed,
     })
-}
-
-async fn find(web: &Web, id: UserId) -> Result<User, Problem> {
-    let before = UserId::new(id.get().saturating_sub(1));
-    let user = web.engine().store().users(before, 1).await?.pop();
-    let user = user.filter(|user| user.id == id);
-    user.ok_or_else(|| Problem::new(ProblemKind::NotFound, "there is no such user"))
 }
 
 /// A user's new role. Nothing is remembered of it: who is given a role twice has it.

@@ -1,0 +1,190 @@
+//! Who sends a request: by the session in their cookie where the users are, and by the word of `auth`
+//! everywhere else.
+//!
+//! A proxy asks `GET /auth` before it hands a request on, and hands on with it what that has answered
+//! in `X-Identity`: signed, and good for [2 s](eventbooker_links::tokens::IDENTITY_LIFE). A service
+//! without users believes nothing else. The `X-User-…` headers are for programs that have no keys to
+//! verify it with; what they say here has to be what the signed word says, or the request is refused.
+//!
+//! What was signed and what was verified is remembered for as long as it is good, so that a crowd of
+//! requests costs few signatures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use eventbooker_core::identity::Person;
+use eventbooker_core::{Context, Timestamp, UserId};
+use eventbooker_engine::Authenticated;
+use eventbooker_links::tokens::{Tokens, Unproven, Vouched};
+use metrics::counter;
+use sha2::{Digest as _, Sha256};
+
+use crate::limits::{Limiter, Quota};
+use crate::problem::{Problem, ProblemKind};
+use crate::request::session_token;
+use crate::state::Web;
+
+/// The signed word.
+pub(crate) const IDENTITY_HEADER: &str = "x-identity";
+/// The number that goes with it, for programs without keys.
+pub(crate) const USER_ID_HEADER: &str = "x-user-id";
+/// What else goes with it.
+const TOLD_HEADERS: [&str; 5] =
+    [USER_ID_HEADER, "x-user", "x-email", "x-first-name", "x-last-name"];
+/// How long a word is given again before a new one is signed: half its life, so that whoever gets it
+/// has time.
+const SIGNED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Words that are remembered at the same time.
+const REMEMBERED_MAX: u64 = 100_000;
+/// How long they take up memory at most. Whether one is still good is decided by the engine's clock.
+const REMEMBERED: Duration = Duration::from_secs(4);
+/// Refusals that are logged in a minute, each; the metric counts all.
+const LOGGED_PER_MINUTE: u32 = 600;
+
+/// What `auth` signs and others verify.
+pub(crate) struct Identities {
+    tokens: Arc<Tokens>,
+    /// By whose they are, and when their session ends.
+    signed: moka::sync::Cache<(UserId, Timestamp), Signed>,
+    /// By the digest of the token.
+    verified: moka::sync::Cache<[u8; 32], Arc<Word>>,
+    logged: Limiter,
+}
+
+#[derive(Clone)]
+struct Signed {
+    token: Arc<str>,
+    person: Arc<Person>,
+    at: Timestamp,
+}
+
+struct Word {
+    person: Arc<Person>,
+    until: Timestamp,
+}
+
+impl Identities {
+    pub(crate) fn new(tokens: Arc<Tokens>) -> Self {
+        fn remembered<K, V>() -> moka::sync::Cache<K, V>
+        where
+            K: std::hash::Hash + Eq + Send + Sync + 'static,
+            V: Clone + Send + Sync + 'static,
+        {
+            moka::sync::Cache::builder()
+                .max_capacity(REMEMBERED_MAX)
+                .time_to_live(REMEMBERED)
+                .build()
+        }
+        Self {
+            tokens,
+            signed: remembered(),
+            verified: remembered(),
+            logged: Limiter::new(Quota::per_minute(LOGGED_PER_MINUTE), 1),
+        }
+    }
+
+    /// The word for somebody who has signed in.
+    pub(crate) fn sign(&self, known: &Authenticated, now: Timestamp) -> Arc<str> {
+        let key = (known.person.id, known.until);
+        if let Some(Signed { token, person, at }) = self.signed.get(&key)
+            && (at..at.plus(SIGNED_AGAIN_AFTER)).contains(&now)
+            && person == known.person
+        {
+            return token;
+        }
+        let token: Arc<str> = self.tokens.sign_identity(&known.person, known.until).into();
+        let person = Arc::clone(&known.person);
+        self.signed.insert(key, Signed { token: Arc::clone(&token), person, at: now });
+        token
+    }
+
+    fn verify(&self, token: &[u8], now: Timestamp) -> Result<Arc<Person>, Unproven> {
+        let digest = Sha256::digest(token).into();
+        let word = if let Some(word) = self.verified.get(&digest) {
+            word
+        } else {
+            let text = std::str::from_utf8(token).map_err(|_| Unproven::Malformed)?;
+            let Vouched { person, until } = self.tokens.check_identity(text)?;
+            let word = Arc::new(Word { person: Arc::new(person), until });
+            self.verified.insert(digest, Arc::clone(&word));
+            word
+        };
+        if word.until <= now {
+            return Err(Unproven::Expired);
+        }
+        Ok(Arc::clone(&word.person))
+    }
+
+    /// Whom the proxy names. Nobody is named where there is no header of it at all.
+    fn named(&self, headers: &HeaderMap, now: Timestamp) -> Result<Option<Arc<Person>>, Unnamed> {
+        let Some(token) = headers.get(IDENTITY_HEADER) else {
+            let is_told = TOLD_HEADERS.iter().any(|name| headers.contains_key(*name));
+            return if is_told { Err(Unnamed::NotSigned) } else { Ok(None) };
+        };
+        let person = self.verify(token.as_bytes(), now).map_err(Unnamed::Unproven)?;
+        let id = person.id.to_string();
+        let is_same = |value: &axum::http::HeaderValue| value.as_bytes() == id.as_bytes();
+        if !headers.get_all(USER_ID_HEADER).iter().all(is_same) {
+            return Err(Unnamed::SomebodyElse);
+        }
+        Ok(Some(person))
+    }
+
+    /// Refuses a request, and says so where an operator looks.
+    fn refuse(&self, why: &Unnamed, now: Timestamp) -> Problem {
+        counter!("eventbooker_identities_refused_total", "reason" => why.name()).increment(1);
+        if self.logged.take(&(), now.as_micros()).is_ok() {
+            tracing::warn!(reason = %why, "a request that says who sends it was refused");
+        }
+        Problem::new(
+            ProblemKind::Unauthenticated,
+            format!("who sends this can't be told: {why}; ask through the proxy"),
+        )
+    }
+}
+
+/// Why nobody can say who sends a request, although it names somebody.
+#[derive(Debug, thiserror::Error)]
+enum Unnamed {
+    #[error("X-User headers count only beside a signed X-Identity")]
+    NotSigned,
+    #[error("X-User-Id is not whom X-Identity is about")]
+    SomebodyElse,
+    #[error("X-Identity is not accepted: {0}")]
+    Unproven(Unproven),
+}
+
+impl Unnamed {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::NotSigned => "not_signed",
+            Self::SomebodyElse => "somebody_else",
+            Self::Unproven(why) => why.name(),
+        }
+    }
+}
+
+impl Web {
+    /// Who sends a request, if it is somebody.
+    pub(crate) async fn who_asks(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<Person>>, Problem> {
+        if self.engine().here().has(Context::Identity) {
+            return Ok(self.session(headers).await?.map(|known| known.person));
+        }
+        let Some(identities) = &self.inner.identities else { return Ok(None) };
+        let now = self.engine().now();
+        identities.named(headers, now).map_err(|why| identities.refuse(&why, now))
+    }
+
+    /// Whose session the request's cookie belongs to.
+    pub(crate) async fn session(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Authenticated>, Problem> {
+        let Some(token) = session_token(headers) else { return Ok(None) };
+        Ok(self.engine().session(token).await?)
+    }
+}
