@@ -15,12 +15,12 @@ use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::events::{Event, JournalEntry};
 use eventbooker_core::identity::{TokenDigest, User};
-use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use eventbooker_core::{BookingId, Contexts, EventId, Timestamp, UserId};
 use eventbooker_store::{
-    AccountQueries, Answer, AnswerKey, BookingQueries, BookingRoute, BookingTrail, Changes,
-    CommonQueries, DueErrands, DueHolds, EventQueries, EventsPage, FullSnapshot, IdentityQueries,
-    LastCheck, Loaded, OldestKept, ReleaseQueries, SagaQueries, SagaStep, SessionUser, SlotsPage,
-    Store, StoreError, Wants, Writer,
+    AccountQueries, Answer, AnswerKey, BookingQueries, BookingRoute, Changes, CommonQueries,
+    DueErrands, DueHolds, EventQueries, EventWorkQueries, EventsPage, FullSnapshot,
+    IdentityQueries, Installation, LastCheck, Loaded, OldestKept, SagaQueries, SagaStep,
+    SessionUser, SlotsPage, Store, StoreError, Wants, Writer,
 };
 use tokio::sync::oneshot;
 
@@ -261,6 +261,10 @@ impl FaultyStore {
 
 #[async_trait]
 impl Store for FaultyStore {
+    fn contexts(&self) -> Contexts {
+        self.inner.contexts()
+    }
+
     async fn writer(&self) -> Result<Box<dyn Writer>, StoreError> {
         let mut writer = self.inner.writer().await?;
         if let Some(lost_updates) = &self.lost_updates {
@@ -271,6 +275,10 @@ impl Store for FaultyStore {
 
     async fn snapshot(&self) -> Result<Box<dyn FullSnapshot>, StoreError> {
         self.inner.snapshot().await
+    }
+
+    async fn hold_still(&self) -> Result<Box<dyn Send>, StoreError> {
+        self.inner.hold_still().await
     }
 
     async fn close(&self) {
@@ -377,7 +385,11 @@ impl EventQueries for FaultyStore {
 }
 
 #[async_trait]
-impl ReleaseQueries for FaultyStore {
+impl EventWorkQueries for FaultyStore {
+    async fn journal_of_booking(&self, id: BookingId) -> Result<Vec<JournalEntry>, StoreError> {
+        self.inner.journal_of_booking(id).await
+    }
+
     async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
         self.faults.plan.looks_for_releases.fetch_add(1, Ordering::SeqCst);
         self.inner.releasing_events(limit).await
@@ -458,8 +470,8 @@ impl SagaQueries for FaultyStore {
         self.inner.saga_steps(booking_id).await
     }
 
-    async fn booking_trail(&self, id: BookingId) -> Result<BookingTrail, StoreError> {
-        self.inner.booking_trail(id).await
+    async fn errand(&self, booking_id: BookingId) -> Result<Option<Errand>, StoreError> {
+        self.inner.errand(booking_id).await
     }
 }
 
@@ -468,6 +480,10 @@ impl CommonQueries for FaultyStore {
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError> {
         self.faults.plan.looks_for_oldest.fetch_add(1, Ordering::SeqCst);
         self.inner.oldest_kept().await
+    }
+
+    async fn installation(&self) -> Result<Installation, StoreError> {
+        self.inner.installation().await
     }
 
     async fn last_checks(&self) -> Result<Vec<LastCheck>, StoreError> {

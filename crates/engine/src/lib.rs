@@ -36,6 +36,7 @@ mod recount;
 mod releases;
 mod saga;
 mod store_time;
+pub mod trail;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

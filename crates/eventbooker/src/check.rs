@@ -31,7 +31,7 @@ pub(crate) async fn run(flags: DatabaseFlags) -> ExitCode {
 
 async fn look(flags: DatabaseFlags) -> Result<(String, Report), String> {
     let database = flags.resolve()?;
-    let store = database.open(Access::Look, 1).await?;
+    let store = database.open(Access::Look, None, 1).await?;
     let words = |error: StoreError| error.to_string();
     let mut snapshot = store.snapshot().await.map_err(words)?;
     let report = recount_of(&mut *snapshot).await.map_err(words)?;

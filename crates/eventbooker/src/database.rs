@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use eventbooker_store::postgres::{Clock, PostgresStore, PostgresUrl};
-use eventbooker_store::sqlite::SqliteStore;
-use eventbooker_store::{Access, MigrationReport, Store};
+use eventbooker_core::Contexts;
+use eventbooker_store::postgres::{Clock, PostgresCopyTarget, PostgresStore, PostgresUrl};
+use eventbooker_store::sqlite::{SqliteCopyTarget, SqliteStore};
+use eventbooker_store::{Access, CopyTarget, MigrationReport, Store};
 
 /// Where libpq's programs look for the password.
 const PASSWORD_VARIABLE: &str = "PGPASSWORD";
@@ -89,37 +90,72 @@ impl Database {
         matches!(self, Self::Postgres(_))
     }
 
-    /// Opens it, with so many connections for queries if it is on a server.
+    /// Opens it for these contexts, or for what it holds, with so many connections for queries if it is
+    /// on a server.
     pub(crate) async fn open(
         &self,
         access: Access,
+        contexts: Option<Contexts>,
         connections: usize,
     ) -> Result<Arc<dyn Store>, String> {
         match self {
             Self::Sqlite { path, .. } => {
                 let path = path.clone();
+                let open = move || match contexts {
+                    Some(contexts) => SqliteStore::open_for(&path, access, contexts),
+                    None => SqliteStore::open(&path, access),
+                };
                 // A migration can take long. On a thread of its own it keeps nobody from stopping it.
-                let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&path, access));
-                let store = opened.await.map_err(|error| error.to_string())?;
-                Ok(Arc::new(store.map_err(|error| error.to_string())?))
+                let store = tokio::task::spawn_blocking(open).await.map_err(words)?;
+                Ok(Arc::new(store.map_err(words)?))
             }
             Self::Postgres(url) => {
-                let opened =
-                    PostgresStore::open((**url).clone(), access, Clock::Database, connections)
-                        .await;
-                Ok(Arc::new(opened.map_err(|error| error.to_string())?))
+                let (url, clock) = ((**url).clone(), Clock::Database);
+                let store = match contexts {
+                    Some(contexts) => {
+                        PostgresStore::open_for(url, access, contexts, clock, connections).await
+                    }
+                    None => PostgresStore::open(url, access, clock, connections).await,
+                };
+                Ok(Arc::new(store.map_err(words)?))
             }
         }
     }
 
-    /// Brings its schema up to date.
-    pub(crate) async fn migrate(&self) -> Result<MigrationReport, String> {
-        match self {
-            Self::Sqlite { path, .. } => SqliteStore::migrate(path),
-            Self::Postgres(url) => PostgresStore::migrate(url).await,
+    /// Brings its schema up to date, and adds these contexts.
+    pub(crate) async fn migrate(
+        &self,
+        contexts: Option<Contexts>,
+    ) -> Result<MigrationReport, String> {
+        match (self, contexts) {
+            (Self::Sqlite { path, .. }, None) => SqliteStore::migrate(path),
+            (Self::Sqlite { path, .. }, Some(added)) => SqliteStore::migrate_for(path, added),
+            (Self::Postgres(url), None) => PostgresStore::migrate(url).await,
+            (Self::Postgres(url), Some(added)) => PostgresStore::migrate_for(url, added).await,
         }
-        .map_err(|error| error.to_string())
+        .map_err(words)
     }
+
+    /// Opens it as what rows of these contexts are copied into.
+    pub(crate) async fn copy_target(
+        &self,
+        source: &str,
+        contexts: Contexts,
+    ) -> Result<Box<dyn CopyTarget>, String> {
+        Ok(match self {
+            Self::Sqlite { path, .. } => {
+                Box::new(SqliteCopyTarget::open(path, source, contexts).map_err(words)?)
+            }
+            Self::Postgres(url) => {
+                let opened = PostgresCopyTarget::open((**url).clone(), source, contexts).await;
+                Box::new(opened.map_err(words)?)
+            }
+        })
+    }
+}
+
+fn words(error: impl std::error::Error) -> String {
+    error.to_string()
 }
 
 fn read_password(file: &Path, called: Called) -> Result<String, String> {

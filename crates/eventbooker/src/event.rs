@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use comfy_table::Table;
 use eventbooker_core::events::{Draft, PlanFault};
 use eventbooker_core::identity::{Actor, Role};
-use eventbooker_core::{EventId, Timestamp, UserId};
+use eventbooker_core::{Context, EventId, Timestamp, UserId};
 use eventbooker_store::Access;
 use eventbooker_store::{EventsPage, Store};
 
@@ -72,14 +72,14 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
                 price_minor: add.price,
                 payment_window_minutes: add.payment_ttl,
             };
-            let engine = open::tool_engine(add.database).await?;
+            let engine = open::tool_engine(add.database, Context::Events).await?;
             let event = open::outcome(engine.create_event(OPERATOR, draft, None).await);
             engine.stop().await;
             let event = event?;
             say(format_args!("added event {} with {} seats", event.id, event.plan.capacity))
         }
         Command::List(database) => {
-            let store = open::store(database, Access::Look).await?;
+            let store = open::store(database, Access::Look, Context::Events).await?;
             say(table(&*store).await?)
         }
     }

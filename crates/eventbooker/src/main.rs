@@ -56,11 +56,12 @@ enum Command {
     /// Look after the sagas of bookings.
     #[command(subcommand)]
     Saga(saga::Command),
-    /// Move an embedded database to an empty one on a PostgreSQL server. It can be interrupted and
-    /// started again; it then begins anew.
+    /// Move a database's rows to another one that has none: from a file to a server or the other way
+    /// round, all of them or those of some services. It can be interrupted and started again; it then
+    /// begins anew.
     Copy(copy::Flags),
-    /// Bring the database's schema up to date.
-    Migrate(DatabaseFlags),
+    /// Bring the database's schema up to date, or add services to it.
+    Migrate(open::MigrateFlags),
 }
 
 fn main() -> ExitCode {

@@ -11,10 +11,11 @@ use eventbooker_core::bookings::participant::Participant;
 use eventbooker_core::bookings::saga::Ask;
 use eventbooker_core::bookings::{Booking, Payment, State};
 use eventbooker_core::events::{JournalEntry, JournalKind, Release};
-use eventbooker_core::{BookingId, Timestamp};
+use eventbooker_core::{BookingId, Context, Timestamp};
 use eventbooker_engine::Engine;
+use eventbooker_engine::trail::{BookingTrail, trail};
 use eventbooker_store::Access;
-use eventbooker_store::{BookingRoute, BookingTrail, SagaStep, Store};
+use eventbooker_store::{BookingRoute, SagaStep, Store};
 
 use crate::open;
 use crate::say::{instant, say};
@@ -66,7 +67,7 @@ const PAGE_ERRANDS: u32 = 1000;
 pub(crate) async fn run(command: Command) -> Result<(), String> {
     match command {
         Command::List(List { parked, database }) => {
-            let store = open::store(database, Access::Look).await?;
+            let store = open::store(database, Access::Look, Context::Bookings).await?;
             let table = errands(&*store, parked).await?;
             match (table.is_empty(), parked) {
                 (false, _) => say(table),
@@ -75,11 +76,11 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
             }
         }
         Command::Show(OfBooking { number, database }) => {
-            let store = open::store(database, Access::Look).await?;
+            let store = open::store(database, Access::Look, Context::Bookings).await?;
             show(&*store, BookingId::new(number)).await
         }
         Command::Retry(Retry { number, database, .. }) => {
-            let engine = open::tool_engine(database).await?;
+            let engine = open::tool_engine(database, Context::Bookings).await?;
             let retried = match number {
                 Some(number) => retry(&engine, BookingId::new(number)).await,
                 None => retry_all(&engine).await,
@@ -120,7 +121,7 @@ async fn errands(store: &dyn Store, only_parked: bool) -> Result<Table, String> 
 }
 
 async fn show(store: &dyn Store, id: BookingId) -> Result<(), String> {
-    let trail = store.booking_trail(id).await.map_err(words)?;
+    let trail = trail(store, id).await.map_err(words)?;
     if let Some(booking) = &trail.booking {
         say(row(booking))?;
     } else {

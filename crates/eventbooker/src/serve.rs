@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use eventbooker_core::UserId;
+use eventbooker_core::{Contexts, UserId};
 use eventbooker_engine::Engine;
 use eventbooker_store::Access;
 use eventbooker_web::edge::DrainReport;
@@ -69,7 +69,9 @@ impl Service {
         let address = listener.local_addr().map_err(|error| format!("listen: {error}"))?;
         let database = settings.database;
         tracing::info!("opening {}", database.name());
-        let store = database.open(Access::Serve, settings.database_connections).await?;
+        let store = database
+            .open(Access::Serve, Some(Contexts::ALL), settings.database_connections)
+            .await?;
         // Before anybody else asks: what may not be read is told once.
         let users = store.users(UserId::new(0), 1).await.map_err(|error| error.to_string())?;
         let engine = open::engine(store, settings.engine).await?;

@@ -4,8 +4,8 @@ use std::io::{BufRead, IsTerminal};
 
 use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::Table;
-use eventbooker_core::UserId;
 use eventbooker_core::identity::{Profile, ProfileFault, Role, User};
+use eventbooker_core::{Context, UserId};
 use eventbooker_engine::{Engine, NewUser};
 use eventbooker_store::Access;
 use eventbooker_store::Store;
@@ -109,7 +109,7 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
             let password = read_password(&login)?;
             let profile = Profile { login, email, first_name, last_name };
             let new = NewUser { profile, role: role.into(), password };
-            let engine = open::tool_engine(database).await?;
+            let engine = open::tool_engine(database, Context::Identity).await?;
             let user = open::outcome(engine.register(new, None).await);
             engine.stop().await;
             let user = user?;
@@ -118,7 +118,7 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
         }
         Command::Password(Existing { login, database }) => {
             let password = read_password(&login)?;
-            let engine = open::tool_engine(database).await?;
+            let engine = open::tool_engine(database, Context::Identity).await?;
             let changed = async {
                 let user = find(&engine, &login).await?;
                 open::outcome(engine.set_password(user.id, password).await)
@@ -129,7 +129,7 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
             say(format_args!("changed the password of {login}"))
         }
         Command::Role(ChangeRole { login, role, database }) => {
-            let engine = open::tool_engine(database).await?;
+            let engine = open::tool_engine(database, Context::Identity).await?;
             let changed = async {
                 let user = find(&engine, &login).await?;
                 open::outcome(engine.set_role(user.id, role.into()).await)
@@ -139,7 +139,7 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
             say(format_args!("{login} is now {}", role_name(changed?.role)))
         }
         Command::List(database) => {
-            let store = open::store(database, Access::Look).await?;
+            let store = open::store(database, Access::Look, Context::Identity).await?;
             say(table(&*store).await?)
         }
     }

@@ -7,7 +7,7 @@ use eventbooker_core::bookings::saga::Denial;
 use eventbooker_core::bookings::{Booking, Holding};
 use eventbooker_core::events::{Event, JournalEntry, Slot, Tally};
 use eventbooker_core::identity::{Session, TokenDigest, User};
-use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use eventbooker_core::{BookingId, Context, Contexts, EventId, Timestamp, UserId};
 
 /// The rows that a batch's commands name. Naming one twice does no harm.
 #[derive(Debug, Default)]
@@ -229,6 +229,19 @@ pub struct LastIds {
     pub event: Option<i64>,
     /// To a user.
     pub user: Option<i64>,
+}
+
+impl LastIds {
+    /// Those that these contexts give out.
+    #[must_use]
+    pub fn of(self, contexts: Contexts) -> Self {
+        let has = |context| move |_: &i64| contexts.has(context);
+        Self {
+            booking: self.booking.filter(has(Context::Bookings)),
+            event: self.event.filter(has(Context::Events)),
+            user: self.user.filter(has(Context::Identity)),
+        }
+    }
 }
 
 /// What the last check of the invariants came to.

@@ -1,7 +1,6 @@
 //! The numbers by which rows say what something is. Both stores write the same ones, and what has
 //! been given a number keeps it.
 
-use eventbooker_core::Money;
 use eventbooker_core::accounts::{InsufficientFunds, PostingKind};
 use eventbooker_core::bookings::participant::{Memory, Participant};
 use eventbooker_core::bookings::saga::Denial;
@@ -10,6 +9,7 @@ use eventbooker_core::events::{
     EventCancelled, JournalKind, OccupyRefusal, PaymentWindow, Seats, SlotState,
 };
 use eventbooker_core::identity::Role;
+use eventbooker_core::{Context, Contexts, Money};
 
 use crate::Checker;
 
@@ -159,6 +159,14 @@ pub(crate) const fn of_participant(participant: Participant) -> i16 {
         Participant::Events => 0,
         Participant::Accounts => 1,
     }
+}
+
+/// The codes of the participants among these contexts.
+pub(crate) fn participants_of(contexts: Contexts) -> Vec<i16> {
+    let participants =
+        [(Context::Events, Participant::Events), (Context::Accounts, Participant::Accounts)];
+    let here = participants.into_iter().filter(|(context, _)| contexts.has(*context));
+    here.map(|(_, participant)| of_participant(participant)).collect()
 }
 
 pub(crate) const fn participant(code: i16) -> Option<Participant> {

@@ -1,5 +1,6 @@
 //! What can go wrong between a lane and its database.
 
+use eventbooker_core::Contexts;
 use thiserror::Error;
 
 /// Why a store could not do what it was asked.
@@ -62,6 +63,19 @@ pub enum OpenError {
         found: u32,
         /// The version that this program needs.
         known: u32,
+    },
+    /// It lacks contexts that it is opened for.
+    #[error(
+        "{database} holds {has} and not {}; name the database that does, or make their tables there with `eventbooker migrate --services {wants}`",
+        .wants.without(*.has)
+    )]
+    OtherContexts {
+        /// Which one.
+        database: String,
+        /// The contexts that it holds.
+        has: Contexts,
+        /// Those that were asked for.
+        wants: Contexts,
     },
     /// Some of its tables have the names of ours, and aren't.
     #[error(

@@ -10,9 +10,11 @@
 mod batch;
 mod codes;
 mod error;
+mod installation;
 pub mod postgres;
 mod queries;
 mod search;
+mod sections;
 pub mod sqlite;
 
 pub use batch::{
@@ -20,14 +22,17 @@ pub use batch::{
     Loaded, Purge, SagaStep, Wants,
 };
 pub use error::{OpenError, StoreError};
+pub use installation::Installation;
 pub use queries::{
-    AccountQueries, BookingQueries, BookingRoute, BookingTrail, CommonQueries, DueErrands,
-    DueHolds, EventQueries, EventsPage, FullSnapshot, IdentityQueries, OldestKept, Queries,
-    ReleaseQueries, SagaQueries, SessionUser, SlotsPage, Snapshot, TableCounts,
+    AccountQueries, BookingQueries, BookingRoute, CommonQueries, DueErrands, DueHolds,
+    EventQueries, EventWorkQueries, EventsPage, FullSnapshot, IdentityQueries, OldestKept, Queries,
+    SagaQueries, SessionUser, SlotsPage, Snapshot, TableCounts,
 };
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use eventbooker_core::Timestamp;
+use eventbooker_core::{Contexts, Timestamp};
 
 /// How to open a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,20 +52,52 @@ pub struct MigrationReport {
     pub from: u32,
     /// The version now.
     pub to: u32,
+    /// The contexts whose tables were made.
+    pub added: Contexts,
+    /// All contexts whose tables are there now.
+    pub contexts: Contexts,
 }
 
-/// A database that holds everything.
+/// A database, opened for some contexts or for all of them.
+///
+/// What spans contexts, such as a purge or a snapshot, leaves out those that it wasn't opened for; whatever
+/// else is asked about them is refused.
 #[async_trait]
 pub trait Store: Queries {
+    /// The contexts that it was opened for.
+    fn contexts(&self) -> Contexts;
+
     /// A connection of its own for one lane.
     async fn writer(&self) -> Result<Box<dyn Writer>, StoreError>;
 
     /// A consistent view of every row, for the recount of the invariants and for copies.
     async fn snapshot(&self) -> Result<Box<dyn FullSnapshot>, StoreError>;
 
+    /// Keeps everybody from changing anything for as long as what this brings is there.
+    async fn hold_still(&self) -> Result<Box<dyn Send>, StoreError>;
+
     /// Writes what is pending to its final place and lets go of the database. Every durable change
     /// stays durable if this is never called.
     async fn close(&self);
+}
+
+/// A database that rows are copied into. It is nobody else's until all of them are there.
+#[async_trait]
+pub trait CopyTarget: Send + Sync {
+    /// Marks it, empties it of the contexts that are copied, and sees to it that no number is given out
+    /// again. Whatever goes wrong from here on, the mark stays until a copy [finishes](Self::finish).
+    async fn begin(&self, last_ids: LastIds) -> Result<Arc<dyn Store>, OpenError>;
+
+    /// Whether it holds other contexts, too. Then some of the answers may be there already.
+    fn holds_others(&self) -> bool;
+
+    /// Does what can only be done when all rows are there, before anybody looks at them.
+    async fn complete(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Takes the mark away: from now on it is a database like any other.
+    async fn finish(self: Box<Self>) -> Result<(), StoreError>;
 }
 
 /// One lane's connection. Its transactions are serialised against those of every other writer

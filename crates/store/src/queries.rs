@@ -10,7 +10,7 @@ use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{Session, TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 
-use crate::{Answer, AnswerKey, LastCheck, LastIds, SagaStep, StoreError};
+use crate::{Answer, AnswerKey, Installation, LastCheck, LastIds, SagaStep, StoreError};
 
 /// Which events to list, soonest first, undated ones last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,21 +80,6 @@ pub struct DueErrands {
     pub parked: u64,
 }
 
-/// Everything that was written about one booking, as it was at one instant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BookingTrail {
-    /// Its row; `None` if it is gone, or never was.
-    pub booking: Option<Booking>,
-    /// What its event's journal says about it, oldest first. That stays when the row is gone.
-    pub journal: Vec<JournalEntry>,
-    /// What was posted for it, oldest first.
-    pub postings: Vec<Posting>,
-    /// What its saga has been answered elsewhere, oldest first.
-    pub steps: Vec<SagaStep>,
-    /// The errand that its saga waits for.
-    pub errand: Option<Errand>,
-}
-
 /// The oldest of the rows that are removed when they have outlived their use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OldestKept {
@@ -117,7 +102,7 @@ pub struct SessionUser {
 pub trait Queries:
     IdentityQueries
     + EventQueries
-    + ReleaseQueries
+    + EventWorkQueries
     + AccountQueries
     + BookingQueries
     + SagaQueries
@@ -128,7 +113,7 @@ pub trait Queries:
 impl<T> Queries for T where
     T: IdentityQueries
         + EventQueries
-        + ReleaseQueries
+        + EventWorkQueries
         + AccountQueries
         + BookingQueries
         + SagaQueries
@@ -175,9 +160,12 @@ pub trait EventQueries: Send + Sync + 'static {
     ) -> Result<SlotsPage, StoreError>;
 }
 
-/// Reads of events that only whoever releases their bookings needs.
+/// Reads of events for whoever looks after them; no other service asks.
 #[async_trait]
-pub trait ReleaseQueries: Send + Sync + 'static {
+pub trait EventWorkQueries: Send + Sync + 'static {
+    /// What an event's journal says about a booking, oldest first. It may read the journals of all
+    /// events: this is for an operator.
+    async fn journal_of_booking(&self, id: BookingId) -> Result<Vec<JournalEntry>, StoreError>;
     /// Cancelled events that still have bookings to release, by number.
     async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError>;
 }
@@ -235,9 +223,8 @@ pub trait SagaQueries: Send + Sync + 'static {
     async fn errands(&self, after: BookingId, limit: u32) -> Result<Vec<Errand>, StoreError>;
     /// What a booking's saga has been answered elsewhere, oldest first.
     async fn saga_steps(&self, booking_id: BookingId) -> Result<Vec<SagaStep>, StoreError>;
-    /// Everything that was written about a booking. It may read the whole journal: this is for an
-    /// operator who wants to know what became of one booking, not for pages.
-    async fn booking_trail(&self, id: BookingId) -> Result<BookingTrail, StoreError>;
+    /// The errand that a booking's saga waits for.
+    async fn errand(&self, booking_id: BookingId) -> Result<Option<Errand>, StoreError>;
 }
 
 /// Reads of what belongs to no context, or to each.
@@ -245,6 +232,8 @@ pub trait SagaQueries: Send + Sync + 'static {
 pub trait CommonQueries: Send + Sync + 'static {
     /// The oldest of the rows that are removed when they have outlived their use.
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError>;
+    /// What the database is known by.
+    async fn installation(&self) -> Result<Installation, StoreError>;
     /// What the last check of the invariants came to, for each who has checked.
     async fn last_checks(&self) -> Result<Vec<LastCheck>, StoreError>;
     /// The answer that was given to a command with this key.

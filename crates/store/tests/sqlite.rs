@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use eventbooker_core::accounts::Account;
 use eventbooker_core::bookings::{Payment, State};
 use eventbooker_core::events::{JournalEntry, JournalKind};
-use eventbooker_core::{BookingId, EventId, Money, UserId};
+use eventbooker_core::{BookingId, Contexts, EventId, Money, UserId};
 use eventbooker_store::sqlite::{SCHEMA_VERSION, SqliteStore};
 use eventbooker_store::{Access, MigrationReport};
 use eventbooker_store::{
-    AccountQueries as _, BookingQueries as _, EventQueries as _, IdentityQueries as _,
-    ReleaseQueries as _,
+    AccountQueries as _, BookingQueries as _, EventQueries as _, EventWorkQueries as _,
+    IdentityQueries as _,
 };
 use eventbooker_store::{Changes, EventsPage, OpenError, Store, StoreError, Wants};
 use eventbooker_testkit::rows::{at, event, held, one_of_each, save, slot};
@@ -69,10 +69,11 @@ async fn an_older_schema_is_only_looked_at_after_migration() {
         panic!("{refused:?}");
     };
     assert_eq!(known, SCHEMA_VERSION);
+    let (to, contexts) = (SCHEMA_VERSION, Contexts::ALL);
     let migrated = SqliteStore::migrate(&path);
-    assert_eq!(migrated, Ok(MigrationReport { from: 0, to: SCHEMA_VERSION }));
+    assert_eq!(migrated, Ok(MigrationReport { from: 0, to, added: contexts, contexts }));
     let again = SqliteStore::migrate(&path);
-    assert_eq!(again, Ok(MigrationReport { from: SCHEMA_VERSION, to: SCHEMA_VERSION }));
+    assert_eq!(again, Ok(MigrationReport { from: to, to, added: Contexts::NONE, contexts }));
     assert!(open(&path, Access::Look).is_ok());
 }
 

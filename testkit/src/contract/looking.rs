@@ -7,8 +7,8 @@ use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{Event, JournalEntry, JournalKind, PaymentWindow, Seats};
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use eventbooker_store::{
-    BookingRoute, BookingTrail, Changes, Checker, DueHolds, HoldingsOf, LastCheck, LastIds,
-    SagaStep, Snapshot, Store, TableCounts, Wants,
+    BookingRoute, Changes, Checker, DueHolds, HoldingsOf, LastCheck, LastIds, SagaStep, Snapshot,
+    Store, TableCounts, Wants,
 };
 
 use super::Database;
@@ -337,7 +337,7 @@ pub async fn memories_and_steps_are_kept(database: &dyn Database) {
     assert_eq!(store.saga_steps(BookingId::new(3)).await, Ok(vec![]));
 }
 
-/// Its row, its entries, its postings, its steps and its errand, and nobody else's. What was written
+/// Its entries, its postings, its steps and its errand, and nobody else's. What was written
 /// about a booking outlives its row.
 pub async fn a_trail_is_all_that_was_written_about_a_booking(database: &dyn Database) {
     let store = database.open().await;
@@ -371,25 +371,20 @@ pub async fn a_trail_is_all_that_was_written_about_a_booking(database: &dyn Data
     };
     save(&*store, changes).await;
 
-    let trail = async |id| store.booking_trail(BookingId::new(id)).await.expect("read");
-    let whole = BookingTrail {
-        booking: Some(cancelled),
-        journal: vec![journal[0], journal[2], journal[4]],
-        postings: vec![postings[1], postings[3]],
-        steps: vec![step(1, "Occupy"), step(1, "Charge")],
-        errand: Some(errand(1, 9)),
+    let trail = async |id| {
+        let id = BookingId::new(id);
+        let entries = store.journal_of_booking(id).await.expect("read");
+        let posted = store.postings_for(id).await.expect("read");
+        let steps = store.saga_steps(id).await.expect("read");
+        (entries, posted, steps, store.errand(id).await.expect("read"))
     };
-    assert_eq!(trail(1).await, whole);
-    let nothing = BookingTrail {
-        booking: None,
-        journal: vec![],
-        postings: vec![],
-        steps: vec![],
-        errand: None,
-    };
-    let gone = BookingTrail { journal: vec![journal[1], journal[3]], ..nothing.clone() };
-    assert_eq!(trail(2).await, gone);
-    assert_eq!(trail(4).await, nothing);
+    let entries = vec![journal[0], journal[2], journal[4]];
+    let posted = vec![postings[1], postings[3]];
+    let steps = vec![step(1, "Occupy"), step(1, "Charge")];
+    assert_eq!(trail(1).await, (entries, posted, steps, Some(errand(1, 9))));
+    let gone = vec![journal[1], journal[3]];
+    assert_eq!(trail(2).await, (gone, vec![], vec![], None));
+    assert_eq!(trail(4).await, (vec![], vec![], vec![], None));
 }
 
 /// From the beginning again, there are as many rows as there were.

@@ -1,8 +1,10 @@
-//! `eventbooker copy`: an embedded installation becomes one on PostgreSQL, whatever happens meanwhile.
+//! `eventbooker copy`: an embedded installation becomes one on PostgreSQL, whatever happens meanwhile; and
+//! one database becomes several.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that can't go on has failed")]
 
 mod gate;
+mod parts;
 mod source;
 
 use std::thread;
@@ -336,14 +338,15 @@ fn a_source_must_be_there_and_sound() {
 }
 
 #[test]
-fn a_copy_goes_from_a_file_to_a_server() {
+fn a_copy_needs_two_databases() {
     let source = small();
     let url = "postgres://ann:hush-hush@127.0.0.1:1/tickets";
     let run = |arguments: &[&str]| source.run(&[&["copy"], arguments].concat());
     let file = "sqlite:eventbooker.db";
-    let wrong: [(&[&str], &str); 6] = [
-        (&["--from", url, "--to", url], "--from: must be an embedded database"),
-        (&["--from", file, "--to", file], "--to: must be on a server"),
+    let wrong: [(&[&str], &str); 7] = [
+        (&["--from", url, "--to", file], "--to: what is on a server can be copied to servers only"),
+        (&["--from", file, "--to", file], "is in use by another server"),
+        (&["--from", file, "--to", url, "--from-password-file", "x"], "--from-password-file: an"),
         (&["--from", "tickets.db", "--to", url], "--from: must be like sqlite:"),
         (&["--from", file, "--to", "hush-hush"], "--to: must be like sqlite:"),
         (&["--from", file, "--to", url, "--to-password-file", "none"], "--to-password-file: can't"),
@@ -357,4 +360,6 @@ fn a_copy_goes_from_a_file_to_a_server() {
     for missing in [["--from", file], ["--to", url]] {
         assert_eq!(run(&missing).code, Some(2));
     }
+    let ran = run(&["--from", file, "--to", "sqlite:to.db", "--services", "auth,boo"]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("`boo` is no service"), "{ran:?}");
 }

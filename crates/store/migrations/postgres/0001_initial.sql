@@ -2,6 +2,8 @@
 -- The shard key leads every key: event_id, or account_id where no event is meant; so the same schema
 -- can be distributed (see deploy/citus).
 
+-- context: common
+
 -- Numbers are taken in blocks, each in a transaction of its own, so that no batch waits for another
 -- one's commit.
 CREATE TABLE ids (
@@ -10,7 +12,7 @@ CREATE TABLE ids (
 );
 INSERT INTO ids (kind, last) VALUES ('booking', 0), ('event', 0), ('user', 0);
 
--- identity
+-- context: auth
 
 CREATE TABLE users (
     id            bigint   NOT NULL PRIMARY KEY,
@@ -32,7 +34,7 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_user ON sessions (user_id, created_at);
 CREATE INDEX sessions_by_end ON sessions (expires_at);
 
--- events
+-- context: events
 
 CREATE TABLE events (
     id                     bigint NOT NULL PRIMARY KEY,
@@ -77,7 +79,7 @@ CREATE TABLE journal (
     PRIMARY KEY (event_id, version)
 );
 
--- accounts
+-- context: account
 
 -- An account is its user's; whoever has no row has nothing, and nothing has been posted.
 CREATE TABLE accounts (
@@ -101,7 +103,7 @@ CREATE TABLE postings (
 CREATE UNIQUE INDEX postings_by_booking ON postings (booking_id, kind, account_id)
     WHERE booking_id IS NOT NULL;
 
--- bookings
+-- context: book
 
 CREATE TABLE bookings (
     event_id   bigint   NOT NULL,
@@ -124,8 +126,7 @@ CREATE INDEX bookings_by_user ON bookings (user_id, event_id, state, expires_at)
 -- The deadlines that still count, soonest first: the deadline clock reads its head.
 CREATE INDEX bookings_by_deadline ON bookings (expires_at, event_id, id) WHERE state = 2;
 
--- sagas with a participant outside of this database
-
+-- Sagas with a participant outside of this database.
 CREATE TABLE errands (
     booking_id bigint  NOT NULL PRIMARY KEY,
     event_id   bigint  NOT NULL,
@@ -149,6 +150,8 @@ CREATE TABLE saga_steps (
     PRIMARY KEY (booking_id, number)
 );
 
+-- context: common
+
 -- What this database's participants have answered to sagas elsewhere.
 CREATE TABLE memories (
     booking_id     bigint   NOT NULL,
@@ -161,8 +164,7 @@ CREATE TABLE memories (
     PRIMARY KEY (booking_id, participant, attempt)
 );
 
--- answers that were given to commands with an idempotency key
-
+-- Answers that were given to commands with an idempotency key.
 CREATE TABLE answers (
     scope       bigint NOT NULL,
     key         text   NOT NULL,

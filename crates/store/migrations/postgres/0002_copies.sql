@@ -1,3 +1,5 @@
+-- context: common
+
 -- A row says that a copy of another database isn't finished, and of which. Nobody opens the database
 -- meanwhile but to copy.
 CREATE TABLE unfinished_copy (

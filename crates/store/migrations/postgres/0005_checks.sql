@@ -1,3 +1,5 @@
+-- context: common
+
 -- What the last check of the invariants came to, one row for each who checks.
 CREATE TABLE checks (
     checker  smallint NOT NULL PRIMARY KEY,

@@ -2,13 +2,15 @@
 -- Key order and table layout follow from one rule: a batch should dirty few pages, because each
 -- dirty page is written to the log and synced before anybody is answered.
 
+-- context: common
+
 CREATE TABLE ids (
     kind    TEXT    NOT NULL PRIMARY KEY,
     last    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO ids (kind, last) VALUES ('booking', 0), ('event', 0), ('user', 0);
 
--- identity
+-- context: auth
 
 CREATE TABLE users (
     id            INTEGER NOT NULL PRIMARY KEY,
@@ -30,7 +32,7 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_user ON sessions (user_id);
 CREATE INDEX sessions_by_end ON sessions (expires_at);
 
--- events
+-- context: events
 
 CREATE TABLE events (
     id                     INTEGER NOT NULL PRIMARY KEY,
@@ -84,7 +86,7 @@ CREATE TABLE journal (
 ) STRICT;
 CREATE INDEX journal_milestones ON journal (event_id, version) WHERE version % 64 = 0;
 
--- bookings
+-- context: book
 
 CREATE TABLE bookings (
     id         INTEGER NOT NULL PRIMARY KEY,
@@ -100,8 +102,9 @@ CREATE TABLE bookings (
 CREATE INDEX bookings_by_deadline ON bookings (expires_at, event_id) WHERE state = 2;
 CREATE INDEX bookings_by_user ON bookings (user_id, state, event_id);
 
--- answers that were given to commands with an idempotency key
+-- context: common
 
+-- Answers that were given to commands with an idempotency key.
 CREATE TABLE answers (
     number      INTEGER NOT NULL PRIMARY KEY,
     scope       INTEGER NOT NULL,

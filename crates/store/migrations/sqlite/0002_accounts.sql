@@ -1,6 +1,6 @@
 -- Accounts, and the saga that pays bookings from them.
 
--- accounts
+-- context: account
 
 -- An account is its user's; whoever has no row has nothing, and nothing has been posted.
 CREATE TABLE accounts (
@@ -28,15 +28,14 @@ CREATE INDEX posting_milestones ON postings (account_id, entry) WHERE entry % 64
 -- A booking is charged once and refunded once, whoever asks however often.
 CREATE UNIQUE INDEX postings_by_booking ON postings (booking_id, kind) WHERE booking_id IS NOT NULL;
 
--- bookings
+-- context: book
 
 -- Everything so far is paid later, if at all, and nobody has tried: nothing had a price that could be
 -- paid.
 ALTER TABLE bookings ADD COLUMN payment INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE bookings ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
 
--- sagas with a participant outside of this database
-
+-- Sagas with a participant outside of this database.
 CREATE TABLE errands (
     booking_id INTEGER NOT NULL PRIMARY KEY,
     event_id   INTEGER NOT NULL,
@@ -59,6 +58,8 @@ CREATE TABLE saga_steps (
     at         INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX saga_steps_by_booking ON saga_steps (booking_id);
+
+-- context: common
 
 -- What this database's participants have answered to sagas elsewhere.
 CREATE TABLE memories (

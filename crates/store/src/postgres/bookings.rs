@@ -11,10 +11,10 @@ use tokio_postgres::Row;
 use super::readers::earliest;
 use super::row::{all, count, get, instant, known, money, seats};
 use super::session::{Flight, column, params};
-use super::{PostgresStore, events, sagas};
+use super::{PostgresStore, sagas};
 use crate::{
-    AccountQueries, BookingQueries, BookingRoute, BookingTrail, Changes, CommonQueries, DueErrands,
-    DueHolds, HoldingsOf, HoldingsOfUser, SagaQueries, SagaStep, StoreError, codes,
+    BookingQueries, BookingRoute, Changes, CommonQueries, DueErrands, DueHolds, HoldingsOf,
+    HoldingsOfUser, SagaQueries, SagaStep, StoreError, codes,
 };
 
 /// Reads and locks bookings whose event isn't locked; one statement for each event.
@@ -87,7 +87,7 @@ pub(super) const NEXT_DUE: &str =
     "SELECT min(expires_at) FROM bookings WHERE state = 2 AND expires_at > $1";
 
 /// The statements of a reader.
-pub(super) const READS: [&str; 7] = [BY_IDS, LIVE_OF_USER, OF_USER, ROUTE, LAST_ID, DUE, NEXT_DUE];
+pub(super) const READS: [&str; 6] = [BY_IDS, LIVE_OF_USER, OF_USER, ROUTE, DUE, NEXT_DUE];
 
 pub(super) const ALL: &str = "
     SELECT id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at
@@ -273,16 +273,8 @@ impl SagaQueries for PostgresStore {
         self.readers.rows(sagas::STEPS, || params![booking_id.get()], sagas::step).await
     }
 
-    async fn booking_trail(&self, id: BookingId) -> Result<BookingTrail, StoreError> {
-        // Each is read by itself; an operator who looks at a booking on its way looks again.
-        let params = || params![id.get()];
-        let journal = self.readers.rows(events::JOURNAL_OF_BOOKING, params, events::entry).await?;
-        Ok(BookingTrail {
-            booking: self.bookings(vec![id]).await?.pop(),
-            journal,
-            postings: self.postings_for(id).await?,
-            steps: self.saga_steps(id).await?,
-            errand: self.readers.row(sagas::OF_BOOKING, params, sagas::errand).await?,
-        })
+    async fn errand(&self, booking_id: BookingId) -> Result<Option<Errand>, StoreError> {
+        let params = || params![booking_id.get()];
+        self.readers.row(sagas::OF_BOOKING, params, sagas::errand).await
     }
 }

@@ -13,7 +13,7 @@ use super::PostgresStore;
 use super::row::{can_be_text, count, get, instant, known, money, seats};
 use super::session::{Flight, column, params};
 use crate::search::{self, folded};
-use crate::{Changes, EventQueries, EventsPage, ReleaseQueries, SlotsPage, StoreError, codes};
+use crate::{Changes, EventQueries, EventWorkQueries, EventsPage, SlotsPage, StoreError, codes};
 
 /// Locks events, in the order of their numbers, and reads their tallies: whoever has to wait for a row
 /// gets it as it is then.
@@ -400,7 +400,11 @@ impl EventQueries for PostgresStore {
 }
 
 #[async_trait]
-impl ReleaseQueries for PostgresStore {
+impl EventWorkQueries for PostgresStore {
+    async fn journal_of_booking(&self, id: BookingId) -> Result<Vec<JournalEntry>, StoreError> {
+        self.readers.rows(JOURNAL_OF_BOOKING, || params![id.get()], entry).await
+    }
+
     async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
         let params = || params![i64::from(limit)];
         self.readers.rows(RELEASING, params, |row| get(row, 0).map(EventId::new)).await

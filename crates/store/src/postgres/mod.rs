@@ -29,14 +29,16 @@ mod tls;
 mod writer;
 
 use async_trait::async_trait;
+use eventbooker_core::{Context, Contexts};
 
 use self::readers::Readers;
 use self::snapshot::PostgresSnapshot;
 use self::writer::PostgresWriter;
+use crate::sections::Asked;
 use crate::{Access, FullSnapshot, MigrationReport, OpenError, Store, StoreError, Writer};
 
 pub use self::config::PostgresUrl;
-pub use self::copy::CopyTarget;
+pub use self::copy::PostgresCopyTarget;
 pub use self::schema::SCHEMA_VERSION;
 
 /// Whose clock says when things happen.
@@ -51,39 +53,84 @@ pub enum Clock {
 /// A PostgreSQL database.
 pub struct PostgresStore {
     url: PostgresUrl,
+    contexts: Contexts,
     clock: Clock,
     readers: Readers,
 }
 
 impl PostgresStore {
-    /// Opens a database; creates and migrates its tables unless it is only to be looked at.
+    /// Opens a database for what it holds; creates and migrates its tables unless it is only to be looked
+    /// at. An empty one gets all contexts.
     pub async fn open(
         url: PostgresUrl,
         access: Access,
         clock: Clock,
         readers: usize,
     ) -> Result<Self, OpenError> {
+        Self::open_as(url, access, Asked::AsItIs, clock, readers).await
+    }
+
+    /// Opens a database for these contexts, whatever else it holds; an empty one gets them and no others.
+    pub async fn open_for(
+        url: PostgresUrl,
+        access: Access,
+        contexts: Contexts,
+        clock: Clock,
+        readers: usize,
+    ) -> Result<Self, OpenError> {
+        Self::open_as(url, access, Asked::These(contexts), clock, readers).await
+    }
+
+    async fn open_as(
+        url: PostgresUrl,
+        access: Access,
+        asked: Asked,
+        clock: Clock,
+        readers: usize,
+    ) -> Result<Self, OpenError> {
         let (mut client, driver) = connect(&url).await?;
-        match access {
+        let held = match access {
             Access::Serve | Access::Tool => {
-                schema::migrate(&url, &mut client).await?;
+                schema::migrate(&url, &mut client, asked).await?.contexts
             }
-            Access::Look => schema::check(&url, &client).await?,
-        }
+            Access::Look => schema::check(&url, &client, asked).await?,
+        };
         copy::refuse_unfinished(&url, &client).await?;
         drop(client);
         driver.abort();
-        let readers = Readers::new(url.clone(), access, readers);
-        Ok(Self { url, clock, readers })
+        let contexts = asked.opened(held);
+        let readers = Readers::new(url.clone(), access, contexts, readers);
+        Ok(Self { url, contexts, clock, readers })
     }
 
     /// Brings a database's schema up to date, reporting what was done.
     pub async fn migrate(url: &PostgresUrl) -> Result<MigrationReport, OpenError> {
+        Self::migrate_as(url, Asked::AsItIs).await
+    }
+
+    /// The same, and adds the contexts among these that it doesn't hold.
+    pub async fn migrate_for(
+        url: &PostgresUrl,
+        contexts: Contexts,
+    ) -> Result<MigrationReport, OpenError> {
+        Self::migrate_as(url, Asked::Adding(contexts)).await
+    }
+
+    async fn migrate_as(url: &PostgresUrl, asked: Asked) -> Result<MigrationReport, OpenError> {
         let (mut client, driver) = connect(url).await?;
-        let report = schema::migrate(url, &mut client).await;
+        let report = schema::migrate(url, &mut client, asked).await;
         driver.abort();
         report
     }
+}
+
+/// A context's statements, if it is here: what has no tables can't be prepared.
+fn if_here<const N: usize>(
+    contexts: Contexts,
+    context: Context,
+    statements: [&'static str; N],
+) -> impl Iterator<Item = &'static str> {
+    statements.into_iter().filter(move |_| contexts.has(context))
 }
 
 async fn connect(
@@ -121,13 +168,21 @@ async fn refuse_other_encodings(
 
 #[async_trait]
 impl Store for PostgresStore {
+    fn contexts(&self) -> Contexts {
+        self.contexts
+    }
+
     async fn writer(&self) -> Result<Box<dyn Writer>, StoreError> {
         // It connects when it is used, in the runtime of its lane.
-        Ok(Box::new(PostgresWriter::new(self.url.clone(), self.clock)))
+        Ok(Box::new(PostgresWriter::new(self.url.clone(), self.contexts, self.clock)))
     }
 
     async fn snapshot(&self) -> Result<Box<dyn FullSnapshot>, StoreError> {
-        Ok(Box::new(PostgresSnapshot::begin(&self.url).await?))
+        Ok(Box::new(PostgresSnapshot::begin(&self.url, self.contexts).await?))
+    }
+
+    async fn hold_still(&self) -> Result<Box<dyn Send>, StoreError> {
+        Ok(Box::new(copy::hold_still(&self.url, self.contexts).await?))
     }
 
     /// There is nothing to write to its final place: that is the server's business.

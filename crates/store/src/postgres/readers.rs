@@ -5,16 +5,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deadpool::Runtime;
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
-use eventbooker_core::Timestamp;
+use eventbooker_core::{Context, Contexts, Timestamp};
 use tokio_postgres::Row;
 
 use super::config::Connector;
 use super::error::ends_session;
-use super::row::{all, get, instant};
+use super::row::{all, array, get, instant};
 use super::session::{Answers, Flight, Params, Session, params};
 use super::writer::NOW;
-use super::{Clock, PostgresStore, accounts, answers, bookings, checks, events, identity, sagas};
-use crate::{Access, Answer, AnswerKey, CommonQueries, LastCheck, OldestKept, StoreError};
+use super::{
+    Clock, PostgresStore, accounts, answers, bookings, checks, events, identity, if_here, sagas,
+};
+use crate::{
+    Access, Answer, AnswerKey, CommonQueries, Installation, LastCheck, OldestKept, StoreError,
+};
 
 /// Queries that may wait for a connection; more are refused at once.
 const WAITING_MAX: usize = 1024;
@@ -29,10 +33,13 @@ pub(super) struct Readers {
 /// Whoever asked a server has gone by then, and the query would go on. An operator's look may take long.
 const END_IN_TIME: &str = "SET statement_timeout = '5s'";
 
+const INSTALLATION: &str = "SELECT id, secret FROM installation";
+
 /// Opens connections, and tells those that are gone.
 struct Opener {
     connector: Connector,
     access: Access,
+    contexts: Contexts,
 }
 
 impl Manager for Opener {
@@ -42,13 +49,14 @@ impl Manager for Opener {
     async fn create(&self) -> Result<Session, StoreError> {
         let statements = [NOW]
             .into_iter()
-            .chain(identity::READS)
-            .chain(events::READS)
-            .chain(bookings::READS)
-            .chain(accounts::READS)
+            .chain([INSTALLATION, bookings::LAST_ID])
             .chain(answers::READS)
-            .chain(sagas::READS)
-            .chain(checks::READS);
+            .chain(checks::READS)
+            .chain(if_here(self.contexts, Context::Identity, identity::READS))
+            .chain(if_here(self.contexts, Context::Events, events::READS))
+            .chain(if_here(self.contexts, Context::Accounts, accounts::READS))
+            .chain(if_here(self.contexts, Context::Bookings, bookings::READS))
+            .chain(if_here(self.contexts, Context::Bookings, sagas::READS));
         // Large, and seldom: kept out of every query's future.
         let session = Box::pin(Session::open(&self.connector, statements)).await?;
         // A reader that could write would be a writer that nobody reckons with.
@@ -65,8 +73,13 @@ impl Manager for Opener {
 }
 
 impl Readers {
-    pub(super) fn new(connector: Connector, access: Access, connections: usize) -> Self {
-        let pool = Pool::builder(Opener { connector, access }).max_size(connections);
+    pub(super) fn new(
+        connector: Connector,
+        access: Access,
+        contexts: Contexts,
+        connections: usize,
+    ) -> Self {
+        let pool = Pool::builder(Opener { connector, access, contexts }).max_size(connections);
         let pool = pool.wait_timeout(Some(WAIT_MAX)).runtime(Runtime::Tokio1).build();
         Self { pool: pool.expect("it has a runtime for its time-out") }
     }
@@ -136,15 +149,23 @@ impl Readers {
 #[async_trait]
 impl CommonQueries for PostgresStore {
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError> {
+        let has_sessions = self.contexts.has(Context::Identity);
         let ask = |flight: &mut Flight<'_>| {
-            let end = flight.ask(identity::FIRST_END, params![]);
+            let end = has_sessions.then(|| flight.ask(identity::FIRST_END, params![]));
             (end, flight.ask(answers::OLDEST, params![]))
         };
         let ((end, answer), answers) = self.readers.ask(ask).await?;
         Ok(OldestKept {
-            session_end: earliest(answers.of(end))?,
+            session_end: end.map_or(Ok(None), |end| earliest(answers.of(end)))?,
             answer: earliest(answers.of(answer))?,
         })
+    }
+
+    async fn installation(&self) -> Result<Installation, StoreError> {
+        let read = |row: &Row| Ok(Installation { id: array(row, 0)?, secret: array(row, 1)? });
+        let found = self.readers.row(INSTALLATION, Params::new, read).await?;
+        found
+            .ok_or_else(|| StoreError::Refused("the table of the installation is empty".to_owned()))
     }
 
     async fn last_checks(&self) -> Result<Vec<LastCheck>, StoreError> {

@@ -48,8 +48,10 @@ const CHANGE_MEMORY: &str = "
     WHERE booking_id = $1 AND participant = $2 AND attempt = $3";
 
 /// The statements of a writer.
-pub(super) const WRITES: [&str; 7] =
-    [LOCK, LOAD_MEMORIES, SET, REMOVE, ADD_STEPS, ADD_MEMORY, CHANGE_MEMORY];
+pub(super) const WRITES: [&str; 4] = [LOCK, SET, REMOVE, ADD_STEPS];
+
+/// And those for what participants remember, wherever bookings are.
+pub(super) const MEMORY_WRITES: [&str; 3] = [LOAD_MEMORIES, ADD_MEMORY, CHANGE_MEMORY];
 
 pub(super) const DUE: &str = "
     SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked FROM errands
@@ -70,11 +72,13 @@ pub(super) const OF_BOOKING: &str = "
 pub(super) const ALL_STEPS: &str = "
     SELECT booking_id, asked, answered, why, had, needed, at, number FROM saga_steps
     WHERE (booking_id, number) > ($1, $2) ORDER BY booking_id, number LIMIT $3";
-/// All memories behind one, for a snapshot.
+pub(super) const COUNT_MEMORIES: &str =
+    "SELECT count(*) FROM memories WHERE participant = ANY($1::smallint[])";
+/// All memories of some participants behind one, for a snapshot.
 pub(super) const ALL_MEMORIES: &str = "
     SELECT memory, amount, window_minutes, why, had, needed, at, participant, booking_id, attempt
     FROM memories
-    WHERE (booking_id, participant, attempt) > ($1, $2, $3)
+    WHERE (booking_id, participant, attempt) > ($1, $2, $3) AND participant = ANY($5::smallint[])
     ORDER BY booking_id, participant, attempt LIMIT $4";
 
 /// The statements of a reader.

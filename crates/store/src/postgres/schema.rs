@@ -3,12 +3,14 @@
 //! Replicas that start together take turns by locking that table's row. No advisory lock is needed,
 //! which not every server has.
 
+use eventbooker_core::Contexts;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
 use super::config::Connector;
 use super::error::explain;
-use crate::{MigrationReport, OpenError};
+use crate::sections::{self, Asked, Found};
+use crate::{Installation, MigrationReport, OpenError};
 
 /// Each raises the version by one. A migration that has been released is never edited.
 const MIGRATIONS: &[&str] = &[
@@ -19,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0005_checks.sql"),
     include_str!("../../migrations/postgres/0006_search.sql"),
     include_str!("../../migrations/postgres/0007_answers_of_sagas.sql"),
+    include_str!("../../migrations/postgres/0008_contexts.sql"),
 ];
 
 /// The schema version that this program needs.
@@ -27,6 +30,9 @@ pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// How often making the table is tried while others are making it.
 const TRIES_MAX: u32 = 20;
+
+const SET_INSTALLATION: &str = "
+    INSERT INTO installation (one, id, secret) VALUES (1, $1, $2) ON CONFLICT (one) DO NOTHING";
 
 const MAKE_VERSION: &str = "
     CREATE TABLE IF NOT EXISTS schema_version (
@@ -39,38 +45,77 @@ const MAKE_VERSION: &str = "
 pub(super) async fn migrate(
     connector: &Connector,
     client: &mut Client,
+    asked: Asked,
 ) -> Result<MigrationReport, OpenError> {
     let unreachable = |error: Error| unreachable(connector, &error);
     // Nothing is locked for a schema that is current.
-    let found = version(client).await.map_err(unreachable)?;
-    refuse_newer(connector, found)?;
-    if found == SCHEMA_VERSION {
-        return Ok(MigrationReport { from: found, to: found });
+    let found = found(connector, client).await?;
+    let added = asked.missing(found, connector.name())?;
+    if found.version == SCHEMA_VERSION && added.is_empty() {
+        return Ok(report(found, added));
     }
     make_version(client).await.map_err(unreachable)?;
     let tx = client.transaction().await.map_err(unreachable)?;
-    let row = tx.query_one("SELECT version FROM schema_version FOR UPDATE", &[]).await;
-    let from = row.and_then(|row| row.try_get::<_, i64>(0)).map_err(unreachable)?;
-    let from = u32::try_from(from).unwrap_or(u32::MAX);
-    refuse_newer(connector, from)?;
-    for migration in &MIGRATIONS[from as usize..] {
-        tx.batch_execute(migration).await.map_err(|error| unmade(connector, &error))?;
+    tx.query_one("SELECT version FROM schema_version FOR UPDATE", &[])
+        .await
+        .map_err(unreachable)?;
+    let found = self::found(connector, tx.client()).await?;
+    let added = asked.missing(found, connector.name())?;
+    for statements in sections::to_run(MIGRATIONS, found, added) {
+        tx.batch_execute(&statements).await.map_err(|error| unmade(connector, &error))?;
     }
+    let Installation { id, secret } = Installation::draw();
+    tx.execute(SET_INSTALLATION, &[&id.as_slice(), &secret.as_slice()])
+        .await
+        .map_err(unreachable)?;
     let current = i64::from(SCHEMA_VERSION);
     tx.execute("UPDATE schema_version SET version = $1", &[&current]).await.map_err(unreachable)?;
     tx.commit().await.map_err(unreachable)?;
-    Ok(MigrationReport { from, to: SCHEMA_VERSION })
+    Ok(report(found, added))
 }
 
-/// Refuses a schema that isn't exactly the one that this program needs.
-pub(super) async fn check(connector: &Connector, client: &Client) -> Result<(), OpenError> {
-    let found = version(client).await.map_err(|error| unreachable(connector, &error))?;
-    refuse_newer(connector, found)?;
-    if found < SCHEMA_VERSION {
-        let database = connector.name().to_owned();
+fn report(found: Found, added: Contexts) -> MigrationReport {
+    let contexts = found.contexts.and(added);
+    MigrationReport { from: found.version, to: SCHEMA_VERSION, added, contexts }
+}
+
+/// Refuses a schema that isn't exactly the one that this program needs, and tells which contexts are
+/// there.
+pub(super) async fn check(
+    connector: &Connector,
+    client: &Client,
+    asked: Asked,
+) -> Result<Contexts, OpenError> {
+    let found = found(connector, client).await?;
+    if found.version < SCHEMA_VERSION {
+        let (database, found) = (connector.name().to_owned(), found.version);
         return Err(OpenError::SchemaTooOld { database, found, known: SCHEMA_VERSION });
     }
-    Ok(())
+    asked.missing(found, connector.name())?;
+    Ok(found.contexts)
+}
+
+/// What a database is, unless a newer program has migrated it.
+async fn found(connector: &Connector, client: &Client) -> Result<Found, OpenError> {
+    let unreachable = |error: Error| unreachable(connector, &error);
+    let version = version(client).await.map_err(unreachable)?;
+    refuse_newer(connector, version)?;
+    let names =
+        if version == 0 { None } else { names_of_contexts(client).await.map_err(unreachable)? };
+    Found::of(version, names).map_err(|error| OpenError::Unreachable {
+        database: connector.name().to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// `None` without the table.
+async fn names_of_contexts(client: &Client) -> Result<Option<Vec<String>>, Error> {
+    let has_table = "SELECT to_regclass('contexts') IS NOT NULL";
+    if !client.query_one(has_table, &[]).await?.try_get::<_, bool>(0)? {
+        return Ok(None);
+    }
+    let rows = client.query("SELECT name FROM contexts", &[]).await?;
+    rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map(Some)
 }
 
 async fn version(client: &Client) -> Result<u32, Error> {

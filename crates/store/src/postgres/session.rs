@@ -65,6 +65,10 @@ const FORGET_PLANS: &str = "DISCARD PLANS";
 /// Flights between two times that plans are made.
 const FORGET_PLANS_EVERY: u32 = 64;
 
+/// Asked in the place of what wasn't prepared, because its tables weren't opened: the server says no to
+/// it as to any other statement, and what comes with it in a transaction doesn't happen.
+const NOT_OPENED: &str = "SELECT '\"that isn''t opened here\"'::text::regclass";
+
 /// Citus locks rows only where one key says on which machine they are.
 const SPREADS: &str = "SELECT to_regclass('pg_dist_partition') IS NOT NULL";
 
@@ -126,7 +130,7 @@ impl Session {
         self.forgets_plans = self.client.batch_execute(FORGET_PLANS).await.is_ok();
         let forget_plans = self.forgets_plans.then_some(FORGET_PLANS);
         let mut asked: Vec<_> = Vec::new();
-        for sql in sql.chain(forget_plans) {
+        for sql in sql.chain([NOT_OPENED]).chain(forget_plans) {
             let mut preparing = Box::pin(maybe_done(self.client.prepare(sql)));
             begin(&mut preparing);
             asked.push((sql, preparing));
@@ -144,6 +148,11 @@ impl Session {
     /// The client, for what isn't prepared.
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Whether it was opened with this statement.
+    pub(super) fn has_prepared(&self, sql: &'static str) -> bool {
+        self.statements.contains_key(sql)
     }
 
     /// Whether nothing can be asked any more.
@@ -212,7 +221,9 @@ impl<'session> Flight<'session> {
 
     /// Sends a request. The server takes requests in the order in which they are sent.
     pub(super) fn ask(&mut self, sql: &'static str, params: Params) -> Ticket {
-        let statement = self.session.statements.get(sql).expect("it was prepared at the start");
+        let prepared = self.session.statements.get(sql);
+        let params = if prepared.is_some() { params } else { Params::new() };
+        let statement = prepared.unwrap_or(&self.session.statements[NOT_OPENED]);
         let client = &self.session.client;
         let rows: Pin<Box<dyn Future<Output = _> + Send + 'session>> = Box::pin(async move {
             client.query_raw(statement, params).await?.try_collect::<Vec<Row>>().await

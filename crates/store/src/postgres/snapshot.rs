@@ -1,61 +1,55 @@
 //! Every row as it was at one instant: one long transaction that only reads.
 
 use async_trait::async_trait;
-use eventbooker_core::BookingId;
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::participant::Remembered;
 use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::User;
+use eventbooker_core::{BookingId, Context, Contexts};
 use tokio_postgres::Row;
 
 use super::config::Connector;
 use super::row::{all, get};
 use super::session::{Params, Session, params};
-use super::{accounts, answers, bookings, events, identity, sagas};
+use super::{accounts, answers, bookings, events, identity, if_here, sagas};
 use crate::{Answer, FullSnapshot, LastIds, SagaStep, Snapshot, StoreError, TableCounts, codes};
 
-const COUNTS: &str = "
+const COUNT_USERS: &str = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM sessions)";
+const COUNT_EVENTS: &str = "
     SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM slots),
-           (SELECT count(*) FROM journal), (SELECT count(*) FROM accounts),
-           (SELECT count(*) FROM postings), (SELECT count(*) FROM bookings),
-           (SELECT count(*) FROM errands)";
-
-/// How many rows there are beside those.
-const OTHER_ROWS: &str = "
-    SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM sessions)
-         + (SELECT count(*) FROM answers) + (SELECT count(*) FROM saga_steps)
-         + (SELECT count(*) FROM memories)";
+           (SELECT count(*) FROM journal)";
+const COUNT_ACCOUNTS: &str =
+    "SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM postings)";
+const COUNT_BOOKINGS: &str = "
+    SELECT (SELECT count(*) FROM bookings), (SELECT count(*) FROM errands),
+           (SELECT count(*) FROM saga_steps)";
+const COUNT_ANSWERS: &str = "SELECT count(*) FROM answers";
 const LAST_IDS: &str = "
     SELECT (SELECT last FROM ids WHERE kind = 'booking'),
            (SELECT last FROM ids WHERE kind = 'event'),
            (SELECT last FROM ids WHERE kind = 'user')";
 
-const STATEMENTS: [&str; 16] = [
-    COUNTS,
-    OTHER_ROWS,
+const COMMON: [&str; 6] = [
     LAST_IDS,
     bookings::LAST_ID,
-    events::ALL,
-    events::ALL_SLOTS,
-    events::ALL_ENTRIES,
-    accounts::ALL,
-    accounts::ALL_POSTINGS,
-    bookings::ALL,
-    sagas::PAGE,
-    sagas::ALL_STEPS,
+    sagas::COUNT_MEMORIES,
     sagas::ALL_MEMORIES,
-    identity::PAGE,
-    identity::ALL_SESSIONS,
+    COUNT_ANSWERS,
     answers::ALL,
 ];
+const IDENTITY: [&str; 3] = [COUNT_USERS, identity::PAGE, identity::ALL_SESSIONS];
+const EVENTS: [&str; 4] = [COUNT_EVENTS, events::ALL, events::ALL_SLOTS, events::ALL_ENTRIES];
+const ACCOUNTS: [&str; 3] = [COUNT_ACCOUNTS, accounts::ALL, accounts::ALL_POSTINGS];
+const BOOKINGS: [&str; 4] = [COUNT_BOOKINGS, bookings::ALL, sagas::PAGE, sagas::ALL_STEPS];
 
 /// Before every key.
 const NOTHING: (i64, i64) = (i64::MIN, i64::MIN);
 
 pub(super) struct PostgresSnapshot {
     session: Session,
+    contexts: Contexts,
     read: Read,
 }
 
@@ -95,21 +89,49 @@ impl Default for Read {
 }
 
 impl PostgresSnapshot {
-    pub(super) async fn begin(connector: &Connector) -> Result<Self, StoreError> {
-        let session = Session::open(connector, STATEMENTS.into_iter()).await?;
+    pub(super) async fn begin(
+        connector: &Connector,
+        contexts: Contexts,
+    ) -> Result<Self, StoreError> {
+        let statements = COMMON
+            .into_iter()
+            .chain(if_here(contexts, Context::Identity, IDENTITY))
+            .chain(if_here(contexts, Context::Events, EVENTS))
+            .chain(if_here(contexts, Context::Accounts, ACCOUNTS))
+            .chain(if_here(contexts, Context::Bookings, BOOKINGS));
+        let session = Session::open(connector, statements).await?;
         // Whoever recounts rests between pages, for longer than a writer may; but as long as it stands,
         // the server can clean up nothing. The view is fixed by the first read, not by BEGIN.
         let begin = "SET idle_in_transaction_session_timeout = '5min';
                      BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
                      SELECT last FROM ids";
         session.client().batch_execute(begin).await?;
-        Ok(Self { session, read: Read::default() })
+        Ok(Self { session, contexts, read: Read::default() })
     }
 
+    /// A statement of a context that isn't here brings no rows.
     async fn rows_of(&self, sql: &'static str, params: Params) -> Result<Vec<Row>, StoreError> {
+        if !self.session.has_prepared(sql) {
+            return Ok(Vec::new());
+        }
         let mut flight = self.session.flight();
         let ticket = flight.ask(sql, params);
         Ok(flight.land().await?.take(ticket))
+    }
+
+    /// What a statement counts, column by column.
+    async fn counts_of<const N: usize>(
+        &self,
+        sql: &'static str,
+        params: Params,
+    ) -> Result<[u64; N], StoreError> {
+        let mut counts = [0; N];
+        if let Some(row) = self.rows_of(sql, params).await?.first() {
+            for (column, count) in counts.iter_mut().enumerate() {
+                *count = u64::try_from(get::<i64>(row, column)?).unwrap_or(0);
+            }
+        }
+        Ok(counts)
     }
 }
 
@@ -121,20 +143,10 @@ impl Snapshot for PostgresSnapshot {
     }
 
     async fn counts(&mut self) -> Result<TableCounts, StoreError> {
-        let rows = self.rows_of(COUNTS, params![]).await?;
-        let count = |column| {
-            let count = rows.first().map_or(Ok(0), |row| get::<i64>(row, column))?;
-            Ok::<_, StoreError>(u64::try_from(count).unwrap_or(0))
-        };
-        Ok(TableCounts {
-            events: count(0)?,
-            slots: count(1)?,
-            journal: count(2)?,
-            accounts: count(3)?,
-            postings: count(4)?,
-            bookings: count(5)?,
-            errands: count(6)?,
-        })
+        let [events, slots, journal] = self.counts_of(COUNT_EVENTS, params![]).await?;
+        let [accounts, postings] = self.counts_of(COUNT_ACCOUNTS, params![]).await?;
+        let [bookings, errands, _steps] = self.counts_of(COUNT_BOOKINGS, params![]).await?;
+        Ok(TableCounts { events, slots, journal, accounts, postings, bookings, errands })
     }
 
     /// The server looks after its own files.
@@ -210,18 +222,19 @@ impl Snapshot for PostgresSnapshot {
 #[async_trait]
 impl FullSnapshot for PostgresSnapshot {
     async fn rows(&mut self) -> Result<u64, StoreError> {
-        let TableCounts { events, slots, journal, accounts, postings, bookings, errands } =
-            self.counts().await?;
-        let rows = self.rows_of(OTHER_ROWS, params![]).await?;
-        let others = rows.first().map_or(Ok(0), |row| get::<i64>(row, 0))?;
-        let recounted = events + slots + journal + accounts + postings + bookings + errands;
-        Ok(recounted + u64::try_from(others).unwrap_or(0))
+        let [users, sessions] = self.counts_of(COUNT_USERS, params![]).await?;
+        let [_bookings, _errands, steps] = self.counts_of(COUNT_BOOKINGS, params![]).await?;
+        let participants = params![codes::participants_of(self.contexts)];
+        let [memories] = self.counts_of(sagas::COUNT_MEMORIES, participants).await?;
+        let [answers] = self.counts_of(COUNT_ANSWERS, params![]).await?;
+        Ok(self.counts().await?.all() + users + sessions + steps + memories + answers)
     }
 
     async fn last_ids(&mut self) -> Result<LastIds, StoreError> {
         let rows = self.rows_of(LAST_IDS, params![]).await?;
         let Some(row) = rows.first() else { return Ok(LastIds::default()) };
-        Ok(LastIds { booking: get(row, 0)?, event: get(row, 1)?, user: get(row, 2)? })
+        let all = LastIds { booking: get(row, 0)?, event: get(row, 1)?, user: get(row, 2)? };
+        Ok(all.of(self.contexts))
     }
 
     async fn users(&mut self, limit: u32) -> Result<Vec<User>, StoreError> {
@@ -265,7 +278,8 @@ impl FullSnapshot for PostgresSnapshot {
 
     async fn memories(&mut self, limit: u32) -> Result<Vec<Remembered>, StoreError> {
         let (booking, participant, attempt) = self.read.memory;
-        let after = params![booking, participant, attempt, i64::from(limit)];
+        let participants = codes::participants_of(self.contexts);
+        let after = params![booking, participant, attempt, i64::from(limit), participants];
         let page = all(&self.rows_of(sagas::ALL_MEMORIES, after).await?, sagas::remembered)?;
         let key = |Remembered { key, .. }: &Remembered| {
             let participant = codes::of_participant(key.participant);
@@ -289,7 +303,7 @@ mod tests {
         let schema = Schema::new();
         let url = Connector::parse(schema.url(), None).expect("the URL is right");
         drop(PostgresStore::open(url.clone(), Access::Tool, Clock::Given, 1).await);
-        let snapshot = PostgresSnapshot::begin(&url).await.expect("it begins");
+        let snapshot = PostgresSnapshot::begin(&url, Contexts::ALL).await.expect("it begins");
         let timeout = "SHOW idle_in_transaction_session_timeout";
         let row = snapshot.session.client().query_one(timeout, &[]).await.expect("it answers");
         assert_eq!(row.get::<_, String>(0), "5min");

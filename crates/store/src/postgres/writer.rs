@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use eventbooker_core::accounts::Account;
 use eventbooker_core::events::{Event, Tally};
-use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use eventbooker_core::{BookingId, Context, Contexts, EventId, Timestamp, UserId};
 
 use super::config::Connector;
 use super::error::{ends_session, explain, is_lost, refuses_commit};
@@ -18,7 +18,7 @@ use super::row::{all, can_be_text, instant, one};
 use super::session::{
     Answers, BEGIN, COMMIT, Flight, Params, ROLLBACK, Session, Ticket, column, params,
 };
-use super::{Clock, accounts, answers, bookings, checks, events, identity, sagas};
+use super::{Clock, accounts, answers, bookings, checks, events, identity, if_here, sagas};
 use crate::{Changes, Loaded, StoreError, Wants, Writer, codes};
 
 pub(super) const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
@@ -35,6 +35,7 @@ const TURNS_PAUSE_MICROS: u64 = 10_000_000;
 
 pub(super) struct PostgresWriter {
     connector: Connector,
+    contexts: Contexts,
     clock: Clock,
     session: Option<Session>,
     numbers: Numbers,
@@ -51,9 +52,10 @@ pub(super) struct PostgresWriter {
 }
 
 impl PostgresWriter {
-    pub(super) fn new(connector: Connector, clock: Clock) -> Self {
+    pub(super) fn new(connector: Connector, contexts: Contexts, clock: Clock) -> Self {
         Self {
             connector,
+            contexts,
             clock,
             session: None,
             numbers: Numbers::default(),
@@ -74,13 +76,14 @@ impl PostgresWriter {
         let own = [BEGIN, COMMIT, ROLLBACK, TAKE_TURN, NOW].into_iter();
         let statements = own
             .chain(numbers::WRITES)
-            .chain(identity::WRITES)
-            .chain(events::WRITES)
-            .chain(bookings::WRITES)
-            .chain(accounts::WRITES)
             .chain(answers::WRITES)
-            .chain(sagas::WRITES)
-            .chain(checks::WRITES);
+            .chain(sagas::MEMORY_WRITES)
+            .chain(checks::WRITES)
+            .chain(if_here(self.contexts, Context::Identity, identity::WRITES))
+            .chain(if_here(self.contexts, Context::Events, events::WRITES))
+            .chain(if_here(self.contexts, Context::Accounts, accounts::WRITES))
+            .chain(if_here(self.contexts, Context::Bookings, bookings::WRITES))
+            .chain(if_here(self.contexts, Context::Bookings, sagas::WRITES));
         self.session = Some(Session::open(&self.connector, statements).await?);
         Ok(true)
     }
@@ -167,7 +170,9 @@ impl PostgresWriter {
         sagas::save(&mut flight, changes);
         answers::save(&mut flight, changes);
         if let Some(purge) = &changes.purge {
-            identity::purge_sessions(&mut flight, purge);
+            if self.contexts.has(Context::Identity) {
+                identity::purge_sessions(&mut flight, purge);
+            }
             answers::purge(&mut flight, purge);
         }
         if let Some(check) = &changes.checked {

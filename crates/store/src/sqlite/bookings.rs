@@ -7,10 +7,10 @@ use eventbooker_core::events::Seats;
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::{SqliteStore, accounts, journal, sagas};
+use super::{SqliteStore, sagas};
 use crate::{
-    BookingQueries, BookingRoute, BookingTrail, Changes, DueErrands, DueHolds, HoldingsOf,
-    HoldingsOfUser, SagaQueries, SagaStep, StoreError, codes,
+    BookingQueries, BookingRoute, Changes, DueErrands, DueHolds, HoldingsOf, HoldingsOfUser,
+    SagaQueries, SagaStep, StoreError, codes,
 };
 
 const COLUMNS: &str =
@@ -264,19 +264,7 @@ impl SagaQueries for SqliteStore {
         self.readers.lists.run(move |conn| sagas::steps(conn, booking_id)).await
     }
 
-    async fn booking_trail(&self, id: BookingId) -> Result<BookingTrail, StoreError> {
-        let read = move |conn: &Connection| {
-            // A query that is answered alone has no transaction around it.
-            let _instant =
-                conn.is_autocommit().then(|| conn.unchecked_transaction()).transpose()?;
-            Ok(BookingTrail {
-                booking: by_ids(conn, &[id])?.pop(),
-                journal: journal::of_booking(conn, id)?,
-                postings: accounts::postings_for(conn, id)?,
-                steps: sagas::steps(conn, id)?,
-                errand: sagas::load(conn, &[id])?.pop(),
-            })
-        };
-        self.readers.lists.run(read).await
+    async fn errand(&self, booking_id: BookingId) -> Result<Option<Errand>, StoreError> {
+        self.readers.rows.run(move |conn| Ok(sagas::load(conn, &[booking_id])?.pop())).await
     }
 }

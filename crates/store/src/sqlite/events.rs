@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::SqliteStore;
 use super::journal::{self, Began};
 use crate::search::{self, folded};
-use crate::{Changes, EventQueries, EventsPage, ReleaseQueries, SlotsPage, StoreError, codes};
+use crate::{Changes, EventQueries, EventWorkQueries, EventsPage, SlotsPage, StoreError, codes};
 
 /// Entries of an event's journal that one search for slots reads. All lists are read one after the
 /// other, and the others wait.
@@ -405,7 +405,11 @@ impl EventQueries for SqliteStore {
 }
 
 #[async_trait]
-impl ReleaseQueries for SqliteStore {
+impl EventWorkQueries for SqliteStore {
+    async fn journal_of_booking(&self, id: BookingId) -> Result<Vec<JournalEntry>, StoreError> {
+        self.readers.lists.run(move |conn| journal::of_booking(conn, id)).await
+    }
+
     async fn releasing_events(&self, limit: u32) -> Result<Vec<EventId>, StoreError> {
         self.readers.rows.run(move |conn| releasing(conn, limit)).await
     }

@@ -80,6 +80,14 @@ pub(super) fn save(conn: &Connection, entries: &[JournalEntry]) -> rusqlite::Res
     Ok(began)
 }
 
+/// Tells every slot the number of the entry that it began with.
+pub(super) fn link_slots(conn: &Connection) -> rusqlite::Result<()> {
+    let held = codes::of_entry(JournalKind::Held);
+    let link = "UPDATE slots SET entry = j.number FROM journal j
+                WHERE j.kind = ?1 AND j.booking_id = slots.booking_id";
+    conn.execute(link, [held]).map(drop)
+}
+
 /// All entries of an event, newest first.
 pub(super) fn trail(
     conn: &Connection,

@@ -13,6 +13,7 @@ mod bookings;
 mod chain;
 mod checkpoint;
 mod checks;
+mod copy;
 mod events;
 mod identity;
 mod journal;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use eventbooker_core::Contexts;
 use rusqlite::config::DbConfig;
 use rusqlite::types::Type;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
@@ -36,8 +38,10 @@ use self::checkpoint::Checkpointer;
 use self::readers::Readers;
 use self::snapshot::SqliteSnapshot;
 use self::writer::SqliteWriter;
+use crate::sections::Asked;
 use crate::{Access, FullSnapshot, MigrationReport, OpenError, Store, StoreError, Writer};
 
+pub use self::copy::SqliteCopyTarget;
 pub use self::schema::SCHEMA_VERSION;
 
 /// How long a transaction waits for one of another process, such as `eventbooker user add`.
@@ -56,6 +60,7 @@ const PAGE_BYTES: i64 = 2048;
 /// An open SQLite file.
 pub struct SqliteStore {
     path: PathBuf,
+    contexts: Contexts,
     readers: Readers,
     /// Only a server has one; what a tool leaves in the log is copied when the last of all
     /// connections closes.
@@ -65,26 +70,40 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens a file.
+    /// Opens a file for what it holds; an empty one gets all contexts.
     pub fn open(path: &Path, access: Access) -> Result<Self, OpenError> {
+        Self::open_as(path, access, Asked::AsItIs)
+    }
+
+    /// Opens a file for these contexts, whatever else it holds; an empty one gets them and no others.
+    pub fn open_for(path: &Path, access: Access, contexts: Contexts) -> Result<Self, OpenError> {
+        Self::open_as(path, access, Asked::These(contexts))
+    }
+
+    fn open_as(path: &Path, access: Access, asked: Asked) -> Result<Self, OpenError> {
         let unreachable = |reason: String| OpenError::Unreachable { database: name(path), reason };
         let lock = match access {
             Access::Serve => Some(lock_for_serving(path)?),
             Access::Tool | Access::Look => None,
         };
-        match access {
+        let (conn, held) = match access {
             Access::Serve | Access::Tool => {
                 create_private(path).map_err(|error| unreachable(error.to_string()))?;
                 let mut conn = connect(path, WRITER_CACHE_KIB)
                     .map_err(|error| unreachable(error.to_string()))?;
-                schema::migrate(&mut conn, path)?;
+                let held = schema::migrate(&mut conn, path, asked)?.contexts;
+                (conn, held)
             }
             Access::Look => {
                 let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
                     .map_err(|error| unreachable(error.to_string()))?;
-                schema::check(&conn, path)?;
+                let held = schema::check(&conn, path, asked)?;
+                (conn, held)
             }
-        }
+        };
+        copy::refuse_unfinished(&conn, path)?;
+        drop(conn);
+        let contexts = asked.opened(held);
         let start = || -> rusqlite::Result<(Readers, Option<Arc<Checkpointer>>)> {
             let readers = Readers::start(|| connect(path, READER_CACHE_KIB))?;
             let checkpointer = match access {
@@ -94,30 +113,49 @@ impl SqliteStore {
             Ok((readers, checkpointer))
         };
         let (readers, checkpointer) = start().map_err(|error| unreachable(error.to_string()))?;
-        Ok(Self { path: path.to_owned(), readers, checkpointer, _lock: lock })
+        Ok(Self { path: path.to_owned(), contexts, readers, checkpointer, _lock: lock })
     }
 
     /// Brings a file's schema up to date, reporting what was done.
     pub fn migrate(path: &Path) -> Result<MigrationReport, OpenError> {
+        Self::migrate_as(path, Asked::AsItIs)
+    }
+
+    /// The same, and adds the contexts among these that it doesn't hold.
+    pub fn migrate_for(path: &Path, contexts: Contexts) -> Result<MigrationReport, OpenError> {
+        Self::migrate_as(path, Asked::Adding(contexts))
+    }
+
+    fn migrate_as(path: &Path, asked: Asked) -> Result<MigrationReport, OpenError> {
         let unreachable =
             |error: String| OpenError::Unreachable { database: name(path), reason: error };
         create_private(path).map_err(|error| unreachable(error.to_string()))?;
         let mut conn =
             connect(path, WRITER_CACHE_KIB).map_err(|error| unreachable(error.to_string()))?;
-        schema::migrate(&mut conn, path)
+        schema::migrate(&mut conn, path, asked)
     }
 }
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn contexts(&self) -> Contexts {
+        self.contexts
+    }
+
     async fn writer(&self) -> Result<Box<dyn Writer>, StoreError> {
         let conn = connect(&self.path, WRITER_CACHE_KIB)?;
-        Ok(Box::new(SqliteWriter::new(conn, self.checkpointer.clone())))
+        Ok(Box::new(SqliteWriter::new(conn, self.contexts, self.checkpointer.clone())))
     }
 
     async fn snapshot(&self) -> Result<Box<dyn FullSnapshot>, StoreError> {
         let conn = connect(&self.path, READER_CACHE_KIB)?;
-        Ok(Box::new(SqliteSnapshot::begin(conn)?))
+        Ok(Box::new(SqliteSnapshot::begin(conn, self.contexts)?))
+    }
+
+    async fn hold_still(&self) -> Result<Box<dyn Send>, StoreError> {
+        let conn = connect(&self.path, READER_CACHE_KIB)?;
+        conn.execute_batch("BEGIN IMMEDIATE")?;
+        Ok(Box::new(conn))
     }
 
     async fn close(&self) {

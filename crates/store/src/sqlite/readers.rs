@@ -15,12 +15,12 @@ use std::thread;
 
 use async_trait::async_trait;
 use eventbooker_core::events::Event;
-use eventbooker_core::{EventId, Timestamp};
+use eventbooker_core::{Context, EventId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{SqliteStore, answers, bookings, checks, events, identity};
-use crate::{Answer, AnswerKey, CommonQueries, LastCheck, OldestKept, StoreError};
+use crate::{Answer, AnswerKey, CommonQueries, Installation, LastCheck, OldestKept, StoreError};
 
 /// Readers for single rows. They share the machine with everything else, so two do.
 const ROW_READERS: usize = 2;
@@ -150,15 +150,21 @@ fn answer_together(conn: &Connection, queries: &mut Vec<Query>) {
 #[async_trait]
 impl CommonQueries for SqliteStore {
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError> {
-        self.readers
-            .rows
-            .run(|conn| {
-                Ok(OldestKept {
-                    session_end: identity::first_session_end(conn)?,
-                    answer: answers::oldest(conn)?,
-                })
+        let has_sessions = self.contexts.has(Context::Identity);
+        let read = move |conn: &Connection| {
+            let session_end = if has_sessions { identity::first_session_end(conn)? } else { None };
+            Ok(OldestKept { session_end, answer: answers::oldest(conn)? })
+        };
+        self.readers.rows.run(read).await
+    }
+
+    async fn installation(&self) -> Result<Installation, StoreError> {
+        let read = |conn: &Connection| {
+            conn.query_row("SELECT id, secret FROM installation", [], |row| {
+                Ok(Installation { id: row.get(0)?, secret: row.get(1)? })
             })
-            .await
+        };
+        self.readers.rows.run(read).await
     }
 
     async fn last_checks(&self) -> Result<Vec<LastCheck>, StoreError> {

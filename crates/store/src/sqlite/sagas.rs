@@ -4,7 +4,7 @@
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::participant::{Memory, MemoryKey, Remembered};
 use eventbooker_core::bookings::saga::Denial;
-use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
+use eventbooker_core::{BookingId, Contexts, EventId, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::{Changes, DueErrands, SagaStep, codes};
@@ -217,16 +217,40 @@ pub(super) fn all_steps(
     Ok((page, last))
 }
 
-/// Memories behind one, in the order of their keys.
+/// The participants of these contexts, as a list in a statement.
+fn participants_of(contexts: Contexts) -> String {
+    let codes = codes::participants_of(contexts);
+    codes.iter().map(i16::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// How many memories the participants among these contexts have.
+pub(super) fn count_memories(conn: &Connection, contexts: Contexts) -> rusqlite::Result<u64> {
+    let participants = participants_of(contexts);
+    let sql = format!("SELECT count(*) FROM memories WHERE participant IN ({participants})");
+    let count: i64 = conn.query_row(&sql, [], |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// Forgets everything that they remember.
+pub(super) fn remove_memories(conn: &Connection, contexts: Contexts) -> rusqlite::Result<()> {
+    let participants = participants_of(contexts);
+    conn.execute(&format!("DELETE FROM memories WHERE participant IN ({participants})"), [])?;
+    Ok(())
+}
+
+/// Memories of the participants among these contexts behind one, in the order of their keys.
 pub(super) fn all_memories(
     conn: &Connection,
+    contexts: Contexts,
     after: MemoryKey,
     limit: u32,
 ) -> rusqlite::Result<Vec<Remembered>> {
     let participant = codes::of_participant(after.participant);
+    let participants = participants_of(contexts);
     conn.prepare_cached(&format!(
         "SELECT {MEMORY}, participant, booking_id, attempt FROM memories
          WHERE (booking_id, participant, attempt) > (?1, ?2, ?3)
+           AND participant IN ({participants})
          ORDER BY booking_id, participant, attempt LIMIT ?4"
     ))?
     .query_map((after.booking_id.get(), participant, after.attempt, limit), |row| {

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior};
+use eventbooker_core::Contexts;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::name;
-use crate::{MigrationReport, OpenError};
+use crate::sections::{self, Asked, Found};
+use crate::{Installation, MigrationReport, OpenError};
 
 /// Each raises the version by one. A migration that has been released is never edited.
 const MIGRATIONS: &[&str] = &[
@@ -15,46 +17,82 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0004_checks.sql"),
     include_str!("../../migrations/sqlite/0005_search.sql"),
     include_str!("../../migrations/sqlite/0006_answers_of_sagas.sql"),
+    include_str!("../../migrations/sqlite/0007_contexts.sql"),
 ];
 
 /// The schema version that this program needs.
 #[allow(clippy::cast_possible_truncation, reason = "a handful of migrations")]
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
-pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<MigrationReport, OpenError> {
+pub(super) fn migrate(
+    conn: &mut Connection,
+    path: &Path,
+    asked: Asked,
+) -> Result<MigrationReport, OpenError> {
     let unreachable = |error: rusqlite::Error| OpenError::Unreachable {
         database: name(path),
         reason: error.to_string(),
     };
     // Nothing is locked for a schema that is current: a tool must not wait for a busy server.
-    if version(conn).map_err(unreachable)? == SCHEMA_VERSION {
-        return Ok(MigrationReport { from: SCHEMA_VERSION, to: SCHEMA_VERSION });
+    let found = found(conn, path)?;
+    let added = asked.missing(found, &name(path))?;
+    if found.version == SCHEMA_VERSION && added.is_empty() {
+        return Ok(report(found, added));
     }
     // The lock comes before the look: two programs that start at once must not both migrate.
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unreachable)?;
-    let from = version(&tx).map_err(unreachable)?;
-    refuse_newer(from, path)?;
-    for migration in &MIGRATIONS[from as usize..] {
-        tx.execute_batch(migration).map_err(unreachable)?;
+    let found = self::found(&tx, path)?;
+    let added = asked.missing(found, &name(path))?;
+    for statements in sections::to_run(MIGRATIONS, found, added) {
+        tx.execute_batch(&statements).map_err(unreachable)?;
     }
-    if from < SCHEMA_VERSION {
-        tx.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(unreachable)?;
-        tx.commit().map_err(unreachable)?;
-    }
-    Ok(MigrationReport { from, to: SCHEMA_VERSION })
+    let Installation { id, secret } = Installation::draw();
+    tx.execute(
+        "INSERT OR IGNORE INTO installation (one, id, secret) VALUES (1, ?, ?)",
+        (id, secret),
+    )
+    .map_err(unreachable)?;
+    tx.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(unreachable)?;
+    tx.commit().map_err(unreachable)?;
+    Ok(report(found, added))
 }
 
-/// Refuses a schema that isn't exactly the one that this program needs.
-pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
-    let found = version(conn).map_err(|error| OpenError::Unreachable {
-        database: name(path),
-        reason: error.to_string(),
-    })?;
-    refuse_newer(found, path)?;
-    if found < SCHEMA_VERSION {
-        return Err(OpenError::SchemaTooOld { database: name(path), found, known: SCHEMA_VERSION });
+fn report(found: Found, added: Contexts) -> MigrationReport {
+    let contexts = found.contexts.and(added);
+    MigrationReport { from: found.version, to: SCHEMA_VERSION, added, contexts }
+}
+
+/// Refuses a schema that isn't exactly the one that this program needs, and tells which contexts are
+/// there.
+pub(super) fn check(conn: &Connection, path: &Path, asked: Asked) -> Result<Contexts, OpenError> {
+    let found = found(conn, path)?;
+    if found.version < SCHEMA_VERSION {
+        let (database, found) = (name(path), found.version);
+        return Err(OpenError::SchemaTooOld { database, found, known: SCHEMA_VERSION });
     }
-    Ok(())
+    asked.missing(found, &name(path))?;
+    Ok(found.contexts)
+}
+
+/// What a file is, unless a newer program has migrated it.
+fn found(conn: &Connection, path: &Path) -> Result<Found, OpenError> {
+    let unreachable = |reason: String| OpenError::Unreachable { database: name(path), reason };
+    let version = version(conn).map_err(|error| unreachable(error.to_string()))?;
+    refuse_newer(version, path)?;
+    let names = names_of_contexts(conn).map_err(|error| unreachable(error.to_string()))?;
+    Found::of(version, names).map_err(|error| unreachable(error.to_string()))
+}
+
+/// `None` without the table.
+fn names_of_contexts(conn: &Connection) -> rusqlite::Result<Option<Vec<String>>> {
+    let table = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name = 'contexts'";
+    if conn.query_row(table, [], |_| Ok(())).optional()?.is_none() {
+        return Ok(None);
+    }
+    conn.prepare("SELECT name FROM contexts")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()
+        .map(Some)
 }
 
 fn version(conn: &Connection) -> rusqlite::Result<u32> {

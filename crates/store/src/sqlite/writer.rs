@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eventbooker_core::Timestamp;
+use eventbooker_core::{Context, Contexts, Timestamp};
 use rusqlite::Connection;
 
 use super::checkpoint::Checkpointer;
@@ -12,12 +12,17 @@ use crate::{Changes, IdRange, LastIds, Loaded, StoreError, Wants, Writer};
 
 pub(super) struct SqliteWriter {
     conn: Connection,
+    contexts: Contexts,
     checkpointer: Option<Arc<Checkpointer>>,
 }
 
 impl SqliteWriter {
-    pub(super) fn new(conn: Connection, checkpointer: Option<Arc<Checkpointer>>) -> Self {
-        Self { conn, checkpointer }
+    pub(super) fn new(
+        conn: Connection,
+        contexts: Contexts,
+        checkpointer: Option<Arc<Checkpointer>>,
+    ) -> Self {
+        Self { conn, contexts, checkpointer }
     }
 
     /// Ends a transaction that can't go on. SQLite may have ended it already, which is as good.
@@ -61,7 +66,9 @@ impl SqliteWriter {
         sagas::save(conn, changes)?;
         answers::save(conn, &changes.answers_added)?;
         if let Some(purge) = &changes.purge {
-            identity::purge_sessions(conn, purge)?;
+            if self.contexts.has(Context::Identity) {
+                identity::purge_sessions(conn, purge)?;
+            }
             answers::purge(conn, purge)?;
         }
         if let Some(check) = &changes.checked {
@@ -130,7 +137,7 @@ pub(super) fn last_ids(conn: &Connection) -> rusqlite::Result<LastIds> {
     Ok(ids)
 }
 
-fn save_last_ids(conn: &Connection, ids: LastIds) -> rusqlite::Result<()> {
+pub(super) fn save_last_ids(conn: &Connection, ids: LastIds) -> rusqlite::Result<()> {
     let kinds = [("booking", ids.booking), ("event", ids.event), ("user", ids.user)];
     for (kind, last) in kinds {
         if let Some(last) = last {
