@@ -1,6 +1,7 @@
 //! What every store has to do, as functions over any of them: SQLite and PostgreSQL pass the very
 //! same tests. What is particular to one store is tested beside it.
 
+mod contexts;
 mod copying;
 mod editing;
 mod listing;
@@ -11,8 +12,10 @@ mod saving;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eventbooker_store::Store;
+use eventbooker_core::Contexts;
+use eventbooker_store::{OpenError, Store};
 
+pub use self::contexts::*;
 pub use self::copying::*;
 pub use self::editing::*;
 pub use self::listing::*;
@@ -25,6 +28,14 @@ pub use self::saving::*;
 pub trait Database: Send + Sync {
     /// Opens it, beside whoever has it open already.
     async fn open(&self) -> Arc<dyn Store>;
+    /// The same, for these contexts.
+    async fn open_for(&self, contexts: Contexts) -> Result<Arc<dyn Store>, OpenError>;
+    /// Adds the tables of these contexts.
+    async fn add(&self, contexts: Contexts);
+    /// What it consists of: each table's name with one of its columns, keys or indexes.
+    async fn catalog(&self) -> Vec<(String, String)>;
+    /// One of the same kind, empty.
+    fn another(&self) -> Box<dyn Database>;
 }
 
 /// The contract's tests, on databases that the expression makes.
@@ -66,6 +77,12 @@ macro_rules! store_contract {
             users_and_sessions_are_found
             a_snapshot_is_every_row_at_one_instant
             a_full_snapshot_is_everything
+            four_databases_have_what_one_has
+            a_database_is_opened_for_what_it_holds
+            an_installation_is_drawn_once
+            a_context_alone_does_its_work
+            what_is_elsewhere_is_refused
+            contexts_that_are_not_opened_are_left_alone
         }
     };
     ($database:expr; $($test:ident)*) => {

@@ -171,6 +171,16 @@ pub fn numbers(url: &str, query: &str) -> Vec<i64> {
     said.into_iter().filter_map(number).collect()
 }
 
+/// The first two columns of what a query says.
+pub fn pairs(url: &str, query: &str) -> Vec<(String, String)> {
+    let said = said(url, query).unwrap_or_else(|error| panic!("{query}: {error}"));
+    let pair = |message: SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => Some((row.get(0)?.to_owned(), row.get(1)?.to_owned())),
+        SimpleQueryMessage::CommandComplete(_) | SimpleQueryMessage::RowDescription(_) | _ => None,
+    };
+    said.into_iter().filter_map(pair).collect()
+}
+
 fn said(url: &str, statements: &str) -> Result<Vec<SimpleQueryMessage>, String> {
     let statements = statements.to_owned();
     on_a_connection(url, async move |client| {

@@ -44,7 +44,7 @@ use std::time::Duration;
 
 use eventbooker_core::Context;
 use eventbooker_core::bookings::HoldLimits;
-use eventbooker_store::{Store, StoreError};
+use eventbooker_store::{Installation, Store, StoreError};
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use tokio::task::JoinHandle;
 
@@ -142,7 +142,7 @@ struct Inner {
     parts: Parts,
     neighbours: Neighbours,
     settings: Settings,
-    secret: [u8; 32],
+    installation: Installation,
     lanes: Lanes,
     live: Arc<Live>,
     board: Arc<Board>,
@@ -193,10 +193,9 @@ impl Engine {
         };
         let lanes = Lanes::start(&parts, &neighbours, &settings, &listeners).await?;
         let passwords = Passwords::new(&settings);
-        let mut secret = [0; 32];
-        parts.entropy.fill(&mut secret);
+        let installation = parts.store.installation().await?;
         let inner = Arc::new(Inner {
-            secret,
+            installation,
             parts,
             neighbours,
             settings,
@@ -263,9 +262,9 @@ impl Engine {
         self.inner.parts.entropy.fill(bytes);
     }
 
-    /// A secret to sign with what clients bring back.
-    pub fn secret(&self) -> &[u8; 32] {
-        &self.inner.secret
+    /// What the database is known by, and its secret to sign with what clients bring back.
+    pub fn installation(&self) -> &Installation {
+        &self.inner.installation
     }
 
     /// What the operator chose.

@@ -7,14 +7,15 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use eventbooker_core::{Timestamp, UserId};
+use eventbooker_core::{Context, Contexts, Timestamp, UserId};
 use eventbooker_store::postgres::{Clock, PostgresStore, PostgresUrl};
 use eventbooker_store::{
-    Access, Changes, CommonQueries as _, IdentityQueries as _, Store, StoreError, Wants, Writer,
+    Access, Changes, CommonQueries as _, IdentityQueries as _, OpenError, Store, StoreError, Wants,
+    Writer,
 };
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::postgres::{End, Schema, Server, execute, numbers as numbers_of};
-use eventbooker_testkit::rows::{account, at, deposit, save, user};
+use eventbooker_testkit::rows::{account, at, deposit, one_of_each, save, user};
 use eventbooker_testkit::wire::{Moment, Wire};
 
 async fn open(server: &Server) -> PostgresStore {
@@ -352,6 +353,33 @@ async fn rows_that_are_new_to_two_are_not_waited_for_in_a_circle() {
         let refused = ours.and(theirs).expect_err("one was second");
         assert!(matches!(refused, StoreError::Conflict(_)), "{refused:?}");
     }
+}
+
+/// What an earlier program has made holds all contexts, whichever of them it is opened for first.
+#[tokio::test]
+async fn a_database_of_an_earlier_program_is_brought_up_to_date() {
+    let schema = Schema::new();
+    schema.execute(concat!(
+        include_str!("../migrations/postgres/0001_initial.sql"),
+        include_str!("../migrations/postgres/0002_copies.sql"),
+        "INSERT INTO users VALUES (1, 'ann', '', '', '', 0, '', 0);
+         CREATE TABLE schema_version (id bigint PRIMARY KEY, version bigint NOT NULL);
+         INSERT INTO schema_version VALUES (1, 2)"
+    ));
+    let url = PostgresUrl::parse(schema.url(), None).expect("the URL is right");
+    let auth = Contexts::from(Context::Identity);
+    let open =
+        async |access| PostgresStore::open_for(url.clone(), access, auth, Clock::Given, 1).await;
+    let refused = open(Access::Look).await.err();
+    assert!(matches!(refused, Some(OpenError::SchemaTooOld { found: 2, .. })), "{refused:?}");
+    let store = open(Access::Serve).await.expect("migrated");
+    let ann = store.user_by_login("ann".to_owned()).await.expect("it answers");
+    assert_eq!(ann.map(|user| user.id), Some(UserId::new(1)));
+    let whole = PostgresStore::open(url.clone(), Access::Look, Clock::Given, 1).await;
+    let whole = whole.expect("it opens");
+    assert_eq!((store.contexts(), whole.contexts()), (auth, Contexts::ALL));
+    assert_eq!(store.installation().await, whole.installation().await);
+    save(&whole, Changes { users_added: vec![], ..one_of_each() }).await;
 }
 
 #[tokio::test]

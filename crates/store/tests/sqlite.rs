@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use eventbooker_core::accounts::Account;
 use eventbooker_core::bookings::{Payment, State};
 use eventbooker_core::events::{JournalEntry, JournalKind};
-use eventbooker_core::{BookingId, Contexts, EventId, Money, UserId};
+use eventbooker_core::{BookingId, Context, Contexts, EventId, Money, UserId};
 use eventbooker_store::sqlite::{SCHEMA_VERSION, SqliteStore};
 use eventbooker_store::{Access, MigrationReport};
 use eventbooker_store::{
-    AccountQueries as _, BookingQueries as _, EventQueries as _, EventWorkQueries as _,
-    IdentityQueries as _,
+    AccountQueries as _, BookingQueries as _, CommonQueries as _, EventQueries as _,
+    EventWorkQueries as _, IdentityQueries as _,
 };
 use eventbooker_store::{Changes, EventsPage, OpenError, Store, StoreError, Wants};
 use eventbooker_testkit::rows::{at, event, held, one_of_each, save, slot};
@@ -103,6 +103,10 @@ async fn a_database_of_an_earlier_program_is_brought_up_to_date() {
     let event = store.event(EventId::new(2)).await.expect("the store answers");
     assert_eq!(event.map(|event| (event.tally.version, event.cancellation)), Some((2, None)));
     assert_eq!(store.releasing_events(9).await, Ok(vec![]));
+    assert_eq!(store.contexts(), Contexts::ALL, "there were no others then");
+    let bookings = SqliteStore::open_for(&path, Access::Tool, Context::Bookings.into());
+    let bookings = bookings.expect("it has them");
+    assert_eq!(bookings.installation().await, store.installation().await);
     save(&store, one_of_each()).await;
 }
 

@@ -24,7 +24,7 @@ fn remembered(booking: i64, participant: Participant, attempt: u32, memory: Memo
 }
 
 /// By their keys.
-fn memories() -> Vec<Remembered> {
+pub(super) fn memories() -> Vec<Remembered> {
     let offer =
         Memory::Occupied { amount: Money::from_minor(80), window: PaymentWindow::from_minutes(30) };
     vec![

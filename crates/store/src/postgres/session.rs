@@ -67,7 +67,7 @@ const FORGET_PLANS_EVERY: u32 = 64;
 
 /// Asked in the place of what wasn't prepared, because its tables weren't opened: the server says no to
 /// it as to any other statement, and what comes with it in a transaction doesn't happen.
-const NOT_OPENED: &str = "SELECT '\"that isn''t opened here\"'::text::regclass";
+const NOT_OPENED: &str = "SELECT 'a context that isn''t opened here'::text::bigint";
 
 /// Citus locks rows only where one key says on which machine they are.
 const SPREADS: &str = "SELECT to_regclass('pg_dist_partition') IS NOT NULL";

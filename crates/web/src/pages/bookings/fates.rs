@@ -111,7 +111,7 @@ impl<'a> Seen<'a> {
     }
 
     fn signing(&self, seen: &[i64]) -> Hmac<Sha256> {
-        let key = self.web.engine().secret();
+        let key = &self.web.engine().installation().secret;
         let mut mac = Hmac::new_from_slice(key).expect("a key of any length will do");
         for number in std::iter::once(&self.actor.user_id.get()).chain(seen) {
             mac.update(&number.to_be_bytes());
