@@ -4,7 +4,8 @@
 --     eventbooker migrate --database postgres://…
 --     psql --set ON_ERROR_STOP=1 --single-transaction --file deploy/citus/distribute.sql …
 --
--- Replicas connect to the coordinator.
+-- Replicas connect to the coordinator. The database has to hold everything, not only what some services
+-- have.
 --
 -- What has been tested: that this file names each table once, and by a column that all of its unique
 -- keys contain, with functions in the place of Citus's that only note what they are told. No Citus server
@@ -45,5 +46,5 @@ SELECT create_distributed_table('sessions', 'token_digest', colocate_with => 'no
 SELECT create_distributed_table('memories', 'booking_id', colocate_with => 'none');
 SELECT create_distributed_table('saga_steps', 'booking_id', colocate_with => 'memories');
 
--- `checks`, `ids`, `schema_version`, `turns` and `unfinished_copy` stay on the coordinator: a handful of
+-- `checks`, `contexts`, `ids`, `installation`, `schema_version`, `turns` and `unfinished_copy` stay on the coordinator: a handful of
 -- rows, which only it is asked for.
