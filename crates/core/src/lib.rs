@@ -18,6 +18,7 @@ pub mod identity;
 pub mod ids;
 pub mod money;
 pub mod time;
+pub mod trace;
 
 pub use contexts::{Context, Contexts};
 pub use ids::{BookingId, EventId, UserId};
