@@ -142,7 +142,8 @@ pub fn charge(user: i64, entry: i64, booking: i64, balance: i64) -> Posting {
 pub fn errand(booking: i64, due: i64) -> Errand {
     let (booking_id, event_id, user_id) =
         (BookingId::new(booking), EventId::new(1), UserId::new(1));
-    Errand { due_at: at(due), ..Errand::begin(booking_id, event_id, user_id, at(0)) }
+    let trace = format!("00-{booking:032x}-{due:016x}-01").parse().ok();
+    Errand { due_at: at(due), trace, ..Errand::begin(booking_id, event_id, user_id, at(0)) }
 }
 
 /// A session that ends so many seconds after [`NEW_YEAR`].

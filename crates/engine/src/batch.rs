@@ -227,7 +227,8 @@ impl Batch {
 
     /// An errand whose question is asked as soon as the batch is durable.
     pub(crate) fn ask(&mut self, errand: Errand, request: Request) {
-        let Errand { token, due_at, .. } = errand;
+        let Errand { token, due_at, trace, .. } = errand;
+        let request = Request { trace, ..request };
         self.questions.push(Question { token, until: due_at, request });
         self.set_errand(errand);
     }

@@ -4,12 +4,13 @@
 //! Wrapped up with the client that waits for it, it is a [`Task`], the form in which a lane knows
 //! it.
 
+use eventbooker_core::trace::TraceParent;
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{Answer as KeptAnswer, AnswerKey, Wants};
 use tokio::sync::oneshot;
 
 use crate::batch::{Batch, Rules};
-use crate::{Error, Refusal};
+use crate::{Error, Refusal, trace};
 
 /// Something that changes rows, or is refused.
 pub trait Command: Send + 'static {
@@ -137,6 +138,8 @@ pub(crate) struct Job<C: Command> {
     pub(crate) key: Option<Key<C::Reply>>,
     pub(crate) client: oneshot::Sender<Result<Answer<C::Reply>, Error>>,
     pub(crate) answer: Option<Answer<C::Reply>>,
+    /// The trace of whoever waits.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 impl<C: Command> Job<C> {
@@ -176,10 +179,10 @@ impl<C: Command> Task for Job<C> {
     }
 
     fn decide(&mut self, batch: &mut Batch) {
-        self.answer = Some(match &self.key {
+        self.answer = Some(trace::at(self.trace, || match &self.key {
             Some(key) => Self::decide_with_key(&self.command, key, batch),
             None => Answer::Given(Self::decide_now(&self.command, batch)),
-        });
+        }));
     }
 
     fn has_key(&self) -> bool {

@@ -26,7 +26,7 @@ use crate::identity::Sessions;
 use crate::live::Live;
 use crate::live::board::Board;
 use crate::meters::{self, Meters};
-use crate::{Clock, Error, Neighbours, Parts, Settings, count};
+use crate::{Clock, Error, Neighbours, Parts, Settings, count, trace};
 
 /// How often a batch is tried while other transactions are in its way.
 const TRIES_MAX: u32 = 8;
@@ -92,7 +92,7 @@ impl Lanes {
     ) -> Result<Answer<C::Reply>, Error> {
         let inbox = self.inbox_of(&command);
         let (client, answered) = oneshot::channel();
-        let job = Job { command, key, client, answer: None };
+        let job = Job { command, key, client, answer: None, trace: trace::current() };
         inbox.try_send(Message::Task(Box::new(job))).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Error::Draining,
@@ -106,7 +106,7 @@ impl Lanes {
     ) -> Result<Decided<C::Reply>, Error> {
         let inbox = self.inbox_of(&command);
         let (client, answered) = oneshot::channel();
-        let job = Job { command, key: None, client, answer: None };
+        let job = Job { command, key: None, client, answer: None, trace: trace::current() };
         inbox.send(Message::Task(Box::new(job))).await.map_err(|_| Error::Draining)?;
         answered.await.unwrap_or_else(|_| Err(lane_ended()))?.given()
     }

@@ -36,6 +36,7 @@ mod recount;
 mod releases;
 mod saga;
 mod store_time;
+pub mod trace;
 pub mod trail;
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::batch::{Batch, Rules};
 use crate::command::{Command, Lane};
-use crate::{Engine, Refusal, saga};
+use crate::{Engine, Refusal, saga, trace};
 
 /// Somebody who can be asked, many things at once.
 #[async_trait]
@@ -31,7 +31,10 @@ impl Participate for Engine {
         let count = requests.len();
         for (place, request) in requests.into_iter().enumerate() {
             let engine = self.clone();
-            asked.spawn(async move { (place, engine.serve(request).await) });
+            asked.spawn(trace::within(request.trace, async move {
+                tracing::debug!(booking = %request.booking_id, ask = %request.ask, "asked");
+                (place, engine.serve(request).await)
+            }));
         }
         let mut answers = vec![Err("nobody has answered".to_owned()); count];
         while let Some(joined) = asked.join_next().await {

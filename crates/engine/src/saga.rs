@@ -11,8 +11,8 @@ use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::{Answer, Ask, Denial};
 use eventbooker_core::events::Slot;
 
-use crate::Refusal;
 use crate::batch::Batch;
+use crate::{Refusal, trace};
 
 /// How far a saga has come.
 pub(crate) struct Progress {
@@ -121,12 +121,14 @@ pub(crate) fn change(batch: &mut Batch, before: &Booking, after: Option<Booking>
 fn see_to(batch: &mut Batch, booking: &Booking) {
     let now = batch.now();
     let Some(request) = booking.request() else { return batch.end_errand(booking.id) };
-    let errand = match batch.errand(booking.id).cloned() {
+    let mut errand = match batch.errand(booking.id).cloned() {
         Some(mut errand) => {
             errand.go_on(now);
             errand
         }
         None => Errand::begin(booking.id, booking.event_id, booking.user_id, now),
     };
+    // What goes on by itself stays in the trace that it is in.
+    errand.trace = trace::current().or(errand.trace);
     batch.ask(errand, request);
 }

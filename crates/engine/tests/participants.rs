@@ -35,6 +35,7 @@ fn request(booking: i64, event_id: EventId, ask: Ask) -> Request {
         amount: Money::from_minor(80),
         attempt: 1,
         ask,
+        trace: None,
     }
 }
 

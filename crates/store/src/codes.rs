@@ -9,6 +9,7 @@ use eventbooker_core::events::{
     EventCancelled, JournalKind, OccupyRefusal, PaymentWindow, Seats, SlotState,
 };
 use eventbooker_core::identity::Role;
+use eventbooker_core::trace::TraceParent;
 use eventbooker_core::{Context, Contexts, Money};
 
 use crate::Checker;
@@ -175,6 +176,11 @@ pub(crate) const fn participant(code: i16) -> Option<Participant> {
         1 => Some(Participant::Accounts),
         _ => None,
     }
+}
+
+/// A trace that can't be read is none: a saga goes on without it.
+pub(crate) fn trace(text: Option<String>) -> Option<TraceParent> {
+    text?.parse().ok()
 }
 
 /// A denial as three columns: what it is, what there was, and what was needed.

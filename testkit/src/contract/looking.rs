@@ -273,6 +273,7 @@ pub async fn errands_come_when_they_are_due(database: &dyn Database) {
 
     let mut tried = errand(2, 40);
     (tried.token, tried.tries, tried.trouble) = (7, 3, Some("away".to_owned()));
+    tried.trace = None;
     let unparked = Errand { is_parked: false, trouble: None, ..parked };
     let changes = Changes {
         errands_set: vec![tried.clone(), unparked],

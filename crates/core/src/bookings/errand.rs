@@ -14,6 +14,7 @@
 
 use std::time::Duration;
 
+use crate::trace::TraceParent;
 use crate::{BookingId, EventId, Timestamp, UserId};
 
 /// How long whoever carries an errand has it to themselves. Longer than a call may take.
@@ -51,6 +52,8 @@ pub struct Errand {
     pub trouble: Option<String>,
     /// Whether it waits for the operator.
     pub is_parked: bool,
+    /// The trace of whatever has made the saga go on, for whoever carries the errand.
+    pub trace: Option<TraceParent>,
 }
 
 /// What became of an attempt to take an errand up.
@@ -81,6 +84,7 @@ impl Errand {
             tries: 1,
             trouble: None,
             is_parked: false,
+            trace: None,
         }
     }
 

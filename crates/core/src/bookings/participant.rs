@@ -17,6 +17,7 @@
 use super::Booking;
 use super::saga::{Answer, Ask, Denial};
 use crate::events::{PaymentWindow, Seats};
+use crate::trace::TraceParent;
 use crate::{BookingId, EventId, Money, Timestamp, UserId};
 
 /// What a saga asks of a participant, with everything that the participant needs to know.
@@ -36,6 +37,8 @@ pub struct Request {
     pub attempt: u32,
     /// What is asked.
     pub ask: Ask,
+    /// The trace in which it is asked. Nothing is decided by it.
+    pub trace: Option<TraceParent>,
 }
 
 /// Who answers.
@@ -71,7 +74,16 @@ impl Booking {
     pub fn request(&self) -> Option<Request> {
         let Self { id, event_id, user_id, seats, amount, attempt, state, .. } = *self;
         let ask = state.ask()?;
-        Some(Request { booking_id: id, event_id, user_id, seats, amount, attempt, ask })
+        Some(Request {
+            booking_id: id,
+            event_id,
+            user_id,
+            seats,
+            amount,
+            attempt,
+            ask,
+            trace: None,
+        })
     }
 
     /// Whether its saga has nowhere to go by itself.
@@ -159,6 +171,11 @@ impl Request {
             Participant::Accounts => self.attempt,
         };
         MemoryKey { participant, booking_id: self.booking_id, attempt }
+    }
+
+    /// Whether both ask for the same, in whatever trace.
+    pub fn asks_for_same(&self, other: &Self) -> bool {
+        Self { trace: other.trace, ..*self } == *other
     }
 }
 

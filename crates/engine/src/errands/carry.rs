@@ -15,7 +15,7 @@ use super::{Question, want_saga};
 use crate::batch::{Batch, Rules};
 use crate::command::{Command, Lane};
 use crate::participants::Participate;
-use crate::{Clock, Engine, Error, Refusal, saga};
+use crate::{Clock, Engine, Error, Refusal, saga, trace};
 
 /// Questions in one call.
 pub(super) const TOGETHER_MAX: usize = 256;
@@ -56,7 +56,8 @@ async fn call(engine: Engine, participant: Arc<dyn Participate>, questions: Vec<
     let requests = questions.iter().map(|question| question.request).collect();
     let words = ask(&*clock, participant, requests, give_up).await;
     for (question, word) in questions.into_iter().zip(words) {
-        told.spawn(tell(engine.clone(), question, word));
+        let trace = question.request.trace;
+        told.spawn(trace::within(trace, tell(engine.clone(), question, word)));
     }
     told.join_all().await;
 }
@@ -156,7 +157,9 @@ impl Command for Tell {
         // Somebody else may carry the errand by now, or have ended it.
         let (Some(mut errand), Some(before)) = (errand, booking) else { return Ok(None) };
         // Tokens begin anew with each errand, so the token alone doesn't tell what was asked.
-        if errand.token != self.question.token || before.request() != Some(self.question.request) {
+        if errand.token != self.question.token
+            || !before.request().is_some_and(|asked| asked.asks_for_same(&self.question.request))
+        {
             return Ok(None);
         }
         let mut moves_nothing = None;

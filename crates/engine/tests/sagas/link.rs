@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::{Answer, Ask};
+use eventbooker_core::trace::TraceParent;
 use eventbooker_engine::{Engine, Participate};
 use tokio::sync::Notify;
 
@@ -97,6 +98,11 @@ impl Link {
 
     pub(crate) fn questions_asked(&self) -> usize {
         lock(&self.asked).len()
+    }
+
+    /// In which traces they were asked.
+    pub(crate) fn traces(&self) -> Vec<Option<TraceParent>> {
+        lock(&self.asked).iter().map(|request| request.trace).collect()
     }
 
     /// Delivers what has been under way all the time. Nobody hears the answers.

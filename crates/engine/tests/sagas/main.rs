@@ -9,6 +9,7 @@ mod pair;
 mod queue;
 mod solo;
 mod stuck;
+mod traced;
 mod waiting;
 
 use std::time::Duration;

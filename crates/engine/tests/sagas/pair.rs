@@ -10,7 +10,7 @@ use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{Draft, Event};
 use eventbooker_core::identity::Actor;
 use eventbooker_core::{BookingId, EventId, Money, UserId};
-use eventbooker_engine::{Engine, Neighbours, Parts, Place, Settings};
+use eventbooker_engine::{Engine, Neighbours, Parts, Place, Settings, trace};
 use eventbooker_store::Access;
 use eventbooker_store::{Changes, SagaStep};
 use eventbooker_testkit::clock::PATIENCE;
@@ -140,9 +140,10 @@ impl Pair {
         self.engine.as_ref().expect("the engine runs")
     }
 
-    /// Sends a command without waiting for its answer.
+    /// Sends a command, in the present trace, without waiting for its answer.
     pub(crate) fn begin(&mut self, act: Act) {
-        self.client = Some(tokio::spawn(act.run(self.engine().clone(), self.ids)));
+        let run = act.run(self.engine().clone(), self.ids);
+        self.client = Some(tokio::spawn(trace::within(trace::current(), run)));
     }
 
     /// What the last command was answered; `None` if its client is gone.

@@ -12,7 +12,7 @@ use super::session::{Flight, column, params};
 use crate::{Changes, SagaStep, StoreError, codes};
 
 pub(super) const LOCK: &str = "
-    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked
+    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked, trace
     FROM errands WHERE booking_id = ANY($1::bigint[]) ORDER BY booking_id FOR UPDATE";
 pub(super) const LOAD_MEMORIES: &str = "
     SELECT m.memory, m.amount, m.window_minutes, m.why, m.had, m.needed, m.at, m.participant,
@@ -22,12 +22,13 @@ pub(super) const LOAD_MEMORIES: &str = "
     JOIN memories m ON m.booking_id = k.booking_id AND m.participant = k.participant
       AND m.attempt = k.attempt";
 const SET: &str = "
-    INSERT INTO errands (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+    INSERT INTO errands (booking_id, event_id, user_id, token, due_at, tries, trouble, parked, trace)
     SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::bigint[]),
-           unnest($5::bigint[]), unnest($6::bigint[]), unnest($7::text[]), unnest($8::boolean[])
+           unnest($5::bigint[]), unnest($6::bigint[]), unnest($7::text[]), unnest($8::boolean[]),
+           unnest($9::text[])
     ON CONFLICT (booking_id) DO UPDATE
     SET token = excluded.token, due_at = excluded.due_at, tries = excluded.tries,
-        trouble = excluded.trouble, parked = excluded.parked";
+        trouble = excluded.trouble, parked = excluded.parked, trace = excluded.trace";
 const REMOVE: &str = "DELETE FROM errands WHERE booking_id = ANY($1::bigint[])";
 const ADD_STEPS: &str = "
     INSERT INTO saga_steps (booking_id, asked, answered, why, had, needed, at)
@@ -54,19 +55,19 @@ pub(super) const WRITES: [&str; 4] = [LOCK, SET, REMOVE, ADD_STEPS];
 pub(super) const MEMORY_WRITES: [&str; 3] = [LOAD_MEMORIES, ADD_MEMORY, CHANGE_MEMORY];
 
 pub(super) const DUE: &str = "
-    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked FROM errands
+    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked, trace FROM errands
     WHERE NOT parked AND due_at <= $1 ORDER BY due_at, booking_id LIMIT $2";
 pub(super) const NEXT_DUE: &str =
     "SELECT min(due_at) FROM errands WHERE NOT parked AND due_at > $1";
 pub(super) const PARKED: &str = "SELECT count(*) FROM errands WHERE parked";
 pub(super) const PAGE: &str = "
-    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked FROM errands
+    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked, trace FROM errands
     WHERE booking_id > $1 ORDER BY booking_id LIMIT $2";
 pub(super) const STEPS: &str = "
     SELECT booking_id, asked, answered, why, had, needed, at FROM saga_steps
     WHERE booking_id = $1 ORDER BY number";
 pub(super) const OF_BOOKING: &str = "
-    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked FROM errands
+    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked, trace FROM errands
     WHERE booking_id = $1";
 /// All steps behind one, for a snapshot.
 pub(super) const ALL_STEPS: &str = "
@@ -94,6 +95,7 @@ pub(super) fn errand(row: &Row) -> Result<Errand, StoreError> {
         tries: count(row, 5)?,
         trouble: get(row, 6)?,
         is_parked: get(row, 7)?,
+        trace: codes::trace(get(row, 8)?),
     })
 }
 
@@ -143,6 +145,7 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
                 column(set, |errand| i64::from(errand.tries)),
                 column(set, |errand| errand.trouble.clone()),
                 column(set, |errand| errand.is_parked),
+                column(set, |errand| errand.trace.map(|trace| trace.to_string())),
             ],
         );
     }

@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0006_search.sql"),
     include_str!("../../migrations/postgres/0007_answers_of_sagas.sql"),
     include_str!("../../migrations/postgres/0008_contexts.sql"),
+    include_str!("../../migrations/postgres/0009_traces.sql"),
 ];
 
 /// The schema version that this program needs.

@@ -22,7 +22,7 @@ const CHANGE_MEMORY: &str = "
 const MEMORY: &str = "memory, amount, window_minutes, why, had, needed, at";
 /// The columns of a [`step`].
 const STEP: &str = "booking_id, asked, answered, why, had, needed, at";
-const ERRAND: &str = "booking_id, event_id, user_id, token, due_at, tries, trouble, parked";
+const ERRAND: &str = "booking_id, event_id, user_id, token, due_at, tries, trouble, parked, trace";
 
 fn errand(row: &Row<'_>) -> rusqlite::Result<Errand> {
     Ok(Errand {
@@ -34,6 +34,7 @@ fn errand(row: &Row<'_>) -> rusqlite::Result<Errand> {
         tries: row.get(5)?,
         trouble: row.get(6)?,
         is_parked: row.get(7)?,
+        trace: codes::trace(row.get(8)?),
     })
 }
 
@@ -101,9 +102,9 @@ pub(super) fn load_memories(
 pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()> {
     for errand in &changes.errands_set {
         conn.prepare_cached(&format!(
-            "INSERT INTO errands ({ERRAND}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+            "INSERT INTO errands ({ERRAND}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT (booking_id) DO UPDATE
-             SET token = ?4, due_at = ?5, tries = ?6, trouble = ?7, parked = ?8"
+             SET token = ?4, due_at = ?5, tries = ?6, trouble = ?7, parked = ?8, trace = ?9"
         ))?
         .execute((
             errand.booking_id.get(),
@@ -114,6 +115,7 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
             errand.tries,
             errand.trouble.as_deref(),
             errand.is_parked,
+            errand.trace.map(|trace| trace.to_string()),
         ))?;
     }
     for id in &changes.errands_removed {

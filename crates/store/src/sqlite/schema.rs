@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0005_search.sql"),
     include_str!("../../migrations/sqlite/0006_answers_of_sagas.sql"),
     include_str!("../../migrations/sqlite/0007_contexts.sql"),
+    include_str!("../../migrations/sqlite/0008_traces.sql"),
 ];
 
 /// The schema version that this program needs.
