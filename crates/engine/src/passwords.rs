@@ -11,7 +11,7 @@ use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Entropy, Error, Settings};
+use crate::{Entropy, Error, Settings, trace};
 
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
@@ -94,9 +94,10 @@ impl Passwords {
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let (done, finished) = oneshot::channel();
+        let trace = trace::current();
         let work = Box::new(move |memory: &mut Memory| {
             // Whoever asked may have hung up.
-            let _ = done.send(work(memory));
+            let _ = done.send(trace::at(trace, || work(memory)));
         });
         self.waiting.try_send(work).map_err(|_| Error::Overloaded)?;
         finished.await.map_err(|_| Error::Bug)

@@ -28,6 +28,7 @@ mod request;
 mod shapes;
 mod state;
 mod who;
+mod trace;
 
 use std::convert::Infallible;
 
@@ -45,6 +46,7 @@ pub use state::{DemoUser, Extras, Web, WebSettings};
 use crate::cross_site::CrossSiteLayer;
 use crate::pages::failures::FailurePages;
 use crate::problem::{Problem, ProblemKind};
+use crate::trace::Traced;
 
 /// The whole application, for [`edge::serve`], which adds the security headers to every answer.
 pub fn application(
@@ -59,6 +61,7 @@ pub fn application(
     let (routes, mut description) = described(here).split_for_parts();
     let seats_max = web.engine().settings().holds.seats_max();
     description::set_seats_max(&mut description, seats_max);
+    let engine = web.engine().clone();
     let router: Router = routes
         .merge(description::routes(&description))
         .merge(problem::routes())
@@ -68,7 +71,7 @@ pub fn application(
             Problem::new(ProblemKind::MethodNotAllowed, "this path does not take this method")
         })
         .with_state(web);
-    FailurePages::around(cross_site.layer(router))
+    Traced::around(FailurePages::around(cross_site.layer(router)), engine)
 }
 
 fn no_such_page() -> Problem {

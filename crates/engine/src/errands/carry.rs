@@ -56,8 +56,7 @@ async fn call(engine: Engine, participant: Arc<dyn Participate>, questions: Vec<
     let requests = questions.iter().map(|question| question.request).collect();
     let words = ask(&*clock, participant, requests, give_up).await;
     for (question, word) in questions.into_iter().zip(words) {
-        let trace = question.request.trace;
-        told.spawn(trace::within(trace, tell(engine.clone(), question, word)));
+        told.spawn(tell(engine.clone(), question, word));
     }
     told.join_all().await;
 }
@@ -97,25 +96,31 @@ async fn ask(
 
 /// Brings back what came of a question.
 async fn tell(engine: Engine, question: Question, word: Word) {
-    let booking = question.request.booking_id;
+    let Request { booking_id: booking, trace, .. } = question.request;
     let is_answer = matches!(word, Word::Answer(_));
     let told = engine.submit_patiently(Tell { question: question.clone(), word }).await;
     match told {
         Ok(decided) => {
             if let Ok(Some(trouble)) = decided.outcome {
-                tracing::error!(%booking, %trouble, "an answer moves nothing");
+                trace::at(trace, || {
+                    tracing::error!(%booking, %trouble, "an answer moves nothing");
+                });
             }
         }
         Err(Error::Bug) if is_answer => {
-            tracing::error!(
-                %booking, "the answer of a participant can't be acted on; run `eventbooker check`"
-            );
+            trace::at(trace, || {
+                tracing::error!(
+                    %booking, "the answer of a participant can't be acted on; run `eventbooker check`"
+                );
+            });
             let trouble = Word::Trouble("its answer could not be acted on".to_owned());
             Box::pin(tell(engine, question, trouble)).await;
         }
         // The errand stays, and somebody asks again when its lease has ended.
         Err(error) => {
-            tracing::warn!(%error, %booking, "could not save what a participant answered");
+            trace::at(trace, || {
+                tracing::warn!(%error, %booking, "could not save what a participant answered");
+            });
         }
     }
 }

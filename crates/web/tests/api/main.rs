@@ -20,3 +20,4 @@ mod operations;
 mod organiser;
 mod second_seed;
 mod site;
+mod traces;
