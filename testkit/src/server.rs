@@ -344,7 +344,9 @@ fn follow(
             log.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
         };
         let mut read = BufReader::new(stderr).lines().map_while(Result::ok).inspect(keep);
-        let said = read.find_map(|line| line.split_once(awaited).map(|(_, said)| said.to_owned()));
+        // In JSON the text ends with a quotation mark.
+        let behind = |(_, said): (&str, &str)| said.split('"').next().map(str::to_owned);
+        let said = read.find_map(|line| line.split_once(awaited).and_then(behind));
         // If nobody is to read on, the pipe is closed before anybody hears of the line.
         let rest = (lines == Log::Kept).then_some(read);
         if let Some(said) = said {

@@ -1,6 +1,5 @@
 //! `eventbooker serve`: wires everything together, and takes it apart again in the right order.
 
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use eventbooker_core::{Contexts, UserId};
@@ -14,14 +13,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
-use tracing_subscriber::EnvFilter;
 
+use crate::otlp::Spans;
 use crate::settings::{ServeFlags, ServeSettings};
-use crate::{demo, open, open_files};
+use crate::{demo, log, open, open_files};
 
-/// Whatever is to be logged: the driver would log what it asks a database, with digests of passwords
-/// and sessions in it, and what people have told about themselves.
-const NO_SECRETS: [&str; 2] = ["tokio_postgres=info", "tokio_postgres::query=info"];
 /// How often samples are folded into their histograms; between two folds they take memory.
 const FOLD_EVERY: Duration = Duration::from_secs(1);
 /// Buckets of durations, in seconds.
@@ -37,10 +33,11 @@ const STOP_MAX: Duration = Duration::from_millis(9500);
 
 pub(crate) async fn run(flags: ServeFlags) -> Result<(), String> {
     let settings = flags.resolve()?;
-    log_to_stderr(&settings)?;
+    let spans = settings.otlp_endpoint.as_deref().map(Spans::sent_to).transpose()?;
+    log::begin(&settings, spans.as_ref())?;
     let mut signals = Signals::listen()?;
     let started = tokio::select! {
-        started = Service::start(settings) => started?,
+        started = Service::start(settings, spans) => started?,
         name = signals.first() => {
             // Nothing was promised to anybody yet. A migration that is under way ends with the
             // process, and the next start finds the database as it was before.
@@ -56,10 +53,11 @@ struct Service {
     engine: Engine,
     edge: JoinHandle<DrainReport>,
     shut: watch::Sender<bool>,
+    spans: Option<Spans>,
 }
 
 impl Service {
-    async fn start(mut settings: ServeSettings) -> Result<Self, String> {
+    async fn start(mut settings: ServeSettings, spans: Option<Spans>) -> Result<Self, String> {
         fit_to_open_files(&mut settings);
         let metrics = install_metrics()?;
         // The address first: if it is taken, nothing else need be touched.
@@ -94,7 +92,7 @@ impl Service {
         let (shut, shutdown) = watch::channel(false);
         let edge = tokio::spawn(edge::serve(listener, application(web), settings.edge, shutdown));
         tracing::info!("listening on http://{address}");
-        Ok(Self { engine, edge, shut })
+        Ok(Self { engine, edge, shut, spans })
     }
 
     /// Serves until a signal, or until the edge fails; then takes everything apart.
@@ -128,6 +126,9 @@ impl Service {
             tracing::warn!(connections = report.cut, "cut off connections that would not end");
         }
         self.engine.stop().await;
+        if let Some(spans) = self.spans {
+            spans.end().await;
+        }
     }
 }
 
@@ -176,28 +177,6 @@ fn fit_to_open_files(settings: &mut ServeSettings) {
         );
         settings.limit_connections(possible);
     }
-}
-
-fn log_to_stderr(settings: &ServeSettings) -> Result<(), String> {
-    let mut filter = EnvFilter::try_new(&settings.log).map_err(|error| format!("log: {error}"))?;
-    for directive in NO_SECRETS {
-        filter = filter.add_directive(directive.parse().expect("it is right"));
-    }
-    // Colours are for people; a journal or a file would keep their escape codes.
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        // A line that can't be written is lost: the disk is full, or nobody reads any more. By
-        // default that would be reported on standard error, in vain, and by a panic.
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr);
-    if settings.log_json {
-        lines.json().init();
-    } else {
-        lines.init();
-    }
-    Ok(())
 }
 
 fn install_metrics() -> Result<PrometheusHandle, String> {

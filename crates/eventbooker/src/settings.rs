@@ -107,6 +107,10 @@ serve_flags! {
     /// Log lines as JSON.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     log_json: bool;
+    /// The collector that spans are sent to by OTLP over HTTP, such as http://127.0.0.1:4318. Without
+    /// one, none are recorded.
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: String;
     /// Seats that one booking may have. [default: 100]
     #[arg(long, value_name = "SEATS")]
     seats_per_booking_max: u32;

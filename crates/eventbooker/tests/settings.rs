@@ -37,6 +37,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("trusted_proxies", &["10.0.0.1,nowhere", "10.0.0.0/8"]),
     ("log", &["eventbooker=loud", "a=b=c"]),
     ("log_json", &["maybe"]),
+    ("otlp_endpoint", &["", "127.0.0.1:4318", "https://collector:4318", "http://", "http://a b"]),
     ("seats_per_booking_max", &["0", "10001", "-1", "1.5", "many", "4294967296"]),
     ("holds_per_user_max", &["-1", "1.5", "many", "4294967296"]),
     ("held_seats_per_user_max", &["-1", "1.5", "many", "4294967296"]),

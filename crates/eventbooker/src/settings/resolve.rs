@@ -23,6 +23,7 @@ pub(crate) struct ServeSettings {
     pub(crate) demo: bool,
     pub(crate) log: String,
     pub(crate) log_json: bool,
+    pub(crate) otlp_endpoint: Option<String>,
     pub(crate) engine: engine::Settings,
     pub(crate) web: WebSettings,
     pub(crate) edge: EdgeConfig,
@@ -98,6 +99,9 @@ impl ServeFlags {
         if let Some(origin) = &public_origin {
             check_origin(origin)?;
         }
+        if let Some(collector) = &self.otlp_endpoint {
+            check_collector(collector)?;
+        }
         let database = self.database()?;
         let connections = within("database_connections", self.database_connections, 1..=1000, 8)?;
         let lanes = self.lanes(&database)?;
@@ -111,6 +115,7 @@ impl ServeFlags {
             edge,
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json: self.log_json.unwrap_or(false),
+            otlp_endpoint: self.otlp_endpoint,
             database,
             database_connections: connections as usize,
         };
@@ -223,4 +228,12 @@ fn check_origin(origin: &str) -> Result<(), String> {
             "public_origin: must be like https://tickets.example.org, without a path, not {origin}"
         )),
     }
+}
+
+/// What is wrong behind the scheme, whoever sends says by himself.
+fn check_collector(collector: &str) -> Result<(), String> {
+    if collector.starts_with("http://") {
+        return Ok(());
+    }
+    Err(format!("otlp_endpoint: must be like http://127.0.0.1:4318, not {collector}"))
 }

@@ -107,6 +107,30 @@ fn bookings_and_live_events_pass_at_once() {
     installation.check();
 }
 
+#[test]
+fn one_id_stands_in_the_logs_of_the_proxy_and_the_service() {
+    let caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let installation = installation();
+    let log = ["--log", "info,eventbooker_web::trace=debug", "--log-json"];
+    let server = installation.serve(&log);
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let proxy = Nginx::before([&address(&server), &gone]);
+    let client = proxy.client();
+    for (path, header) in [("/events?of=caller", caller), ("/events?of=nobody", "none of ours")] {
+        let answer = client.ask("GET", path).header("traceparent", header).answer();
+        let answered = answer.header("traceparent").unwrap();
+        assert_eq!(answered[3..35] == caller[3..35], header == caller, "{answered}");
+        let line = proxy.until_logged(path);
+        assert!(line.ends_with(&format!("\"{answered}\"")), "{line}");
+        server.wait_until_logged(&answered[3..35]);
+    }
+    // What the proxy refuses by itself it tells by what the client says.
+    let refused = client.ask("GET", "/metrics").header("traceparent", caller).answer();
+    assert_eq!(refused.status, 404);
+    assert!(proxy.until_logged(caller).contains("/metrics"));
+    server.terminate();
+}
+
 /// One request from this address of loopback. Returns the status.
 fn from(address: &str, proxy: &Nginx, request: &str) -> u16 {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

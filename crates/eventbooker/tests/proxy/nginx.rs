@@ -83,6 +83,19 @@ impl Nginx {
         Client::new(&format!("http://{}", self.address()))
     }
 
+    /// Waits until it has logged a request with these words, and returns the line.
+    pub(crate) fn until_logged(&self, words: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let log = fs::read_to_string(self.directory.path().join("stdout")).unwrap_or_default();
+            if let Some(line) = log.lines().find(|line| line.contains(words)) {
+                return line.to_owned();
+            }
+            assert!(begun.elapsed() < PATIENCE, "{words}: {log}");
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// What it complains about.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("stderr")).unwrap_or_default()
