@@ -7,8 +7,8 @@ use std::thread;
 
 use eventbooker_testkit::clock::PATIENCE;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use prost::Message as _;
@@ -23,12 +23,12 @@ pub(crate) struct Recorded {
     pub(crate) name: String,
     pub(crate) is_server: bool,
     /// The name and the version of whoever recorded it.
-    pub(crate) service: [String; 2],
+    pub(crate) service: [Value; 2],
     attributes: Vec<KeyValue>,
 }
 
 impl Recorded {
-    fn of(span: Span, service: [String; 2]) -> Self {
+    fn of(span: Span, service: [Value; 2]) -> Self {
         let hex = |bytes: &[u8]| {
             let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             digits.concat()
@@ -45,18 +45,15 @@ impl Recorded {
         }
     }
 
-    pub(crate) fn attribute(&self, key: &str) -> Option<String> {
-        text(&self.attributes, key)
+    pub(crate) fn attribute(&self, key: &str) -> Value {
+        attribute(&self.attributes, key)
     }
 }
 
-fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
-    let found = attributes.iter().find(|attribute| attribute.key == key)?;
-    match found.value.clone() {
-        Some(AnyValue { value: Some(Value::StringValue(text)) }) => Some(text),
-        Some(AnyValue { value: Some(Value::IntValue(number)) }) => Some(number.to_string()),
-        other => panic!("{key} is {other:?}"),
-    }
+fn attribute(attributes: &[KeyValue], key: &str) -> Value {
+    let found = attributes.iter().find(|attribute| attribute.key == key);
+    let value = found.and_then(|found| found.value.clone()?.value);
+    value.unwrap_or_else(|| panic!("no {key} in {attributes:?}"))
 }
 
 /// A collector on loopback. Its thread ends with the test.
@@ -116,8 +113,7 @@ impl Collector {
 
 fn recorded(spans: ResourceSpans) -> Vec<Recorded> {
     let attributes = spans.resource.map(|resource| resource.attributes).unwrap_or_default();
-    let service =
-        ["service.name", "service.version"].map(|key| text(&attributes, key).unwrap_or_default());
+    let service = ["service.name", "service.version"].map(|key| attribute(&attributes, key));
     let spans = spans.scope_spans.into_iter().flat_map(|scope| scope.spans);
     spans.map(|span| Recorded::of(span, service.clone())).collect()
 }
