@@ -140,6 +140,11 @@ impl Keys {
         &self.signing
     }
 
+    /// The keys that are trusted.
+    pub fn trusted(&self) -> &BTreeMap<Context, Vec<PublicKey>> {
+        &self.trusted
+    }
+
     /// The trusted key of this id.
     pub(crate) fn find(&self, id: &str) -> Option<&PublicKey> {
         self.trusted.values().flatten().find(|key| key.id == id)

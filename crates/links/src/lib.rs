@@ -5,7 +5,11 @@
 //! minute.
 
 pub mod circuit;
+pub mod client;
+pub mod description;
 mod ed25519;
 pub mod keys;
 mod names;
+pub mod server;
 pub mod tokens;
+pub mod wire;

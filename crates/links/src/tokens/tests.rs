@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use eventbooker_core::identity::Role;
 use eventbooker_testkit::ManualClock;
 use eventbooker_testkit::clock::{MOMENT, just_before};
 use serde_json::json;

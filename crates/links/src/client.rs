@@ -1,0 +1,359 @@
+//! Asks another service, over HTTP.
+//!
+//! Every call has a time limit, by the clock that the process goes by, and goes through a
+//! [circuit](crate::circuit). A call fails as a whole when nothing is known of what became of it:
+//! the neighbour can't be reached, says nothing in time, refuses the call, or answers what nobody
+//! can read. That is [`Silence`](NoAnswer::Silence), and says nothing about a single item, unlike
+//! [`Trouble`](NoAnswer::Trouble), which is what the neighbour itself says of one.
+//!
+//! Whether steps are asked for again is up to whoever asks. A look that nobody hears is made twice.
+
+mod looks;
+
+use std::error::Error as StdError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::http::uri::{Authority, PathAndQuery, Scheme};
+use axum::http::{Request as HttpRequest, StatusCode, Uri, header};
+use bytes::Bytes;
+use eventbooker_core::Context;
+use eventbooker_core::bookings::participant::Request;
+use eventbooker_core::bookings::saga::Answer;
+use eventbooker_engine::{Clock, Entropy, Participate};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::client::legacy::{self};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::circuit::{Availability, Circuit, Leave};
+use crate::tokens::Tokens;
+use crate::wire::steps::{StepItem, StepResult};
+use crate::wire::{Batch, ITEMS_MAX, Raw, Results, understand};
+
+/// How long a call with steps may take. Shorter than an errand's lease.
+pub const STEPS_WITHIN: Duration = Duration::from_secs(5);
+/// How long a look may take.
+pub const LOOK_WITHIN: Duration = Duration::from_secs(2);
+/// The largest answer, in bytes: as many of the largest rows as a look may be for.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long it may take to be connected.
+const CONNECTED_WITHIN: Duration = Duration::from_millis(500);
+/// How long an unused connection is kept; shorter than the other side keeps it.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// Unused connections that are kept.
+const IDLE_CONNECTIONS_MAX: usize = 8;
+/// So much of what a neighbour says of a refusal is read.
+const DETAIL_CHARS_MAX: usize = 200;
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoAnswer {
+    /// Nothing was heard of the neighbour.
+    #[error("{0}")]
+    Silence(String),
+    /// The neighbour says so.
+    #[error("{0}")]
+    Trouble(String),
+}
+
+/// That isn't the address of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0} is no address such as http://events:8081")]
+pub struct NoAddress(String);
+
+/// Where a service listens for the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address(Authority);
+
+impl std::str::FromStr for Address {
+    type Err = NoAddress;
+
+    fn from_str(text: &str) -> Result<Self, NoAddress> {
+        let no_address = || NoAddress(text.to_owned());
+        let uri: Uri = text.parse().map_err(|_| no_address())?;
+        let is_plain = uri.scheme() == Some(&Scheme::HTTP)
+            && uri.path() == "/"
+            && uri.query().is_none()
+            && !text.contains(['@', '#']);
+        let authority = uri.authority().filter(|_| is_plain).cloned();
+        authority.map(Self).ok_or_else(no_address)
+    }
+}
+
+/// How often a call is made if nobody is there to hear it. A connection that was kept may be closed
+/// just when it is used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tries {
+    One,
+    Two,
+}
+
+/// Why nothing is known of a call.
+enum Mute {
+    /// Nothing came back.
+    Unheard(String),
+    /// What came back says nothing.
+    Unclear(String),
+}
+
+impl Mute {
+    fn why(self) -> String {
+        match self {
+            Self::Unheard(why) | Self::Unclear(why) => why,
+        }
+    }
+}
+
+/// What a client needs of the process that it is in.
+#[derive(Clone)]
+pub struct Means {
+    /// To prove who calls.
+    pub tokens: Arc<Tokens>,
+    /// For time limits and the circuit.
+    pub clock: Arc<dyn Clock>,
+    /// For the circuit's waits.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// A line from one service to another.
+pub struct Client<C = HttpConnector> {
+    http: legacy::Client<C, Full<Bytes>>,
+    address: Address,
+    from: Context,
+    to: Context,
+    means: Means,
+    circuit: Mutex<Circuit>,
+}
+
+impl Client {
+    /// A line from a service of this process to another.
+    pub fn new(from: Context, to: Context, address: Address, means: Means) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECTED_WITHIN));
+        connector.set_nodelay(true);
+        Self::over(connector, from, to, address, means)
+    }
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
+    /// The same, over another network.
+    pub fn over(connector: C, from: Context, to: Context, address: Address, means: Means) -> Self {
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .build(connector);
+        Self { http, address, from, to, means, circuit: Mutex::default() }
+    }
+
+    /// Whether the neighbour can be called.
+    pub fn availability(&self) -> Availability {
+        self.circuit().availability(self.means.clock.now())
+    }
+
+    /// Asks for steps of sagas: an answer to each, or why there is none, in their order.
+    pub async fn steps(&self, requests: &[Request]) -> Vec<Result<Answer, NoAnswer>> {
+        let mut answers = Vec::with_capacity(requests.len());
+        for together in requests.chunks(ITEMS_MAX) {
+            let items: Vec<StepItem> = together.iter().copied().map(StepItem::from).collect();
+            // Whoever asks has an errand, and asks again by that.
+            let results = self.batch("steps", &items, STEPS_WITHIN, Tries::One).await;
+            answers.extend(results.into_iter().zip(together).map(|(result, request)| {
+                let result: StepResult = result?;
+                result.answer(request.ask).map_err(trouble)
+            }));
+        }
+        answers
+    }
+
+    /// A result for each item, or why there is none.
+    async fn batch<I: Serialize, R: DeserializeOwned>(
+        &self,
+        route: &str,
+        items: &[I],
+        within: Duration,
+        tries: Tries,
+    ) -> Vec<Result<R, NoAnswer>> {
+        match self.call(route, items, within, tries).await {
+            Ok(results) => results.iter().map(|raw| understand(raw).map_err(trouble)).collect(),
+            Err(why) => items.iter().map(|_| Err(NoAnswer::Silence(why.clone()))).collect(),
+        }
+    }
+
+    /// One call, with its time limit, through the circuit.
+    async fn call<I: Serialize>(
+        &self,
+        route: &str,
+        items: &[I],
+        within: Duration,
+        tries: Tries,
+    ) -> Result<Vec<Raw>, String> {
+        let clock = &*self.means.clock;
+        let leave = self.circuit().may_call(clock.now());
+        let leave = leave.map_err(|_| format!("{} is away", self.to))?;
+        let call = Call { client: self, leave, is_over: false };
+        let give_up = clock.now().plus(within);
+        let heard = async {
+            match self.send(route, items).await {
+                Err(Mute::Unheard(_)) if tries == Tries::Two => self.send(route, items).await,
+                heard => heard,
+            }
+        };
+        let heard = tokio::select! {
+            biased;
+            heard = heard => heard.map_err(Mute::why),
+            () = clock.sleep_until(give_up) => Err(format!("{} said nothing in time", self.to)),
+        };
+        call.end(heard)
+    }
+
+    async fn send<I: Serialize>(&self, route: &str, items: &[I]) -> Result<Vec<Raw>, Mute> {
+        let (from, to) = (self.from, self.to);
+        let batch = Batch { from, database: None, sees: None, items: items.iter().collect() };
+        let body = serde_json::to_vec(&batch).expect("texts and numbers can be written");
+        let path = PathAndQuery::try_from(format!("/internal/v1/{to}/{route}"));
+        let uri = Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(self.address.0.clone())
+            .path_and_query(path.expect("routes are plain"))
+            .build();
+        let token = self.means.tokens.service_token(from, to);
+        let request = HttpRequest::post(uri.expect("its parts were looked at"))
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::from(body))
+            .expect("its parts are plain");
+        let response = self.http.request(request).await;
+        let response = response
+            .map_err(|error| Mute::Unheard(format!("{to} can't be reached: {}", why(&error))))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| Mute::Unclear(format!("{to} broke off: {}", why(&*error))));
+        let body = body?.to_bytes();
+        if status != StatusCode::OK {
+            let why = format!("{to} answered {}: {}", status.as_u16(), detail(&body));
+            return Err(Mute::Unclear(why));
+        }
+        let results: Results<Raw> = serde_json::from_slice(&body).map_err(|error| {
+            let error = clipped(&error.to_string());
+            Mute::Unclear(format!("{to} answered what nobody can read: {error}"))
+        })?;
+        let answered = results.results.len();
+        if answered != items.len() {
+            return Err(Mute::Unclear(format!("{to} answered {answered} of {}", items.len())));
+        }
+        Ok(results.results)
+    }
+
+    fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_answered(&self, leave: Leave) {
+        if self.circuit().succeeded(leave, self.means.clock.now()) {
+            tracing::info!(service = %self.to, "a neighbour answers again");
+        }
+    }
+
+    fn has_failed(&self, leave: Leave, why: &str) {
+        let mut chance = [0; 8];
+        self.means.entropy.fill(&mut chance);
+        let now = self.means.clock.now();
+        if self.circuit().failed(leave, now, u64::from_le_bytes(chance)) {
+            tracing::warn!(service = %self.to, why, "a neighbour is away and isn't called for now");
+        }
+    }
+}
+
+#[async_trait]
+impl<C: Connect + Clone + Send + Sync + 'static> Participate for Client<C> {
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, String>> {
+        let answers = self.steps(&requests).await;
+        answers.into_iter().map(|answer| answer.map_err(|error| error.to_string())).collect()
+    }
+}
+
+/// A call under way. One that nobody sees to its end has failed.
+struct Call<'a, C: Connect + Clone + Send + Sync + 'static> {
+    client: &'a Client<C>,
+    leave: Leave,
+    is_over: bool,
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Call<'_, C> {
+    fn end<T>(mut self, heard: Result<T, String>) -> Result<T, String> {
+        self.is_over = true;
+        match &heard {
+            Ok(_) => self.client.has_answered(self.leave),
+            Err(why) => self.client.has_failed(self.leave, why),
+        }
+        heard
+    }
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Drop for Call<'_, C> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.client.has_failed(self.leave, "nobody waited for its answer");
+        }
+    }
+}
+
+/// What lies at the bottom of an error; the words above it say nothing.
+fn why(error: &(dyn StdError + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// What a neighbour has trouble with, as far as it makes sense to read it.
+fn trouble(why: impl AsRef<str>) -> NoAnswer {
+    NoAnswer::Trouble(clipped(why.as_ref()))
+}
+
+fn clipped(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(DETAIL_CHARS_MAX).collect()
+}
+
+/// What a problem says, as far as somebody's answer can be trusted to say anything.
+fn detail(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Problem {
+        detail: String,
+    }
+    let problem = serde_json::from_slice(body);
+    let detail = problem.map_or_else(|_| String::from("no reason"), |Problem { detail }| detail);
+    clipped(&detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_nothing_else() {
+        for address in ["http://events:8081", "http://127.0.0.1:1", "http://[::1]:8081/"] {
+            assert!(address.parse::<Address>().is_ok(), "{address}");
+        }
+        let others = [
+            "",
+            "events",
+            "events:8081",
+            "https://events:8081",
+            "http://events:8081/internal",
+            "http://events:8081/?a",
+            "http://events:8081/#a",
+            "http://user@events:8081",
+        ];
+        for text in others {
+            assert_eq!(text.parse::<Address>(), Err(NoAddress(text.to_owned())));
+        }
+    }
+}
