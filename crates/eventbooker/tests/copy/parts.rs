@@ -124,7 +124,8 @@ fn a_part_comes_once() {
         let from = source.database().file().canonicalize().unwrap();
         target.database().change(&format!(
             "INSERT INTO unfinished_copy VALUES (1, 'sqlite:{} (account,book)');
-             INSERT INTO errands VALUES (77, 1, 1, 1, 1, 1, NULL, {false_})",
+             INSERT INTO errands (booking_id, event_id, user_id, token, due_at, tries, parked)
+               VALUES (77, 1, 1, 1, 1, 1, {false_})",
             from.display(),
             false_ = if target.database().is_embedded() { "0" } else { "false" },
         ));
