@@ -29,10 +29,12 @@ pub mod database;
 pub mod entropy;
 pub mod faults;
 pub mod near;
+pub mod nginx;
 pub mod postgres;
 pub mod rows;
 pub mod server;
 pub mod service;
+pub mod services;
 pub mod split;
 pub mod wire;
 

@@ -1,5 +1,6 @@
 //! The program: settings, commands, signals. Everything it does is done by the crates below it.
 
+mod apart;
 mod check;
 mod copy;
 mod database;
@@ -62,6 +63,8 @@ enum Command {
     /// round, all of them or those of some services. It can be interrupted and started again; it then
     /// begins anew.
     Copy(copy::Flags),
+    /// Make a pair of keys with which a service proves itself to the others.
+    Key(apart::KeyFlags),
     /// Bring the database's schema up to date, or add services to it.
     Migrate(open::MigrateFlags),
 }
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
             Command::Event(command) => event::run(command).await,
             Command::Saga(command) => saga::run(command).await,
             Command::Copy(flags) => copy::run(flags).await,
+            Command::Key(flags) => apart::make_key(&flags),
             Command::Migrate(flags) => open::migrate(flags).await,
         }
         .map_or_else(|reason| fail(&reason), |()| ExitCode::SUCCESS)

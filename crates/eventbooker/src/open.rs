@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use eventbooker_core::{Context, Contexts};
 use eventbooker_engine::{
-    Answer, Engine, Error, Parts, Refusal, Settings, SystemClock, SystemEntropy,
+    Answer, Engine, Error, Neighbours, Parts, Refusal, Settings, SystemClock, SystemEntropy,
 };
 use eventbooker_store::{Access, MigrationReport, Store};
 
@@ -33,9 +33,18 @@ pub(crate) async fn store(
 
 /// An engine on the real clock.
 pub(crate) async fn engine(store: Arc<dyn Store>, settings: Settings) -> Result<Engine, String> {
+    engine_among(Neighbours::default(), store, settings).await
+}
+
+/// The same, with some of the rows elsewhere.
+pub(crate) async fn engine_among(
+    neighbours: Neighbours,
+    store: Arc<dyn Store>,
+    settings: Settings,
+) -> Result<Engine, String> {
     let parts =
         Parts { store, clock: Arc::new(SystemClock::default()), entropy: Arc::new(SystemEntropy) };
-    Engine::start(parts, settings).await.map_err(|error| error.to_string())
+    Engine::start_among(neighbours, parts, settings).await.map_err(|error| error.to_string())
 }
 
 /// An engine for a command that changes something and ends.

@@ -1,10 +1,11 @@
 //! `eventbooker serve`: wires everything together, and takes it apart again in the right order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use eventbooker_core::{Contexts, UserId};
+use eventbooker_core::{Context, UserId};
 use eventbooker_engine::Engine;
-use eventbooker_store::Access;
+use eventbooker_store::{Access, Store};
 use eventbooker_web::edge::DrainReport;
 use eventbooker_web::{Extras, Web, application, edge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::apart::{Listening, Ties};
 use crate::otlp::Spans;
 use crate::settings::{ServeFlags, ServeSettings};
 use crate::{demo, log, open, open_files};
@@ -52,6 +54,8 @@ pub(crate) async fn run(flags: ServeFlags) -> Result<(), String> {
 struct Service {
     engine: Engine,
     edge: JoinHandle<DrainReport>,
+    /// Where the other services ask, if there are any.
+    listening: Option<Listening>,
     shut: watch::Sender<bool>,
     spans: Option<Spans>,
 }
@@ -65,14 +69,19 @@ impl Service {
             .await
             .map_err(|error| format!("listen: can't listen on {}: {error}", settings.listen))?;
         let address = listener.local_addr().map_err(|error| format!("listen: {error}"))?;
+        let services = settings.services;
+        let ties = match &settings.apart {
+            Some(apart) => Some(Ties::make(apart, services).await?),
+            None => None,
+        };
         let database = settings.database;
         tracing::info!("opening {}", database.name());
-        let store = database
-            .open(Access::Serve, Some(Contexts::ALL), settings.database_connections)
-            .await?;
+        let connections = settings.database_connections;
+        let store = database.open(Access::Serve, Some(services), connections).await?;
         // Before anybody else asks: what may not be read is told once.
-        let users = store.users(UserId::new(0), 1).await.map_err(|error| error.to_string())?;
-        let engine = open::engine(store, settings.engine).await?;
+        let is_new = services.has(Context::Identity) && has_no_users(&*store).await?;
+        let neighbours = ties.as_ref().map(|ties| ties.neighbours.clone()).unwrap_or_default();
+        let engine = open::engine_among(neighbours, store, settings.engine).await?;
         let is_demo = settings.demo && demo::fill(&engine).await?;
         if settings.demo && !is_demo {
             tracing::warn!(
@@ -80,19 +89,22 @@ impl Service {
                  everybody may pay in"
             );
         }
-        welcome(database.name(), is_demo, users.is_empty());
+        welcome(database.name(), is_demo, is_new);
 
-        let web = if is_demo {
-            settings.web.demo_users = &demo::USERS;
-            let extras = Extras { examples: Some(demo::make_events), ..Extras::default() };
-            Web::of(engine.clone(), settings.web, metrics, extras)
-        } else {
-            Web::new(engine.clone(), settings.web, metrics)
+        let mut extras = Extras {
+            tokens: ties.as_ref().map(|ties| Arc::clone(&ties.tokens)),
+            ..Extras::default()
         };
+        if is_demo {
+            settings.web.demo_users = &demo::USERS;
+            extras.examples = Some(demo::make_events);
+        }
+        let web = Web::of(engine.clone(), settings.web, metrics, extras);
         let (shut, shutdown) = watch::channel(false);
+        let listening = ties.map(|ties| ties.listen(&engine, shutdown.clone())).transpose()?;
         let edge = tokio::spawn(edge::serve(listener, application(web), settings.edge, shutdown));
         tracing::info!("listening on http://{address}");
-        Ok(Self { engine, edge, shut, spans })
+        Ok(Self { engine, edge, listening, shut, spans })
     }
 
     /// Serves until a signal, or until the edge fails; then takes everything apart.
@@ -124,6 +136,9 @@ impl Service {
             && report.cut > 0
         {
             tracing::warn!(connections = report.cut, "cut off connections that would not end");
+        }
+        if let Some(listening) = self.listening {
+            listening.stop().await;
         }
         self.engine.stop().await;
         if let Some(spans) = self.spans {
@@ -212,6 +227,11 @@ fn memory_bytes() -> f64 {
 }
 
 /// Tells a newcomer how to begin.
+async fn has_no_users(store: &dyn Store) -> Result<bool, String> {
+    let users = store.users(UserId::new(0), 1).await.map_err(|error| error.to_string())?;
+    Ok(users.is_empty())
+}
+
 fn welcome(database: &str, is_demo: bool, is_new: bool) {
     if is_demo {
         tracing::info!("demo: sign in as admin or user, both with the password `password`");

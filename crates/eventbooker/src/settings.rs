@@ -4,6 +4,7 @@
 //! what the program runs with. A value that can't be used is an error that names its key and where it
 //! came from.
 
+mod apart;
 mod layers;
 mod resolve;
 
@@ -11,8 +12,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
+use eventbooker_core::Contexts;
+use eventbooker_core::contexts::NoContext;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::apart::Apart;
 pub(crate) use self::resolve::ServeSettings;
 
 /// Where the database is. Every command takes these.
@@ -79,6 +83,31 @@ serve_flags! {
     /// A file with the password for the database's server. Otherwise PGPASSWORD is looked at.
     #[arg(long, value_name = "FILE")]
     database_password_file: PathBuf;
+    /// The services of this process, separated by commas: auth, events, account, book. Each of the others
+    /// needs its URL. [default: all four]
+    #[arg(long, value_name = "SERVICE,…")]
+    services: Services;
+    /// Where auth listens for the other services, such as http://auth:8081, if it runs elsewhere.
+    #[arg(long, value_name = "URL")]
+    auth_url: String;
+    /// Where events listens for the other services.
+    #[arg(long, value_name = "URL")]
+    events_url: String;
+    /// Where account listens for the other services.
+    #[arg(long, value_name = "URL")]
+    account_url: String;
+    /// Where book listens for the other services.
+    #[arg(long, value_name = "URL")]
+    book_url: String;
+    /// Where this process listens for the other services, and for nobody else.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    internal_listen: SocketAddr;
+    /// The key with which this process proves itself to the others; `eventbooker key` makes one.
+    #[arg(long, value_name = "FILE")]
+    signing_key_file: PathBuf;
+    /// The folder with the public keys of all services: auth.pem, events.pem, account.pem, book.pem.
+    #[arg(long, value_name = "FOLDER")]
+    trusted_keys: PathBuf;
     /// Connections to the database's server for queries, beside one for each lane. [default: 8]
     #[arg(long, value_name = "COUNT")]
     database_connections: u32;
@@ -170,6 +199,33 @@ serve_flags! {
     request_timeout_s: u32;
 }
 
+/// Services, in a text with commas between them or as a list.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "TextOrList", into = "String")]
+pub(crate) struct Services(Contexts);
+
+impl std::str::FromStr for Services {
+    type Err = NoContext;
+
+    fn from_str(text: &str) -> Result<Self, NoContext> {
+        text.parse().map(Self)
+    }
+}
+
+impl TryFrom<TextOrList> for Services {
+    type Error = NoContext;
+
+    fn try_from(value: TextOrList) -> Result<Self, NoContext> {
+        value.text().parse()
+    }
+}
+
+impl From<Services> for String {
+    fn from(services: Services) -> Self {
+        services.0.to_string()
+    }
+}
+
 /// Addresses, in a text with commas between them or as a list.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "TextOrList", into = "String")]
@@ -180,6 +236,15 @@ pub(crate) struct Addresses(Vec<IpAddr>);
 enum TextOrList {
     Text(String),
     List(Vec<String>),
+}
+
+impl TextOrList {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::List(list) => list.join(","),
+        }
+    }
 }
 
 impl std::str::FromStr for Addresses {
@@ -198,10 +263,7 @@ impl TryFrom<TextOrList> for Addresses {
     type Error = String;
 
     fn try_from(value: TextOrList) -> Result<Self, String> {
-        match value {
-            TextOrList::Text(text) => text.parse(),
-            TextOrList::List(list) => list.join(",").parse(),
-        }
+        value.text().parse()
     }
 }
 

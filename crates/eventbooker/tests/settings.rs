@@ -13,6 +13,15 @@ use serde_json::{Value, json};
 
 /// Every setting with values that it can't have.
 const BAD: &[(&str, &[&str])] = &[
+    ("services", &["nobody", "auth,nobody", ""]),
+    // All services are in this process, so there is nobody to talk to.
+    ("auth_url", &["http://auth:8081", "auth", ""]),
+    ("events_url", &["http://events:8081"]),
+    ("account_url", &["http://account:8081"]),
+    ("book_url", &["http://book:8081"]),
+    ("internal_listen", &["127.0.0.1:0", "nowhere", ""]),
+    ("signing_key_file", &["key.pem"]),
+    ("trusted_keys", &["trusted"]),
     ("listen", &["nowhere", "127.0.0.1", "127.0.0.1:65536", ""]),
     (
         "database",
@@ -126,6 +135,45 @@ fn a_bad_flag_is_an_error_that_names_it() {
     }
     let ran = serve(&installation, &["--seats", "5"], &[]);
     assert_refused(&installation, &ran, "seats", "an unknown flag");
+}
+
+/// Each of the services alone, with all that it needs but one thing, or with one that is wrong.
+#[test]
+fn a_service_that_runs_apart_says_what_it_lacks() {
+    let installation = installed();
+    let all = [
+        ("services", "book"),
+        ("auth_url", "http://127.0.0.1:1"),
+        ("events_url", "http://127.0.0.1:1"),
+        ("account_url", "http://127.0.0.1:1"),
+        ("internal_listen", "127.0.0.1:0"),
+        ("signing_key_file", "key.pem"),
+        ("trusted_keys", "trusted"),
+    ];
+    let given = |key: &str, value: &str| format!("{}={value}", flag(key));
+    for (missing, _) in &all[1..] {
+        let rest = all.iter().filter(|(key, _)| key != missing);
+        let flags: Vec<String> = rest.map(|(key, value)| given(key, value)).collect();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        assert_refused(&installation, &serve(&installation, &flags, &[]), missing, missing);
+    }
+    for (key, value) in [
+        ("auth_url", "auth:8081"),
+        ("events_url", "https://events:8081"),
+        ("account_url", "http://account:8081/internal"),
+        ("book_url", "http://127.0.0.1:1"),
+    ] {
+        let rest = all.iter().filter(|(other, _)| *other != key);
+        let flags: Vec<String> = rest.map(|(key, value)| given(key, value)).collect();
+        let wrong = given(key, value);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).chain([&*wrong]).collect();
+        assert_refused(&installation, &serve(&installation, &flags, &[]), key, &wrong);
+    }
+    // With all of it, it looks for the keys.
+    let flags: Vec<String> = all.iter().map(|(key, value)| given(key, value)).collect();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let ran = serve(&installation, &flags, &[]);
+    assert!(ran.stderr.contains("key.pem: No such file"), "{ran:?}");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use eventbooker_testkit::server::{Installation, Server};
+use eventbooker_testkit::server::Installation;
+use eventbooker_testkit::services::Services;
 use serde_json::{Value, json};
 
 /// Whoever follows the transcript, with a real curl.
@@ -19,8 +20,8 @@ struct Follower<'a> {
 
 impl<'a> Follower<'a> {
     /// Signs in. The transcript's host leads to the server from here on.
-    fn begin(server: &Server, directory: &'a Path) -> Self {
-        let address = server.base().strip_prefix("http://").unwrap();
+    fn begin(base: &str, directory: &'a Path) -> Self {
+        let address = base.strip_prefix("http://").unwrap();
         let config =
             format!("connect-to = arch.homework:80:{address}\nnoproxy = *\nmax-time = 60\n");
         fs::write(directory.join(".curlrc"), config).unwrap();
@@ -52,11 +53,9 @@ impl<'a> Follower<'a> {
     }
 }
 
-#[test]
-fn the_transcript_of_the_seed_works_in_a_fresh_demo() {
-    let installation = Installation::new(env!("CARGO_BIN_EXE_eventbooker"));
-    let server = installation.serve(&["--demo"]);
-    let follower = Follower::begin(&server, installation.directory());
+/// Types it all.
+fn follow(base: &str, directory: &Path) {
+    let follower = Follower::begin(base, directory);
     let curl = |rest: &str| follower.curl(rest);
 
     let deposit = r#"-X PUT http://arch.homework/account/deposit -d '{"delta":100}'"#;
@@ -93,6 +92,13 @@ fn the_transcript_of_the_seed_works_in_a_fresh_demo() {
         assert_eq!(curl("-X GET http://arch.homework/book/get"), json!(bookings[..=before]));
     }
     assert_eq!(curl(balance), json!({"balance": 5}));
+}
+
+#[test]
+fn the_transcript_of_the_seed_works_in_a_fresh_demo() {
+    let installation = Installation::new(env!("CARGO_BIN_EXE_eventbooker"));
+    let server = installation.serve(&["--demo"]);
+    follow(server.base(), installation.directory());
 
     // Who has events of their own isn't given the demo's.
     assert_eq!(server.client().get("/events").ids(), [1, 2]);
@@ -101,4 +107,12 @@ fn the_transcript_of_the_seed_works_in_a_fresh_demo() {
     assert_eq!(server.client().get("/events").ids(), [1, 2]);
     server.terminate();
     installation.check();
+}
+
+#[test]
+fn it_works_unchanged_through_the_proxy_before_four_services() {
+    let services = Services::start(env!("CARGO_BIN_EXE_eventbooker"), &["--demo"]);
+    follow(services.client().base(), services.directory());
+    assert_eq!(services.client().get("/events").ids(), [1, 2]);
+    services.stop();
 }

@@ -27,8 +27,8 @@ mod refusals;
 mod request;
 mod shapes;
 mod state;
-mod who;
 mod trace;
+mod who;
 
 use std::convert::Infallible;
 
@@ -58,7 +58,9 @@ pub fn application(
     // Around the router, not in it: a router boxes the future of each of its own layers.
     let cross_site = CrossSiteLayer::new(web.inner.settings.public_origin.as_deref());
     let here = web.engine().here();
-    let (routes, mut description) = described(here).split_for_parts();
+    let routes = described(here).split_for_parts().0;
+    // Of all services, whichever are here: clients know one address.
+    let mut description = described(Contexts::ALL).into_openapi();
     let seats_max = web.engine().settings().holds.seats_max();
     description::set_seats_max(&mut description, seats_max);
     let engine = web.engine().clone();

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use eventbooker_core::Contexts;
 use eventbooker_core::bookings::HoldLimits;
 use eventbooker_engine as engine;
 use eventbooker_web::WebSettings;
@@ -11,7 +12,7 @@ use eventbooker_web::headers::SecurityHeaders;
 use figment::providers::Serialized;
 
 use super::layers::layered;
-use super::{DatabaseFlags, ListenFlags, ServeFlags};
+use super::{Apart, DatabaseFlags, ListenFlags, ServeFlags};
 use crate::database::{Called, Database};
 
 /// What `serve` runs with.
@@ -20,6 +21,9 @@ pub(crate) struct ServeSettings {
     pub(crate) listen: SocketAddr,
     pub(crate) database: Database,
     pub(crate) database_connections: usize,
+    pub(crate) services: Contexts,
+    /// What it needs to know of the services that run elsewhere, if there are any.
+    pub(crate) apart: Option<Apart>,
     pub(crate) demo: bool,
     pub(crate) log: String,
     pub(crate) log_json: bool,
@@ -102,6 +106,7 @@ impl ServeFlags {
         if let Some(collector) = &self.otlp_endpoint {
             check_collector(collector)?;
         }
+        let (services, apart) = (self.services(), self.apart()?);
         let database = self.database()?;
         let connections = within("database_connections", self.database_connections, 1..=1000, 8)?;
         let lanes = self.lanes(&database)?;
@@ -116,6 +121,8 @@ impl ServeFlags {
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json: self.log_json.unwrap_or(false),
             otlp_endpoint: self.otlp_endpoint,
+            services,
+            apart,
             database,
             database_connections: connections as usize,
         };

@@ -292,10 +292,11 @@ async fn each_service_serves_its_own_paths() {
                 && String::from_utf8_lossy(&reply.body).contains("there is no such page");
             assert_eq!(is_unknown, context != owner, "{path} of {context}: {}", reply.status);
         }
+        // Clients know one address, so all is described everywhere.
         let described = ask("/openapi.json").await.json();
-        let has = |path: &str| described["paths"].get(path).is_some();
-        let served = [has("/auth"), has("/events"), has("/account/get"), has("/bookings")];
-        assert_eq!(served, Context::ALL.map(|it| it == context), "{context}");
+        for path in ["/auth", "/events", "/account/get", "/bookings"] {
+            assert!(described["paths"].get(path).is_some(), "{path} of {context}");
+        }
     }
     apart.split.stop().await;
 }

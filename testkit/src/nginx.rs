@@ -8,16 +8,18 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use eventbooker_testkit::client::Client;
-use eventbooker_testkit::clock::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/nginx/nginx.conf");
+use crate::client::Client;
+use crate::clock::PATIENCE;
+
+/// The configurations that are shipped.
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/nginx");
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A running nginx.
-pub(crate) struct Nginx {
+pub struct Nginx {
     process: Child,
     directory: TempDir,
     port: u16,
@@ -25,22 +27,30 @@ pub(crate) struct Nginx {
 
 impl Nginx {
     /// nginx before two replicas at these addresses, such as `127.0.0.1:8080`.
-    pub(crate) fn before(replicas: [&str; 2]) -> Self {
+    pub fn before(replicas: [&str; 2]) -> Self {
+        let names = ["replica-1", "replica-2"];
+        Self::with("nginx.conf", &names.into_iter().zip(replicas).collect::<Vec<_>>(), None)
+    }
+
+    /// nginx with one of the shipped configurations, before these servers, by their names there; on this
+    /// port, or on a free one.
+    pub fn with(shipped: &str, servers: &[(&str, &str)], port: Option<u16>) -> Self {
         let begun = Instant::now();
         loop {
-            if let Some(nginx) = Self::start(replicas) {
+            if let Some(nginx) = Self::start(shipped, servers, port.unwrap_or_else(free_port)) {
                 return nginx;
             }
+            assert!(port.is_none(), "somebody else has port {port:?}");
             assert!(begun.elapsed() < PATIENCE, "there is always somebody else on its port");
         }
     }
 
     /// Starts it. `None` if it ended at once: somebody else has taken the port.
-    fn start(replicas: [&str; 2]) -> Option<Self> {
+    fn start(shipped: &str, servers: &[(&str, &str)], port: u16) -> Option<Self> {
         let directory = TempDir::new().expect("there is a place for a test's files");
-        let port = free_port();
         let file = directory.path().join("nginx.conf");
-        fs::write(&file, configuration(replicas, port, directory.path())).expect("room for a file");
+        fs::write(&file, configuration(shipped, servers, port, directory.path()))
+            .expect("room for a file");
         // nginx opens them once more by their names in /dev.
         let output = |name: &str| {
             let file = File::options().create(true).append(true).open(directory.path().join(name));
@@ -74,17 +84,17 @@ impl Nginx {
     }
 
     /// Where it is, such as `127.0.0.1:8080`.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// A client of whatever is behind it.
-    pub(crate) fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         Client::new(&format!("http://{}", self.address()))
     }
 
     /// Waits until it has logged a request with these words, and returns the line.
-    pub(crate) fn until_logged(&self, words: &str) -> String {
+    pub fn until_logged(&self, words: &str) -> String {
         let begun = Instant::now();
         loop {
             let log = fs::read_to_string(self.directory.path().join("stdout")).unwrap_or_default();
@@ -97,7 +107,7 @@ impl Nginx {
     }
 
     /// What it complains about.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("stderr")).unwrap_or_default()
     }
 }
@@ -110,18 +120,18 @@ impl Drop for Nginx {
     }
 }
 
-fn configuration(replicas: [&str; 2], port: u16, directory: &Path) -> String {
-    let mut text = fs::read_to_string(SHIPPED).expect("it is shipped");
-    let folder = format!("{}/", directory.display());
+fn configuration(shipped: &str, servers: &[(&str, &str)], port: u16, directory: &Path) -> String {
+    let path = Path::new(SHIPPED).join(shipped);
+    let mut text = fs::read_to_string(&path).expect("it is shipped");
+    let folder = format!(" {}/", directory.display());
     let listen = format!("listen 127.0.0.1:{port};");
-    for (shipped, here, count) in [
-        ("server replica-1:8080 ", format!("server {} ", replicas[0]), 1),
-        ("server replica-2:8080 ", format!("server {} ", replicas[1]), 1),
-        ("listen 8080;", listen, 1),
-        (" /tmp/", format!(" {folder}"), 6),
-    ] {
-        assert_eq!(text.matches(shipped).count(), count, "`{shipped}` in {SHIPPED}");
-        text = text.replace(shipped, &here);
+    let servers = servers
+        .iter()
+        .map(|(name, address)| (format!("server {name}:8080 "), format!("server {address} "), 1));
+    let ours = [("listen 8080;".to_owned(), listen, 1), (" /tmp/".to_owned(), folder, 6)];
+    for (there, here, count) in servers.chain(ours) {
+        assert_eq!(text.matches(&there).count(), count, "`{there}` in {}", path.display());
+        text = text.replace(&there, &here);
     }
     text
 }
@@ -131,7 +141,8 @@ fn program() -> &'static str {
     if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" }
 }
 
-fn free_port() -> u16 {
+/// A port of loopback on which nobody listens just now.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     listener.local_addr().expect("it listens").port()
 }

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that can't go on has failed")]
 
-mod nginx;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,11 +13,10 @@ use std::time::{Duration, Instant};
 use eventbooker_testkit::client::{Client, PASSWORD};
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::database::Database;
+use eventbooker_testkit::nginx::Nginx;
 use eventbooker_testkit::server::{Installation, Server, UNLIMITED};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
-
-use nginx::Nginx;
 
 const CLIENTS: usize = 6;
 /// Bookings that have to be made between two things that go wrong.
