@@ -77,6 +77,27 @@ fn the_log_tells_a_purchase_by_its_id() {
     assert!(!of_nobody.contains(&"answered"), "{of_nobody:?}");
 }
 
+/// What panics does so in another thread, where commands are decided.
+#[test]
+fn a_panic_is_told_by_the_id_of_its_request() {
+    let installation = installed();
+    let server = installation.serve(&["--demo", "--log-json"]);
+    let user = server.client().signed_in("user", "password");
+    let event = server.client().signed_in("admin", "password").create_event(10, 0, 30);
+    let booking = user.book(event, 1).id();
+    assert_eq!(installation.database().change("DELETE FROM slots"), 1);
+    let failed = user.cancel(booking);
+    assert_eq!(failed.status, 500, "{failed:?}");
+    server.begin_stop();
+    let log = objects(&server.stopped());
+    let id = trace(&failed).trace_id.to_string();
+    let [line] = &*log.iter().filter(|line| line["trace_id"] == id).collect::<Vec<_>>() else {
+        panic!("{log:?}")
+    };
+    let message = line["fields"]["message"].as_str().expect("text");
+    assert!(message.contains("panicked at") && message.contains("saga.rs"), "{message}");
+}
+
 #[test]
 fn a_text_shows_the_beginning_of_the_id() {
     let server = installed().serve(&EVERY_REQUEST);
