@@ -12,7 +12,7 @@ use eventbooker_core::trace::TraceParent;
 use eventbooker_engine::trace;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _, Targets};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{self as lines, FmtContext};
@@ -36,17 +36,7 @@ pub(crate) fn begin(settings: &ServeSettings, spans: Option<&Spans>) -> Result<(
     for directive in NO_SECRETS {
         filter = filter.add_directive(directive.parse().expect("it is right"));
     }
-    let lines = lines(settings.log_json).with_filter(LinesOnly.and(filter));
-    let spans = spans.map(|spans| {
-        let ours = Targets::new().with_target("eventbooker", LevelFilter::INFO);
-        tracing_opentelemetry::layer()
-            .with_tracer(spans.tracer())
-            .with_location(false)
-            .with_threads(false)
-            .with_tracked_inactivity(false)
-            .with_filter(ours)
-    });
-    registry().with(spans).with(lines).init();
+    subscriber(filter, settings.log_json, spans).init();
     // What panics is told as everything is, with its trace.
     panic::set_hook(Box::new(|panic| {
         let (said, backtrace) = (panic.to_string().replace('\n', " "), Backtrace::capture());
@@ -57,6 +47,22 @@ pub(crate) fn begin(settings: &ServeSettings, spans: Option<&Spans>) -> Result<(
         }
     }));
     Ok(())
+}
+
+/// Without whoever records spans, nobody is asked about them: a layer that isn't there would still want
+/// each of them made.
+fn subscriber(filter: EnvFilter, as_json: bool, spans: Option<&Spans>) -> Dispatch {
+    let Some(spans) = spans else {
+        return registry().with(lines(as_json).with_filter(LinesOnly.and(filter))).into();
+    };
+    let ours = Targets::new().with_target("eventbooker", LevelFilter::INFO);
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(spans.tracer())
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_filter(ours);
+    registry().with(spans).with(lines(as_json).with_filter(LinesOnly.and(filter))).into()
 }
 
 fn lines<S>(as_json: bool) -> Box<dyn Layer<S> + Send + Sync>
@@ -133,5 +139,25 @@ impl<S> Filter<S> for LinesOnly {
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Some(LevelFilter::TRACE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::dispatcher::with_default;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_span_is_made_unless_somebody_records_it() {
+        let spans = Spans::sent_to("http://127.0.0.1:1").expect("a collector");
+        for (spans, is_made) in [(None, false), (Some(&spans), true)] {
+            for as_json in [true, false] {
+                let subscriber = subscriber(EnvFilter::new("trace"), as_json, spans);
+                let span = with_default(&subscriber, || tracing::info_span!("request"));
+                assert_eq!(span.is_disabled(), !is_made);
+            }
+        }
+        spans.end().await;
     }
 }
