@@ -11,8 +11,8 @@ use eventbooker_core::accounts::Account;
 use eventbooker_core::bookings::{Booking, HoldLimits};
 use eventbooker_core::events::{Amendment, Draft, Event};
 use eventbooker_core::identity::{Actor, Role};
-use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
-use eventbooker_engine::check::{Report, recount};
+use eventbooker_core::{BookingId, Contexts, EventId, Money, Timestamp, UserId};
+use eventbooker_engine::check::{Report, Together, recount};
 use eventbooker_engine::{Answer, BookingAt, Decided, Engine, Error, Parts, Refusal, Settings};
 use eventbooker_store::Access;
 use eventbooker_store::{Changes, Store};
@@ -370,7 +370,8 @@ impl Drop for Service {
 
 async fn recount_of(store: &dyn Store) -> Report {
     let mut snapshot = store.snapshot().await.expect("the store gives a snapshot");
-    recount(&mut *snapshot, &mut |_, _| {}).await.expect("the rows can be read")
+    let mut rows = Together::in_one(Contexts::ALL, &mut *snapshot);
+    recount(&mut rows, &mut |_, _| {}).await.expect("the rows can be read")
 }
 
 /// Holds seats through one of several engines.

@@ -15,7 +15,13 @@
 //! What is kept in mind grows with events and accounts, but not with bookings: first all of them are
 //! looked at together (`overview`), and if something doesn't agree, a few of them one by one
 //! (`inquiry`).
+//!
+//! Only what is told in tables that are looked at is compared. Where contexts are in databases of their
+//! own, services go on from one's snapshot to the next's; see `apart`.
+//!
+//! Absent on purpose: identity. Nothing about users has to agree with anything else.
 
+mod apart;
 mod course;
 mod events;
 mod inquiry;
@@ -27,13 +33,16 @@ mod sums;
 
 use std::fmt;
 
-use eventbooker_core::Timestamp;
 use eventbooker_core::bookings::Booking;
+use eventbooker_core::{Context, Timestamp};
 use eventbooker_store::{
     Changes, Checker, LastCheck, Snapshot, Store, StoreError, TableCounts, Wants,
 };
 
+pub use self::apart::{Databases, SecondLook, Together};
 use self::events::Events;
+use self::journal::Journals;
+use self::money::Accounts;
 use self::overview::Overview;
 use crate::recount::Pace;
 
@@ -99,6 +108,8 @@ pub struct Report {
     /// Beside that, groups of bookings in each of which something doesn't add up, but which nobody
     /// has looked at one by one: there were findings enough, or there was no time.
     pub unsearched: u64,
+    /// Bookings that have moved from one database's snapshot to the next's. They weren't compared.
+    pub moved: u64,
 }
 
 impl Report {
@@ -129,6 +140,7 @@ impl Report {
         self.findings_total += other.findings_total;
         let room = FINDINGS_MAX - self.findings.len();
         self.findings.extend(other.findings.into_iter().take(room));
+        self.moved += other.moved;
     }
 
     /// Maps have no order; a report has one.
@@ -178,27 +190,28 @@ pub async fn note(store: &dyn Store, check: LastCheck) -> Result<(), StoreError>
 /// Told after every page: rows read so far, and rows in all.
 pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 
-/// Recounts every invariant, and lets the database look at its own files.
+/// Recounts every invariant of the contexts that are looked at, and lets the databases look at their
+/// own files.
 pub async fn recount(
-    snapshot: &mut dyn Snapshot,
+    together: &mut Together<'_>,
     progress: Progress<'_>,
 ) -> Result<Report, StoreError> {
-    recount_within(Room::default(), snapshot, progress).await
+    recount_within(Room::default(), together, progress).await
 }
 
 /// The same with more room, or less: what is found is the same.
 pub async fn recount_within(
     room: Room,
-    snapshot: &mut dyn Snapshot,
+    together: &mut Together<'_>,
     progress: Progress<'_>,
 ) -> Result<Report, StoreError> {
-    let counts = snapshot.counts().await?;
+    let counts = together.counts().await?;
     let mut report = Report { counts, ..Report::default() };
-    for finding in snapshot.integrity().await? {
+    for finding in together.integrity().await? {
         report.find(Rule::Storage, finding);
     }
     let mut meter = Meter::new(counts.all(), progress);
-    recount_rows(room, snapshot, &mut report, &mut meter).await?;
+    recount_rows(room, together, &mut report, &mut meter).await?;
     report.sort();
     Ok(report)
 }
@@ -206,42 +219,43 @@ pub async fn recount_within(
 /// Recounts every invariant, page by page, and adds what it finds to the report.
 pub(crate) async fn recount_rows(
     room: Room,
-    snapshot: &mut dyn Snapshot,
+    together: &mut Together<'_>,
     report: &mut Report,
     meter: &mut Meter<'_>,
 ) -> Result<(), StoreError> {
-    let last_given = snapshot.last_booking_id().await?;
-    let mut overview = Overview::begin(room, last_given);
-    let mut events = events::read(snapshot, meter).await?;
+    let contexts = together.contexts();
+    let last_given = if contexts.has(Context::Bookings) {
+        Some(together.last_booking_id().await?)
+    } else {
+        None
+    };
+    let mut overview = Overview::begin(room, contexts, last_given);
+    let mut events = events::read(together, meter).await?;
     let before = meter.read;
-    read_slots(snapshot, &mut events, &mut overview, report, meter).await?;
-    pages::errands(snapshot, meter, |errand| overview.errand(&errand)).await?;
-    let followed_from = meter.read;
-    let journals = journal::follow(snapshot, &events, &mut overview, report, meter).await?;
-    let postings = money::follow(snapshot, &mut overview, report, meter).await?;
-    read_bookings(snapshot, &events, &mut overview, report, meter).await?;
-    let (all_rows, followed_rows) = (meter.read - before, meter.read - followed_from);
-    money::compare(snapshot, postings, report, meter).await?;
+    read_slots(together, &mut events, &mut overview, report, meter).await?;
+    pages::errands(together, meter, |errand| overview.errand(&errand)).await?;
+    let read = meter.read - before;
+    let followed = follow(together, &events, &mut overview, report, meter).await?;
+    let all_rows = read + followed.rows;
+    money::compare(together, followed.accounts, report, meter).await?;
     for (id, event) in &events {
-        event.compare(*id, journals.get(id), report);
+        event.compare(*id, followed.journals.get(id), report);
     }
-    drop(journals);
+    drop(followed.journals);
 
     while overview.goes_on() {
         // What can be said of a single row was said the first time.
         let mut said = Report::default();
-        begin_again(snapshot, followed_rows, meter).await?;
-        journal::follow(snapshot, &events, &mut overview, &mut said, meter).await?;
-        money::follow(snapshot, &mut overview, &mut said, meter).await?;
-        read_bookings(snapshot, &events, &mut overview, &mut said, meter).await?;
+        begin_again(together, followed.rows, meter).await?;
+        follow(together, &events, &mut overview, &mut said, meter).await?;
     }
 
     let mut doubts = overview.doubts();
     report.unsearched = doubts.groups();
     while let Some(suspects) = doubts.next(room.rows) {
-        begin_again(snapshot, all_rows, meter).await?;
+        begin_again(together, all_rows, meter).await?;
         let mut found = Report::default();
-        inquiry::search(snapshot, &suspects, &mut found, meter).await?;
+        inquiry::search(together, &suspects, &events, &mut found, meter).await?;
         // Together, for this may be cut short: a group is searched, or it isn't.
         report.add(found);
         report.unsearched = doubts.groups();
@@ -250,6 +264,36 @@ pub(crate) async fn recount_rows(
         }
     }
     Ok(())
+}
+
+/// What journals and postings have come to.
+struct Followed {
+    journals: Journals,
+    accounts: Accounts,
+    /// How many rows had to be read for it, those of bookings among them.
+    rows: u64,
+}
+
+/// Shows the overview what bookings went through, and then where they stand.
+async fn follow(
+    together: &mut Together<'_>,
+    events: &Events,
+    overview: &mut Overview,
+    report: &mut Report,
+    meter: &mut Meter<'_>,
+) -> Result<Followed, StoreError> {
+    let before = meter.read;
+    let journals = journal::follow(together, events, overview, report, meter).await?;
+    let from_here = meter.read;
+    let accounts = money::follow(together, overview, report, meter).await?;
+    let postings = meter.read - from_here;
+    read_bookings(together, events, overview, report, meter).await?;
+    let rows = meter.read - before;
+    if overview.has_money_alone() {
+        begin_again(together, postings, meter).await?;
+        pages::postings(together, meter, |posting| overview.posting_again(&posting)).await?;
+    }
+    Ok(Followed { journals, accounts, rows })
 }
 
 async fn begin_again(
@@ -290,22 +334,17 @@ async fn read_bookings(
     report: &mut Report,
     meter: &mut Meter<'_>,
 ) -> Result<(), StoreError> {
-    let last_given = overview.last_given;
     pages::bookings(snapshot, meter, |booking| {
-        let Booking { id, event_id, .. } = booking;
-        if id > last_given {
+        if let Some(last_given) = overview.last_given.filter(|last| booking.id > *last) {
             report.find(
                 Rule::Numbers,
-                format!("booking {id} is above {last_given}, the highest number given out"),
+                format!(
+                    "booking {} is above {last_given}, the highest number given out",
+                    booking.id
+                ),
             );
         }
-        if !events.contains_key(&event_id) {
-            report.find(
-                Rule::Holds,
-                format!("booking {id} is for event {event_id}, which doesn't exist"),
-            );
-        }
-        overview.booking(&booking);
+        overview.booking(&booking, events.contains_key(&booking.event_id));
     })
     .await
 }

@@ -8,6 +8,9 @@
 //!
 //! Where an open snapshot slows writers down, as on PostgreSQL, it hardly rests and has less time.
 //!
+//! It looks at what is here. Of contexts that are with neighbours it says nothing: `eventbooker check`
+//! compares several databases.
+//!
 //! Absent on purpose: the database's look at its own files, and counting rows beforehand. Neither
 //! comes in pages, so there would be no rest in it and no end before it is done. `eventbooker check`
 //! does both.
@@ -16,14 +19,16 @@ use std::future::pending;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use eventbooker_core::Timestamp;
+use eventbooker_core::{Contexts, Timestamp};
 use eventbooker_store::{Checker, LastCheck, Snapshot, StoreError};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::check::{self, FINDINGS_SHOWN, Finding, Meter, Report, Room, lines, recount_rows};
+use crate::check::{
+    self, FINDINGS_SHOWN, Finding, Meter, Report, Room, Together, lines, recount_rows,
+};
 use crate::{Clock, Engine, count};
 
 /// When the first one begins: not while a service that has just been started has to catch up.
@@ -129,7 +134,7 @@ async fn recount(engine: &Engine) -> Result<Recount, UnfinishedRecount> {
     let clock = Arc::clone(&engine.inner.parts.clock);
     let at = clock.now();
     let (so_far, why) = match engine.store().snapshot().await {
-        Ok(snapshot) => recount_snapshot(snapshot, clock).await,
+        Ok(snapshot) => recount_snapshot(engine.here(), snapshot, clock).await,
         Err(error) => (Recount::of(at, 0, Report::default()), Some(error.into())),
     };
     match why {
@@ -140,6 +145,7 @@ async fn recount(engine: &Engine) -> Result<Recount, UnfinishedRecount> {
 
 /// How far the recount of a snapshot came, and why not further.
 async fn recount_snapshot(
+    here: Contexts,
     mut snapshot: Box<dyn Snapshot>,
     clock: Arc<dyn Clock>,
 ) -> (Recount, Option<Hindrance>) {
@@ -160,6 +166,7 @@ async fn recount_snapshot(
             let mut report = Report::default();
             let mut unseen = |_, _| {};
             let mut meter = Meter::new(0, &mut unseen).at(pace);
+            let mut rows = Together::in_one(here, &mut *snapshot);
             let why = tokio::select! {
                 biased;
                 _ = unwanted => return None,
@@ -168,7 +175,7 @@ async fn recount_snapshot(
                 () = tokio::time::sleep(takes_at_most + REST_MAX) => {
                     Some(Hindrance::Late(takes_at_most))
                 }
-                done = recount_rows(Room::default(), &mut *snapshot, &mut report, &mut meter) => {
+                done = recount_rows(Room::default(), &mut rows, &mut report, &mut meter) => {
                     done.err().map(Hindrance::Store)
                 }
             };

@@ -128,6 +128,12 @@ pub(super) fn slot_of(booking: &Booking, hold: Hold) -> Option<Slot> {
     state.map(|state| Slot { event_id, booking_id: id, seats, state })
 }
 
+/// Whether a booking's event has to exist. Where events are elsewhere, a booking is written down before
+/// they are asked; if they don't know the event, all that is left of it is that it was refused.
+pub(super) fn has_event(booking: &Booking, hold: Hold) -> bool {
+    hold != Hold::Never || slot_of(booking, hold).is_some()
+}
+
 /// The charge that a booking should have. While its saga is under way it may have one, for what it
 /// costs.
 pub(super) fn charge_of(booking: &Booking, charge: Charge) -> Option<Paid> {

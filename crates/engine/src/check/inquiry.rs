@@ -1,7 +1,9 @@
 //! The inquiry: what is wrong with bookings that the [overview](super::overview) has put in doubt.
 //!
 //! All rows are read again, and what is told about each of these bookings is kept until it can be
-//! compared. They come from the snapshot that the overview was made of, so nothing has moved.
+//! compared. They come from the snapshots that the overview was made of, so within one of them nothing
+//! has moved; what two contexts tell differently is [looked at again](super::apart) where they have a
+//! snapshot each.
 
 use std::collections::HashMap;
 
@@ -9,10 +11,12 @@ use eventbooker_core::accounts::Posting;
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::events::{JournalEntry, Seats, Slot, SlotState};
-use eventbooker_core::{BookingId, EventId};
-use eventbooker_store::{Snapshot, StoreError};
+use eventbooker_core::{BookingId, Context, Contexts, EventId};
+use eventbooker_store::StoreError;
 
-use super::course::{Charge, Course, Hold, Paid, charge_of, slot_of};
+use super::apart::{Disagreement, Together};
+use super::course::{Charge, Course, Hold, Paid, charge_of, has_event, slot_of};
+use super::events::Events;
 use super::sums::Suspects;
 use super::{Meter, Report, Rule, is_on_its_way, pages};
 
@@ -44,25 +48,26 @@ struct Suspect {
 
 /// Reads all that is told about these bookings, and compares it.
 pub(super) async fn search(
-    snapshot: &mut dyn Snapshot,
+    together: &mut Together<'_>,
     suspects: &Suspects,
+    events: &Events,
     report: &mut Report,
     meter: &mut Meter<'_>,
 ) -> Result<(), StoreError> {
     let mut inquiry = Inquiry { suspects, all: HashMap::new() };
-    pages::slots(snapshot, meter, |slot| {
+    pages::slots(together, meter, |slot| {
         if let Some(suspect) = inquiry.suspect(slot.booking_id) {
             suspect.take_slot(slot, report);
         }
     })
     .await?;
-    pages::errands(snapshot, meter, |errand| {
+    pages::errands(together, meter, |errand| {
         if let Some(suspect) = inquiry.suspect(errand.booking_id) {
             suspect.errand = Some(Box::new(errand));
         }
     })
     .await?;
-    pages::journal(snapshot, meter, |entry| {
+    pages::journal(together, meter, |entry| {
         if let Some(id) = entry.booking_id
             && let Some(suspect) = inquiry.suspect(id)
         {
@@ -70,7 +75,7 @@ pub(super) async fn search(
         }
     })
     .await?;
-    pages::postings(snapshot, meter, |posting| {
+    pages::postings(together, meter, |posting| {
         if let Some(purpose) = posting.purpose
             && let Some(suspect) = inquiry.suspect(purpose.booking_id)
         {
@@ -78,17 +83,24 @@ pub(super) async fn search(
         }
     })
     .await?;
-    pages::bookings(snapshot, meter, |booking| {
+    pages::bookings(together, meter, |booking| {
         if let Some(suspect) = inquiry.suspect(booking.id) {
             suspect.take_booking(booking, report);
         }
     })
     .await?;
+    let contexts = together.contexts();
+    let mut disagreements = Vec::new();
     for (id, suspect) in inquiry.all {
-        suspect.compare_slot(id, report);
         suspect.compare_journal(id, report);
-        suspect.compare_charge(id, report);
         suspect.compare_errand(id, report);
+        disagreements.extend(suspect.disagreement(id, contexts, events));
+    }
+    let all = disagreements.len();
+    let unmoved = together.without_moved(disagreements).await?;
+    report.moved += (all - unmoved.len()) as u64;
+    for (rule, what) in unmoved.into_iter().flat_map(|about| about.findings) {
+        report.find(rule, what);
     }
     Ok(())
 }
@@ -186,8 +198,35 @@ impl Suspect {
         self.paid = paid;
     }
 
+    /// What its own context tells and others don't, or the other way round.
+    fn disagreement(
+        self,
+        id: BookingId,
+        contexts: Contexts,
+        events: &Events,
+    ) -> Option<Disagreement> {
+        let mut findings = Vec::new();
+        if contexts.has(Context::Bookings) && contexts.has(Context::Events) {
+            findings.extend(self.compare_slot(id));
+            findings.extend(self.compare_event(id, events));
+        }
+        if contexts.has(Context::Bookings) && contexts.has(Context::Accounts) {
+            findings.extend(self.compare_charge(id));
+        }
+        let Self { booking, slot, .. } = self;
+        (!findings.is_empty()).then_some(Disagreement { id, booking, slot, findings })
+    }
+
+    /// The booking and its event.
+    fn compare_event(&self, id: BookingId, events: &Events) -> Option<(Rule, String)> {
+        let has_event = |booking: &&Booking| has_event(booking, self.course.hold);
+        let Booking { event_id, .. } = self.booking.as_ref().filter(has_event)?;
+        let what = format!("booking {id} is for event {event_id}, which doesn't exist");
+        (!events.contains_key(event_id)).then_some((Rule::Holds, what))
+    }
+
     /// The booking and its slot.
-    fn compare_slot(&self, id: BookingId, report: &mut Report) {
+    fn compare_slot(&self, id: BookingId) -> Option<(Rule, String)> {
         let wanted = self.booking.as_ref().and_then(|booking| slot_of(booking, self.course.hold));
         let what = match (wanted, self.slot) {
             (Some(wanted), Some(slot)) if wanted != slot => {
@@ -201,9 +240,9 @@ impl Suspect {
             (None, Some(Slot { event_id, seats, .. })) => {
                 format!("event {event_id} keeps {seats} seats for booking {id}, which isn't live")
             }
-            _ => return,
+            _ => return None,
         };
-        report.find(Rule::Holds, what);
+        Some((Rule::Holds, what))
     }
 
     /// The slot and the journal.
@@ -228,7 +267,7 @@ impl Suspect {
     }
 
     /// The booking and what was paid for it.
-    fn compare_charge(&self, id: BookingId, report: &mut Report) {
+    fn compare_charge(&self, id: BookingId) -> Option<(Rule, String)> {
         let Course { charge, .. } = self.course;
         let wanted = self.booking.as_ref().and_then(|booking| charge_of(booking, charge));
         let paid = self.paid.filter(|_| charge == Charge::Paid);
@@ -239,9 +278,9 @@ impl Suspect {
             (Some(wanted), None) => {
                 format!("booking {id} is complete, but isn't charged {wanted}")
             }
-            _ => return,
+            _ => return None,
         };
-        report.find(Rule::Money, what);
+        Some((Rule::Money, what))
     }
 
     /// The booking's saga and the errand to take it further.

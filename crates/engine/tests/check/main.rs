@@ -1,13 +1,15 @@
 //! The recount finds every kind of damage, and finds nothing where there is none.
 #![allow(missing_docs, reason = "a test's name says what it proves")]
 
+mod apart;
 mod damages;
+mod life;
 mod rows;
 
 use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::Slot;
-use eventbooker_core::{EventId, UserId};
-use eventbooker_engine::check::{Report, Room, Rule, recount_within};
+use eventbooker_core::{Contexts, EventId, UserId};
+use eventbooker_engine::check::{Report, Room, Rule, Together, recount_within};
 use eventbooker_store::{Snapshot, TableCounts};
 use eventbooker_testkit::Service;
 use eventbooker_testkit::service::attendee;
@@ -79,7 +81,8 @@ async fn recount_in(room: Room, snapshot: &mut dyn Snapshot) -> Report {
 /// What a recount came to, and how many rows it has read.
 async fn recount_and_count(room: Room, snapshot: &mut dyn Snapshot) -> (Report, u64) {
     let mut last = (0, 0);
-    let report = recount_within(room, snapshot, &mut |read, total| last = (read, total)).await;
+    let mut rows = Together::in_one(Contexts::ALL, snapshot);
+    let report = recount_within(room, &mut rows, &mut |read, total| last = (read, total)).await;
     let (read, total) = last;
     // An event without its tally is counted, but isn't read.
     assert!(read == total || read + 1 == total, "{read} of {total} rows were read");

@@ -1,21 +1,22 @@
 //! A snapshot whose rows are in memory, so that they can come in any order a store may give.
 
 use async_trait::async_trait;
-use eventbooker_core::BookingId;
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::events::{Event, JournalEntry, Slot};
+use eventbooker_core::{BookingId, Context, Contexts};
 use eventbooker_store::{Snapshot, StoreError, TableCounts};
 
 /// A table, and how many of its rows have been read.
+#[derive(Clone)]
 pub(crate) struct Table<T> {
     pub(crate) rows: Vec<T>,
     read: usize,
 }
 
 impl<T: Clone> Table<T> {
-    fn of(rows: Vec<T>) -> Self {
+    pub(crate) fn of(rows: Vec<T>) -> Self {
         Self { rows, read: 0 }
     }
 
@@ -30,6 +31,7 @@ impl<T: Clone> Table<T> {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct Rows {
     pub(crate) events: Table<Event>,
     pub(crate) slots: Table<Slot>,
@@ -38,8 +40,8 @@ pub(crate) struct Rows {
     pub(crate) postings: Table<Posting>,
     pub(crate) bookings: Table<Booking>,
     pub(crate) errands: Table<Errand>,
-    last_booking_id: BookingId,
-    integrity: Vec<String>,
+    pub(crate) last_booking_id: BookingId,
+    pub(crate) integrity: Vec<String>,
 }
 
 impl Rows {
@@ -57,6 +59,26 @@ impl Rows {
             last_booking_id: snapshot.last_booking_id().await.expect("read"),
             integrity: snapshot.integrity().await.expect("read"),
         }
+    }
+
+    /// Those of a database that holds only some contexts.
+    pub(crate) fn only(&self, contexts: impl Into<Contexts>) -> Self {
+        let (contexts, mut only) = (contexts.into(), self.clone());
+        if !contexts.has(Context::Events) {
+            only.events.rows.clear();
+            only.slots.rows.clear();
+            only.journal.rows.clear();
+        }
+        if !contexts.has(Context::Accounts) {
+            only.accounts.rows.clear();
+            only.postings.rows.clear();
+        }
+        if !contexts.has(Context::Bookings) {
+            only.bookings.rows.clear();
+            only.errands.rows.clear();
+            only.last_booking_id = BookingId::new(0);
+        }
+        only
     }
 
     /// As they come from a store that keeps rows of one event, and of one account, together.
