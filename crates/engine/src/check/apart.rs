@@ -5,18 +5,18 @@
 //! wrong is told from what has moved by a second look. Of two things that hold for every booking, the
 //! first is what sagas are made of, and the second is the order in which this looks:
 //!
-//! 1. A booking's row never becomes again what it was: its state only goes forward but for a charge
-//!    that was refused, which leaves a higher attempt behind, and a row that is gone stays gone. And
-//!    nobody else's rows about a booking change but by a step that its row was written to ask for, and
-//!    whose answer changes it.
+//! 1. A booking's row never becomes again what it was: its state only goes forward, but for a charge
+//!    that was refused, and that leaves a higher attempt behind; a row that is gone stays gone. Others'
+//!    rows about a booking change only by steps that its row asks for, or has asked for before it was
+//!    cancelled; and when it is at rest none of them can still be taken (invariants 8 and 9).
 //! 2. The snapshot with the bookings is the oldest, and the second look comes after all snapshots.
 //!
-//! A booking whose row is the same in both has therefore stood still while all others' rows were
-//! fixed, but for the step that it asks for; and of that the rules say nothing before its answer.
-//! What disagrees with such a row is wrong. A booking that is in neither, and of which money is kept,
-//! is wrong, too: the row of a booking that was charged is never removed. One of which seats are kept
-//! may have come and gone in between. Then they were given back before it went, for good; so a third
-//! look tells, at the slots, after the second.
+//! A booking whose row is the same in both has therefore stood still while the others were made. If it
+//! was at rest, so was all that is told about it; if it was on its way, the rules leave open what it
+//! waits for. What disagrees with such a row is wrong. A booking that is in neither, and of which money
+//! is kept, is wrong, too: the row of a booking that was charged is never removed. One of which seats
+//! are kept may have come and gone in between. Then they were given back before it went, for good; so a
+//! third look tells, at the slots, after the second.
 //!
 //! All others have moved, and are counted. What is wrong with one of them is found when it rests.
 

@@ -9,7 +9,15 @@ use eventbooker_testkit::Service;
 
 use super::damages::{DAMAGED_MONEY, DAMAGES};
 use super::rows::Rows;
-use super::{SMALL_ROOMS, some_bookings, some_money};
+use super::{some_bookings, some_money};
+
+/// One with more than enough, and those that are used up at once: by numbers, by groups, by rows.
+const ROOMS: [Room; 4] = [
+    Room { numbers: 1_000, groups: 1_000, rows: 1_000 },
+    Room { numbers: 2, groups: 1_000, rows: 1_000 },
+    Room { numbers: 1_000, groups: 1, rows: 1_000 },
+    Room { numbers: 3, groups: 3, rows: 1 },
+];
 
 /// What is looked at again: bookings first, and slots after them.
 pub(crate) struct Again {
@@ -85,7 +93,7 @@ async fn for_every_damage(mut look: impl AsyncFnMut(&str, Rows, Rule)) {
 }
 
 async fn recount_whole(rows: &Rows) -> Report {
-    recount_some(Contexts::ALL, Room::default(), rows).await
+    recount_some(Contexts::ALL, ROOMS[0], rows).await
 }
 
 #[tokio::test]
@@ -94,8 +102,7 @@ async fn every_damage_is_found_where_each_context_has_a_database() {
         let whole = recount_whole(&rows).await;
         let is_found = |found: &Finding| found.rule == rule;
         assert!(rule == Rule::Storage || whole.findings.iter().any(is_found), "{what}");
-        assert_eq!(recount_apart(Room::default(), &rows).await, whole, "{what}");
-        for room in SMALL_ROOMS {
+        for room in ROOMS {
             assert_eq!(recount_apart(room, &rows).await, whole, "{what} in {room:?}");
         }
     })
@@ -118,8 +125,8 @@ async fn a_context_alone_finds_what_is_wrong_within_it() {
     for_every_damage(async |what, rows, _| {
         let mut left = recount_whole(&rows).await.findings;
         for context in [Context::Bookings, Context::Events, Context::Accounts] {
-            let alone = recount_some(context, Room::default(), &rows).await;
-            for room in SMALL_ROOMS {
+            let alone = recount_some(context, ROOMS[0], &rows).await;
+            for room in ROOMS {
                 assert_eq!(recount_some(context, room, &rows).await, alone, "{what} in {room:?}");
             }
             for finding in alone.findings {
@@ -133,4 +140,21 @@ async fn a_context_alone_finds_what_is_wrong_within_it() {
         }
     })
     .await;
+}
+
+/// What is sound is read once; where there are postings and no bookings, those are read twice.
+#[tokio::test]
+async fn a_sound_context_is_in_no_doubt() {
+    for service in [some_bookings().await, some_money().await] {
+        let rows = damaged(&service, "").await;
+        for context in Context::ALL {
+            let (mut rows, mut read) = (rows.clone(), 0);
+            let mut alone = Together::in_one(context.into(), &mut rows);
+            let report = recount_within(ROOMS[0], &mut alone, &mut |rows, _| read = rows).await;
+            let Report { counts, findings, .. } = report.expect("the rows can be read");
+            assert_eq!(findings, [], "{context}");
+            assert_eq!(read, counts.all() + counts.postings, "{context}");
+        }
+        service.finish().await;
+    }
 }
