@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::settings::{DatabaseFlags, ListenFlags, ServeFlags};
+use crate::settings::{CheckFlags, ListenFlags, ServeFlags};
 
 /// Most of what a request allocates is freed by another thread (the lane answers, the connection's
 /// task frees), which the system's allocator is slow at; see `docs/decisions/0009-allocator.md`.
@@ -49,7 +49,7 @@ enum Command {
     Ready(ListenFlags),
     /// Recount every invariant from the rows. Exit code 0 if all hold, 1 if one is broken, 2 if
     /// it could not look.
-    Check(DatabaseFlags),
+    Check(CheckFlags),
     /// Manage users.
     #[command(subcommand)]
     User(user::Command),

@@ -17,7 +17,7 @@ use eventbooker_core::contexts::NoContext;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::apart::Apart;
-pub(crate) use self::resolve::ServeSettings;
+pub(crate) use self::resolve::{CheckedDatabases, ServeSettings};
 
 /// Where the database is. Every command takes these.
 #[derive(Args, Serialize, Deserialize, Default, Debug, Clone)]
@@ -34,6 +34,30 @@ pub(crate) struct DatabaseFlags {
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) database_password_file: Option<PathBuf>,
+}
+
+/// Where the databases are that `check` looks at.
+#[derive(Args, Serialize, Deserialize, Default, Debug, Clone)]
+pub(crate) struct CheckFlags {
+    #[command(flatten)]
+    #[serde(flatten)]
+    database: DatabaseFlags,
+    /// The database of the service `events`, if the one with the bookings doesn't hold the events.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events_database: Option<String>,
+    /// A file with the password for its server. Otherwise PGPASSWORD is looked at.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events_database_password_file: Option<PathBuf>,
+    /// The database of the service `account`, if the one with the bookings doesn't hold the accounts.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_database: Option<String>,
+    /// A file with the password for its server. Otherwise PGPASSWORD is looked at.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_database_password_file: Option<PathBuf>,
 }
 
 /// Where the service listens, for whoever asks it something.
@@ -108,6 +132,15 @@ serve_flags! {
     /// The folder with the public keys of all services: auth.pem, events.pem, account.pem, book.pem.
     #[arg(long, value_name = "FOLDER")]
     trusted_keys: PathBuf;
+    // What only `check` takes may stand where the service's settings do.
+    #[arg(skip)]
+    events_database: String;
+    #[arg(skip)]
+    events_database_password_file: PathBuf;
+    #[arg(skip)]
+    account_database: String;
+    #[arg(skip)]
+    account_database_password_file: PathBuf;
     /// Connections to the database's server for queries, beside one for each lane. [default: 8]
     #[arg(long, value_name = "COUNT")]
     database_connections: u32;

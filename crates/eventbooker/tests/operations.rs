@@ -71,10 +71,29 @@ fn the_page_has_every_setting() {
     assert!(part("settings") == expected, "the page should have:\n{expected}");
 }
 
+/// What only `check` takes.
+#[test]
+fn the_page_has_what_check_can_be_told() {
+    let ran = installed().run(&["check", "--help"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let (_, options) = ran.stdout.split_once("Options:").expect("there are some");
+    let (options, _) = options.split_once("  -h, --help").expect("help comes behind the settings");
+    let of_all = part("settings");
+    let of_check = settings(options);
+    let is_listed = |row: &str| {
+        let flag = row.split('`').nth(1).unwrap_or_default();
+        row.starts_with("| `--") && of_all.contains(&format!("| `{flag}` |"))
+    };
+    let expected: String =
+        of_check.lines().filter(|row| !is_listed(row)).map(|row| format!("{row}\n")).collect();
+    assert!(expected.contains("`EVENTBOOKER_EVENTS_DATABASE`"), "{expected}");
+    assert!(part("settings of check") == expected, "the page should have:\n{expected}");
+}
+
 /// The service refuses variables that it doesn't know.
 #[test]
 fn what_is_shipped_sets_only_what_there_is() {
-    let known = part("settings");
+    let known = [part("settings"), part("settings of check")].concat();
     for text in [PAGE, include_str!("../../../deploy/compose.yaml"), DOCKERFILE] {
         let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
         for word in words.filter(|word| word.starts_with("EVENTBOOKER_")) {

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::{BookingId, Context, Contexts};
-use eventbooker_engine::check::{Finding, Report, Room, Rule, SecondLook, Together, recount_within};
+use eventbooker_engine::check::{
+    Finding, Report, Room, Rule, SecondLook, Together, recount_within,
+};
 use eventbooker_store::{Snapshot, StoreError};
 use eventbooker_testkit::Service;
 

@@ -1,6 +1,7 @@
 //! What the program runs with, and between which bounds.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use eventbooker_core::Contexts;
@@ -12,7 +13,7 @@ use eventbooker_web::headers::SecurityHeaders;
 use figment::providers::Serialized;
 
 use super::layers::layered;
-use super::{Apart, DatabaseFlags, ListenFlags, ServeFlags};
+use super::{Apart, CheckFlags, DatabaseFlags, ListenFlags, ServeFlags};
 use crate::database::{Called, Database};
 
 /// What `serve` runs with.
@@ -50,6 +51,48 @@ impl DatabaseFlags {
     pub(crate) fn resolve(self) -> Result<Database, String> {
         let config = self.config.clone();
         layered(config, Serialized::defaults(self))?.database()
+    }
+}
+
+const EVENTS_CALLED: Called =
+    Called { url: "events_database", password_file: "events_database_password_file" };
+const ACCOUNTS_CALLED: Called =
+    Called { url: "account_database", password_file: "account_database_password_file" };
+
+/// The databases that `check` looks at.
+pub(crate) struct CheckedDatabases {
+    /// The one with the bookings, and with whatever isn't elsewhere.
+    pub(crate) database: Database,
+    pub(crate) events: Option<Database>,
+    pub(crate) accounts: Option<Database>,
+}
+
+impl CheckFlags {
+    /// The databases.
+    pub(crate) fn resolve(self) -> Result<CheckedDatabases, String> {
+        let config = self.database.config.clone();
+        let all = layered(config, Serialized::defaults(self))?;
+        let parse =
+            |url: Option<&String>, password_file: Option<&PathBuf>, called: Called| match url {
+                Some(url) => {
+                    Database::parse(url, password_file.map(PathBuf::as_path), called).map(Some)
+                }
+                None if password_file.is_some() => {
+                    Err(format!("{}: there is no {}", called.password_file, called.url))
+                }
+                None => Ok(None),
+            };
+        let events = parse(
+            all.events_database.as_ref(),
+            all.events_database_password_file.as_ref(),
+            EVENTS_CALLED,
+        )?;
+        let accounts = parse(
+            all.account_database.as_ref(),
+            all.account_database_password_file.as_ref(),
+            ACCOUNTS_CALLED,
+        )?;
+        Ok(CheckedDatabases { database: all.database()?, events, accounts })
     }
 }
 
