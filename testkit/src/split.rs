@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventbooker_core::Context;
+use eventbooker_engine::check::{Databases, Report};
 use eventbooker_engine::{Engine, Neighbours, Parts, Place, Settings};
 use eventbooker_store::{Access, Changes, Store};
 
@@ -102,8 +103,30 @@ impl Split {
         tokio::time::timeout(PATIENCE, so).await.expect(what);
     }
 
-    /// Stops all of them.
+    /// Recounts every invariant over all databases, while the services go on.
+    pub async fn recount(&self) -> Report {
+        let mut databases = Vec::with_capacity(self.quarters.len());
+        for (context, quarter) in Context::ALL.into_iter().zip(&self.quarters) {
+            let store = quarter.database.open(Access::Look).await.expect("the database opens");
+            databases.push((context.into(), store));
+        }
+        let report = Databases::of(databases).recount(&mut |_, _| {}).await;
+        report.expect("the rows can be read")
+    }
+
+    /// Stops all of them, and fails if an invariant is broken.
     pub async fn stop(self) {
+        self.stop_engines().await;
+        let report = self.recount().await;
+        assert!(report.is_clean(), "the recount found {:#?}", report.findings);
+    }
+
+    /// Stops all of them without a look at the rows, which the test has spoilt on purpose.
+    pub async fn stop_spoilt(self) {
+        self.stop_engines().await;
+    }
+
+    async fn stop_engines(&self) {
         for quarter in &self.quarters {
             tokio::time::timeout(PATIENCE, quarter.engine.stop()).await.expect("it stops");
         }

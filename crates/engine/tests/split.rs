@@ -166,7 +166,10 @@ async fn seats_of_a_booking_that_nobody_knows_are_left_alone() {
         split.clock.advance(Duration::from_secs(2));
         assert_eq!(held_and_sold(&split, event).await, (1, 0));
     }
-    split.stop().await;
+    let findings = split.recount().await.findings;
+    let [found] = findings.as_slice() else { panic!("{findings:#?}") };
+    assert_eq!(found.what, "event 1 keeps 2 seats for booking 2, which isn't live");
+    split.stop_spoilt().await;
 }
 
 #[tokio::test]

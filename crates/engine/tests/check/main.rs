@@ -5,6 +5,7 @@ mod apart;
 mod damages;
 mod life;
 mod rows;
+mod running;
 
 use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::Slot;
