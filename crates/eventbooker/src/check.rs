@@ -23,9 +23,9 @@ const COULD_NOT_LOOK: u8 = 2;
 
 pub(crate) async fn run(flags: CheckFlags) -> ExitCode {
     match look(flags).await {
-        Ok((places, report)) => {
+        Ok((parts, report)) => {
             // The exit code tells the outcome, whether or not anybody reads about it.
-            if let Err(reason) = print_places(&places, &report) {
+            if let Err(reason) = print_parts(&parts, &report) {
                 eprintln!("eventbooker: {reason}");
             }
             if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -38,7 +38,7 @@ pub(crate) async fn run(flags: CheckFlags) -> ExitCode {
 }
 
 /// A database that is looked at.
-struct Place {
+struct Part {
     /// Its URL, as it was given.
     name: String,
     /// Its URL, the same from wherever it is asked.
@@ -48,22 +48,22 @@ struct Place {
     contexts: Contexts,
 }
 
-async fn look(flags: CheckFlags) -> Result<(Vec<Place>, Report), String> {
-    let places = open(flags.resolve()?).await?;
-    let looked_at = places.iter().map(|place| (place.contexts, Arc::clone(&place.store)));
+async fn look(flags: CheckFlags) -> Result<(Vec<Part>, Report), String> {
+    let parts = open(flags.resolve()?).await?;
+    let looked_at = parts.iter().map(|part| (part.contexts, Arc::clone(&part.store)));
     let databases = Databases::of(looked_at.collect());
     let bar = progress::of_rows("checking");
     let report = databases.recount(&mut shown_on(&bar)).await;
     bar.finish_and_clear();
     let report = report.map_err(|error| error.to_string())?;
-    for place in &places {
-        note(&*place.store, &report).await;
+    for part in &parts {
+        note(&*part.store, &report).await;
     }
-    Ok((places, report))
+    Ok((parts, report))
 }
 
 /// Opens the databases. One that several settings lead to is looked at once.
-async fn open(databases: CheckedDatabases) -> Result<Vec<Place>, String> {
+async fn open(databases: CheckedDatabases) -> Result<Vec<Part>, String> {
     let CheckedDatabases { database, events, accounts } = databases;
     let apart = [
         ("events_database", Context::Events, events),
@@ -72,9 +72,9 @@ async fn open(databases: CheckedDatabases) -> Result<Vec<Place>, String> {
     let given = apart.iter().filter(|(.., database)| database.is_some());
     let elsewhere: Contexts = given.map(|(_, context, _)| *context).collect();
 
-    let main = open_place("database", &database).await?;
-    let mut places = vec![main];
-    let main = &mut places[0];
+    let main = open_part("database", &database).await?;
+    let mut parts = vec![main];
+    let main = &mut parts[0];
     if !elsewhere.is_empty() {
         main.must_hold("database", Context::Bookings)?;
     }
@@ -86,26 +86,26 @@ async fn open(databases: CheckedDatabases) -> Result<Vec<Place>, String> {
     for (key, context, database) in apart {
         let Some(database) = database else { continue };
         let place = database.place();
-        let at = if let Some(at) = places.iter().position(|other| other.place == place) {
+        let at = if let Some(at) = parts.iter().position(|other| other.place == place) {
             at
         } else {
-            places.push(open_place(key, &database).await?);
-            places.len() - 1
+            parts.push(open_part(key, &database).await?);
+            parts.len() - 1
         };
-        places[at].must_hold(key, context)?;
-        places[at].contexts = places[at].contexts.and(context.into());
+        parts[at].must_hold(key, context)?;
+        parts[at].contexts = parts[at].contexts.and(context.into());
     }
-    Ok(places)
+    Ok(parts)
 }
 
-async fn open_place(key: &str, database: &Database) -> Result<Place, String> {
+async fn open_part(key: &str, database: &Database) -> Result<Part, String> {
     let opened = database.open(Access::Look, None, 1).await;
     let store = opened.map_err(|why| format!("{key}: {why}"))?;
     let (name, place) = (database.name().to_owned(), database.place());
-    Ok(Place { name, place, store, contexts: Contexts::NONE })
+    Ok(Part { name, place, store, contexts: Contexts::NONE })
 }
 
-impl Place {
+impl Part {
     fn must_hold(&self, key: &str, context: Context) -> Result<(), String> {
         let has = self.store.contexts();
         if has.has(context) {
@@ -146,9 +146,9 @@ pub(crate) fn print(url: &str, report: &Report) -> Result<(), String> {
 }
 
 /// Says what a recount came to, and where it has looked.
-fn print_places(places: &[Place], report: &Report) -> Result<(), String> {
+fn print_parts(parts: &[Part], report: &Report) -> Result<(), String> {
     let mut looked_at = Contexts::from(Context::Identity);
-    for Place { name, contexts, .. } in places {
+    for Part { name, contexts, .. } in parts {
         looked_at = looked_at.and(*contexts);
         let amounts = amounts(*contexts, report.counts);
         if contexts.and(Context::Identity.into()) == Contexts::ALL {

@@ -102,7 +102,7 @@ fn databases_of_three_services_are_checked_together() {
     ];
     assert_eq!(apart.installation.run_with(&["check"], "", &variables), ran);
     let keys = [("database", &book), ("events_database", &events), ("account_database", &account)];
-    let lines: String = keys.iter().map(|(key, url)| format!("{key} = {url:?}\n")).collect();
+    let lines = keys.map(|(key, url)| format!("{key} = {url:?}\n")).concat();
     fs::write(apart.installation.directory().join("all.toml"), lines).expect("a file");
     assert_eq!(apart.check(&["--config", "all.toml"]), ran);
     // The service takes the same file, and has no use for what only a check needs.

@@ -88,16 +88,18 @@ impl<'a> Together<'a> {
             let rows = again.bookings(some.iter().map(|about| about.id).collect()).await?;
             unmoved.extend(some.iter().filter(|about| about.stands_in(&rows)).cloned());
         }
-        if !unmoved.iter().any(Disagreement::is_of_slot_alone) {
+        let mut in_question: HashSet<_> =
+            unmoved.iter().filter_map(Disagreement::slot_alone).collect();
+        if in_question.is_empty() {
             return Ok(unmoved);
         }
-        let mut kept = HashSet::new();
         let (mut slots, mut unseen) = (again.events().await?, |_, _| {});
         pages::slots(&mut *slots, &mut Meter::new(0, &mut unseen), |slot| {
-            kept.insert((slot.event_id, slot.booking_id));
+            in_question.remove(&(slot.event_id, slot.booking_id));
         })
         .await?;
-        unmoved.retain(|about| !about.is_of_slot_alone() || about.is_kept_in(&kept));
+        let given_back = in_question;
+        unmoved.retain(|about| about.slot_alone().is_none_or(|slot| !given_back.contains(&slot)));
         Ok(unmoved)
     }
 }
@@ -121,13 +123,10 @@ impl Disagreement {
         }
     }
 
-    /// Whether seats are kept for it and it has no row.
-    fn is_of_slot_alone(&self) -> bool {
-        self.booking.is_none() && self.slot.is_some()
-    }
-
-    fn is_kept_in(&self, slots: &HashSet<(EventId, BookingId)>) -> bool {
-        self.slot.is_some_and(|slot| slots.contains(&(slot.event_id, slot.booking_id)))
+    /// The slot that is kept for it, if it has no row.
+    fn slot_alone(&self) -> Option<(EventId, BookingId)> {
+        let slot = self.slot.filter(|_| self.booking.is_none())?;
+        Some((slot.event_id, slot.booking_id))
     }
 }
 

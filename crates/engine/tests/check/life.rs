@@ -96,36 +96,36 @@ fn bookings_after(steps: &[Step]) -> Vec<Booking> {
 fn events_after(steps: &[Step]) -> (Event, Vec<Slot>, Vec<JournalEntry>) {
     let created = JournalEntry { kind: JournalKind::Created, booking_id: None, ..held(1, 1, 1) };
     let (mut journal, mut slots) = (vec![created], Vec::new());
-    for step in steps {
+    for (step, version) in steps.iter().filter(|step| matches!(step, Has(_))).zip(2..) {
         let Has(kind) = *step else { continue };
-        journal.push(JournalEntry { kind, version: journal.len() as i64 + 1, ..held(1, 1, 1) });
+        journal.push(JournalEntry { kind, version, ..held(1, 1, 1) });
         slots = match kind {
             JournalKind::Held => vec![slot(1, 1)],
             JournalKind::Confirmed => vec![Slot { state: SlotState::Sold, ..slot(1, 1) }],
-            _ => Vec::new(),
+            JournalKind::Cancelled | JournalKind::Expired => Vec::new(),
+            JournalKind::Created | JournalKind::Edited | JournalKind::EventCancelled => continue,
         };
     }
-    let count = |state| slots.iter().filter(|slot| slot.state == state).count() as u32;
-    let (held, sold) = (count(SlotState::Held), count(SlotState::Sold));
-    let occupied = Seats::new(2 * (held + sold));
+    let is = |state| u32::from(slots.iter().any(|slot| slot.state == state));
+    let (held, sold) = (is(SlotState::Held), is(SlotState::Sold));
     let tally = Tally {
-        occupied,
+        occupied: Seats::new(2 * (held + sold)),
         pending_bookings: held,
         confirmed_bookings: sold,
-        version: journal.len() as i64,
+        version: journal.last().map_or(0, |entry| entry.version),
     };
     (Event { tally, ..event(1) }, slots, journal)
 }
 
 fn accounts_after(steps: &[Step]) -> (Account, Vec<Posting>) {
     let mut postings = vec![deposit(1, 1, 100, 100)];
-    for step in steps {
+    for (step, entry) in steps.iter().filter(|step| matches!(step, Pays(_))).zip(2..) {
         let Pays(kind) = *step else { continue };
         let balance = if kind == PostingKind::Charge { 20 } else { 100 };
-        postings.push(Posting { kind, ..charge(1, postings.len() as i64 + 1, 1, balance) });
+        postings.push(Posting { kind, ..charge(1, entry, 1, balance) });
     }
-    let balance = postings.last().map_or(0, |posting| posting.balance.as_minor());
-    (account(1, balance, postings.len() as i64), postings)
+    let Posting { entry, balance, .. } = postings[postings.len() - 1];
+    (account(1, balance.as_minor(), entry), postings)
 }
 
 /// All rows after these steps.
@@ -142,7 +142,7 @@ fn rows_after(steps: &[Step]) -> Rows {
         postings: Table::of(postings),
         bookings: Table::of(bookings),
         errands: Table::of(on_its_way.then(|| errand(1, 5)).into_iter().collect()),
-        last_booking_id: BookingId::new(if steps.is_empty() { 0 } else { 1 }),
+        last_booking_id: BookingId::new(i64::from(!steps.is_empty())),
         integrity: Vec::new(),
     }
 }
