@@ -211,3 +211,54 @@ fn a_database_that_cannot_be_looked_at_is_named_by_its_setting() {
     }
     assert_eq!(apart.noted(), [[], [], []] as [[i64; 0]; 3], "nothing was looked at");
 }
+
+/// A database with nothing but a service's tables.
+fn copied(installation: &Installation, service: &str) -> String {
+    let (from, to) = (installation.database().url(), format!("sqlite:{service}.db"));
+    let arguments = ["copy", "--from", &from, "--to", &to, "--services", service];
+    let ran = installation.run(&arguments);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    to
+}
+
+#[test]
+fn what_a_database_does_not_hold_is_not_missed_there() {
+    let apart = Apart::new();
+    let [auth, book, events, account] =
+        &["auth", "book", "events", "account"].map(|service| copied(&apart.installation, service));
+    let of_three = ["--database", book, "--events-database", events, "--account-database", account];
+    assert_clean(&apart.check(&of_three), &["(book): 2", "(events): 1", "(account): 1"]);
+
+    for (flags, unseen) in [
+        (&of_three[..2], "events,account"),
+        (&of_three[..4], "account"),
+        (&["--database", events], "account,book"),
+        (&["--database", account], "events,book"),
+    ] {
+        let ran = apart.check(flags);
+        assert_eq!((ran.code, &*ran.stderr), (Some(0), ""), "{flags:?}: {ran:?}");
+        let said = format!("the tables of {unseen} weren't looked at");
+        assert!(ran.stdout.contains(&said), "{flags:?}: {ran:?}");
+        assert!(ran.stdout.ends_with("\nwhat was looked at agrees\n"), "{flags:?}: {ran:?}");
+    }
+
+    for (flags, says) in [
+        (["--database", auth].as_slice(), "database: sqlite:auth.db holds auth"),
+        (
+            &["--database", events, "--account-database", account],
+            "\neventbooker: database: sqlite:events.db holds events and not book",
+        ),
+        (
+            &["--database", book, "--events-database", account],
+            "events_database: sqlite:account.db holds account and not events",
+        ),
+        (
+            &["--database", book, "--account-database", book],
+            "account_database: sqlite:book.db holds book and not account",
+        ),
+    ] {
+        let ran = apart.check(flags);
+        assert_eq!((ran.code, &*ran.stdout), (Some(2), ""), "{flags:?}: {ran:?}");
+        assert!(format!("\n{}", ran.stderr).contains(says), "{flags:?}: {ran:?}");
+    }
+}
