@@ -216,28 +216,42 @@ pub(crate) const DAMAGES: &[(&str, &str, Rule)] = &[
          UPDATE tallies SET pending_bookings = 1, confirmed_bookings = 2 WHERE event_id = 1",
         Rule::Holds,
     ),
-    ("an errand for a hold", "INSERT INTO errands VALUES (1, 1, 1, 1, 0, 0, NULL, false, NULL, NULL, NULL)", Rule::Sagas),
+    (
+        "an errand for a hold",
+        "INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           VALUES (1, 1, 1, 1, 0, 0, NULL, false)",
+        Rule::Sagas,
+    ),
     (
         "an errand for nothing",
-        "INSERT INTO errands VALUES (7, 1, 1, 1, 0, 0, NULL, false, NULL, NULL, NULL)",
+        "INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           VALUES (7, 1, 1, 1, 0, 0, NULL, false)",
         Rule::Sagas,
     ),
     (
         "a parked saga",
         "UPDATE bookings SET state = -2 WHERE id = 1;
-         INSERT INTO errands VALUES (1, 1, 1, 1, 0, 20, 'nobody answers', true, NULL, NULL, NULL)",
+         INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           VALUES (1, 1, 1, 1, 0, 20, 'nobody answers', true)",
         Rule::Sagas,
     ),
     (
         "on its way with other seats",
         "UPDATE bookings SET state = 3, seats = 1 WHERE id = 1;
-         INSERT INTO errands VALUES (1, 1, 1, 1, 0, 0, NULL, false, NULL, NULL, NULL)",
+         INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           VALUES (1, 1, 1, 1, 0, 0, NULL, false)",
         Rule::Holds,
     ),
     (
         "on its way without the slot that the journal speaks of",
         "UPDATE bookings SET state = 3 WHERE id = 1;
-         INSERT INTO errands VALUES (1, 1, 1, 1, 0, 0, NULL, false, NULL, NULL, NULL);
+         INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           VALUES (1, 1, 1, 1, 0, 0, NULL, false);
          DELETE FROM slots WHERE booking_id = 1;
          UPDATE tallies SET occupied = 5, pending_bookings = 1 WHERE event_id = 1",
         Rule::Journal,
@@ -391,11 +405,15 @@ pub(crate) const DAMAGED_MONEY: &[(&str, &str)] = &[
     (
         "on its way and charged another amount",
         "UPDATE bookings SET state = 5, amount = 79 WHERE id = 1;
-         INSERT INTO errands VALUES (1, 1, 1, 1, 0, 0, NULL, false, NULL, NULL, NULL)",
+         INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           VALUES (1, 1, 1, 1, 0, 0, NULL, false)",
     ),
     (
         "on its way and charged to somebody else",
         "UPDATE bookings SET state = -3, user_id = 2 WHERE id = 1;
-         INSERT INTO errands VALUES (1, 1, 2, 1, 0, 0, NULL, false, NULL, NULL, NULL)",
+         INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           VALUES (1, 1, 2, 1, 0, 0, NULL, false)",
     ),
 ];

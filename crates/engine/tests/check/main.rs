@@ -219,7 +219,9 @@ async fn a_finding_names_the_booking_and_what_is_wrong_with_it() {
     assert_eq!(
         findings(
             "UPDATE bookings SET state = -2 WHERE id = 1;
-             INSERT INTO errands VALUES (1, 1, 1, 1, 0, 20, 'nobody answers', true, NULL, NULL, NULL)"
+             INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           VALUES (1, 1, 1, 1, 0, 20, 'nobody answers', true)"
         )
         .await,
         ["sagas: booking 1 is parked while releasing after 20 tries: nobody answers"]
@@ -255,7 +257,9 @@ async fn what_is_on_its_way_is_no_finding() {
         let service = some_money().await;
         let on_its_way = format!(
             "UPDATE bookings SET state = {state} WHERE id = {booking};
-             INSERT INTO errands VALUES ({booking}, 1, 1, 1, 0, 0, NULL, false, NULL, NULL, NULL)"
+             INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           VALUES ({booking}, 1, 1, 1, 0, 0, NULL, false)"
         );
         assert_eq!(check_clean_at_once(&service, &on_its_way).await.errands, 1);
         assert!(recounted(&service, &on_its_way).await.is_clean());
