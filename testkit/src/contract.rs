@@ -83,6 +83,7 @@ macro_rules! store_contract {
             a_context_alone_does_its_work
             what_is_elsewhere_is_refused
             contexts_that_are_not_opened_are_left_alone
+            slots_are_paged_by_number_whenever_they_began
         }
     };
     ($database:expr; $($test:ident)*) => {

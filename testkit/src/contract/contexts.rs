@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use eventbooker_core::events::Tally;
 use eventbooker_core::{BookingId, Context, Contexts, EventId, UserId};
 use eventbooker_store::{
     Changes, Checker, FullSnapshot, LastCheck, LastIds, OldestKept, OpenError, Purge, Store,
@@ -11,7 +12,7 @@ use eventbooker_store::{
 
 use super::Database;
 use super::copying::memories;
-use crate::rows::{answer, at, errand, key, one_of_each, save, session};
+use crate::rows::{answer, at, errand, event, held, key, one_of_each, save, session, slot, tally};
 
 /// The tables that each context has for itself, beside those that every database has.
 fn own_tables(context: Context) -> &'static [&'static str] {
@@ -244,6 +245,35 @@ pub async fn what_is_elsewhere_is_refused(database: &dyn Database) {
         let rows = store.snapshot().await.expect("a snapshot").rows().await;
         assert_eq!(rows, Ok(0), "{here}: nothing was written");
     }
+}
+
+/// Where bookings are elsewhere, their steps come in whatever order.
+pub async fn slots_are_paged_by_number_whenever_they_began(database: &dyn Database) {
+    let store = opened_for(database, Context::Events).await;
+    let begun = [5, 2, 9, 1, 7];
+    let mut event = event(3);
+    event.tally = Tally { pending_bookings: 5, confirmed_bookings: 0, ..tally(5) };
+    let entries = (1..).zip(begun).map(|(version, booking)| held(3, version, booking));
+    save(
+        &*store,
+        Changes {
+            events_added: vec![event],
+            slots_added: begun.iter().map(|booking| slot(3, *booking)).collect(),
+            journal: entries.collect(),
+            ..Changes::default()
+        },
+    )
+    .await;
+    let (mut found, mut before) = (Vec::new(), None);
+    for _ in 0..9 {
+        let page = store.slots(EventId::new(3), before, 2).await.expect("read");
+        found.extend(page.slots.iter().map(|slot| slot.booking_id.get()));
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, [9, 7, 5, 2, 1]);
 }
 
 fn wants_of(context: Context) -> Wants {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use eventbooker_core::events::{
     Cancellation, Event, JournalEntry, JournalKind, PaymentWindow, Plan, Seats, Slot, Tally,
 };
-use eventbooker_core::{BookingId, EventId, Money, Timestamp};
+use eventbooker_core::{BookingId, Context, Contexts, EventId, Money, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::SqliteStore;
@@ -270,21 +270,37 @@ pub(super) fn all(conn: &Connection, after: EventId, limit: u32) -> rusqlite::Re
 /// event's journal that tells them apart: each slot has begun with an entry of it. Of an event with a
 /// million ended bookings most entries lead to none, so that is looked at only for a while, and then
 /// some slots of all events. What hasn't been come to by then is on the next page.
-pub(super) fn slots_of(
+fn slots_of(
     conn: &Connection,
     event_id: EventId,
     before: Option<BookingId>,
     limit: u32,
+    order: Order,
 ) -> rusqlite::Result<SlotsPage> {
     let live = live_bookings(conn, event_id)?;
     let wanted = limit.min(live) as usize;
     let mut page = SlotsPage { slots: Vec::new(), next: before };
-    let is_at_end = walk_slots(conn, event_id, wanted, &mut page)?
+    let is_at_end = (order == Order::OfNumbers && walk_slots(conn, event_id, wanted, &mut page)?)
         || scan_slots(conn, event_id, wanted, &mut page)?;
     if is_at_end || page.slots.len() == live as usize {
         page.next = None;
     }
     Ok(page)
+}
+
+/// In which order an event's slots have begun.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// In that of their bookings' numbers, which are given out in the same transactions.
+    OfNumbers,
+    /// In the order in which their bookings' sagas have come here from elsewhere.
+    Any,
+}
+
+impl Order {
+    fn of(contexts: Contexts) -> Self {
+        if contexts.has(Context::Bookings) { Self::OfNumbers } else { Self::Any }
+    }
 }
 
 /// Adds slots to a page by the event's journal until it has as many as are wanted. Returns whether
@@ -400,7 +416,8 @@ impl EventQueries for SqliteStore {
         before: Option<BookingId>,
         limit: u32,
     ) -> Result<SlotsPage, StoreError> {
-        self.readers.lists.run(move |conn| slots_of(conn, event_id, before, limit)).await
+        let order = Order::of(self.contexts);
+        self.readers.lists.run(move |conn| slots_of(conn, event_id, before, limit, order)).await
     }
 }
 
