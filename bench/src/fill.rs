@@ -89,6 +89,8 @@ impl Filling {
             store,
             clock: Arc::<SetClock>::clone(&clock),
             entropy: Arc::new(SystemEntropy),
+            // Nobody has a key.
+            write_answer: |_, _| Vec::new(),
         };
         let holds = HoldLimits { holds_max: None, held_seats_max: None, ..HoldLimits::default() };
         let settings = Settings { holds, ..Settings::default() };

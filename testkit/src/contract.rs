@@ -72,6 +72,9 @@ macro_rules! store_contract {
             errands_come_when_they_are_due
             memories_and_steps_are_kept
             denials_keep_their_reasons
+            holdings_on_their_way_come_when_they_are_wanted
+            promises_are_kept
+            memories_go_in_the_end
             the_last_check_of_each_kind_is_kept
             a_trail_is_all_that_was_written_about_a_booking
             users_and_sessions_are_found

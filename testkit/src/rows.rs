@@ -167,6 +167,7 @@ pub fn answer(scope: i64, name: &str, given: i64) -> Answer {
         key: key(scope, name),
         fingerprint: [7; 32],
         answer: b"booking 1".to_vec(),
+        awaits: None,
         created_at: at(given),
     }
 }

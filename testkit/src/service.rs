@@ -8,12 +8,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use eventbooker_core::accounts::Account;
-use eventbooker_core::bookings::{Booking, HoldLimits};
+use eventbooker_core::bookings::{Act, Booking, HoldLimits};
 use eventbooker_core::events::{Amendment, Draft, Event};
 use eventbooker_core::identity::{Actor, Role};
 use eventbooker_core::{BookingId, Contexts, EventId, Money, Timestamp, UserId};
 use eventbooker_engine::check::{Report, Together, recount};
-use eventbooker_engine::{Answer, BookingAt, Decided, Engine, Error, Parts, Refusal, Settings};
+use eventbooker_engine::{
+    Answer, BookingAt, Decided, Engine, Error, Neighbours, Parts, Place, Refusal, Settings,
+    WriteAnswer,
+};
 use eventbooker_store::Access;
 use eventbooker_store::{Changes, Store};
 
@@ -23,10 +26,10 @@ use crate::faults::{Faults, FaultyStore, LostUpdates};
 use crate::rows;
 use crate::{ManualClock, SeededEntropy};
 
-/// Tasks that sleep by the clock in each engine: the deadline clock, whoever releases the bookings of
-/// cancelled events, whoever takes up errands, and the clean-up. The recount is a fifth, unless it is
-/// off.
-const SLEEPERS: usize = 4;
+/// Tasks that sleep by the clock in each engine: the deadline clock, whoever takes up errands, and the
+/// clean-up. Whoever releases the bookings of cancelled events is a fourth, if the events are here; and the
+/// recount another one, unless it is off.
+const SLEEPERS: usize = 3;
 
 /// Who organises events in tests.
 pub const ADMIN: Actor = Actor { user_id: UserId::new(1_000_000), role: Role::Admin };
@@ -49,12 +52,22 @@ pub struct Options {
     pub engines: usize,
     /// The negative control.
     pub lost_updates: Option<LostUpdates>,
+    /// Who has the seats and the money.
+    pub participants: Neighbours,
+    /// How answers are written down that wait for a saga.
+    pub write_answer: WriteAnswer,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let settings = Settings { holds: UNLIMITED, ..Settings::default() };
-        Self { settings, engines: 1, lost_updates: None }
+        Self {
+            settings,
+            engines: 1,
+            lost_updates: None,
+            participants: Neighbours::default(),
+            write_answer: in_words,
+        }
     }
 }
 
@@ -81,6 +94,17 @@ pub fn outcome<T>(answer: Result<Answer<T>, Error>) -> Outcome<T> {
         Answer::Given(Decided { outcome, .. }) => outcome.map_err(Failure::Refused),
         Answer::Kept { .. } => panic!("a command without a key has no kept answer"),
     }
+}
+
+/// Writes down what became of a booking, in place of what a client of the HTTP side would get.
+pub fn in_words(act: Act, decided: &Decided<BookingAt>) -> Vec<u8> {
+    let words = match &decided.outcome {
+        Ok(BookingAt { booking: Booking { id, state, .. }, .. }) => {
+            format!("{act:?}: booking {id} is {state}")
+        }
+        Err(refusal) => format!("{act:?}: {refusal}"),
+    };
+    words.into_bytes()
 }
 
 /// Starts something that has to wait, and lets it wait: a command is in its lane's inbox when this
@@ -143,7 +167,8 @@ impl Service {
     }
 
     async fn open(&mut self) {
-        let Options { settings, engines, lost_updates } = self.options.clone();
+        let Options { settings, engines, lost_updates, participants, write_answer } =
+            self.options.clone();
         // Only one server may have the file, but replicas are what some tests are about.
         let access = if engines == 1 { Access::Serve } else { Access::Tool };
         for _ in 0..engines {
@@ -154,8 +179,10 @@ impl Service {
                 store: Arc::new(FaultyStore::new(store, faults, lost_updates.clone())),
                 clock: Arc::clone(&self.clock) as _,
                 entropy: Arc::clone(&self.entropy) as _,
+                write_answer,
             };
-            self.engines.push(Engine::start(parts, settings.clone()).await.expect("it starts"));
+            let engine = Engine::start_among(participants.clone(), parts, settings.clone());
+            self.engines.push(engine.await.expect("it starts"));
         }
         self.settle().await;
     }
@@ -218,8 +245,11 @@ impl Service {
 
     /// The same, where so many events are watched.
     pub async fn settle_with(&self, watched: usize) {
-        let recounts = usize::from(self.options.settings.recount_every.is_some());
-        self.clock.until_asleep((SLEEPERS + recounts) * self.engines.len() + watched).await;
+        let Options { settings, participants, .. } = &self.options;
+        let recounts = usize::from(settings.recount_every.is_some());
+        let releases = usize::from(matches!(participants.events, Place::Here));
+        let sleepers = (SLEEPERS + recounts + releases) * self.engines.len();
+        self.clock.until_asleep(sleepers + watched).await;
     }
 
     /// Lets time pass, and waits until what has fallen due meanwhile is done.

@@ -13,7 +13,7 @@ use crate::database::Database;
 use crate::faults::{Faults, FaultyStore};
 use crate::near::Near;
 use crate::rows;
-use crate::service::UNLIMITED;
+use crate::service::{UNLIMITED, in_words};
 use crate::{ManualClock, SeededEntropy};
 
 /// One of the four.
@@ -49,6 +49,7 @@ impl Split {
                 store: Arc::new(FaultyStore::new(store, Faults::default(), None)),
                 clock: Arc::clone(&clock) as _,
                 entropy: Arc::new(SeededEntropy::new(1)),
+                write_answer: in_words,
             };
             let neighbours = neighbours_of(context, &lines);
             let engine = Engine::start_among(neighbours, parts, settings.clone()).await;

@@ -11,6 +11,8 @@ pub mod errand;
 pub mod participant;
 pub mod saga;
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 pub use self::saga::{Payment, State};
@@ -75,7 +77,7 @@ impl HoldLimits {
     }
 }
 
-/// One of a user's holds on an event whose deadline has not passed: live, or cancelled.
+/// One of a user's holds on an event that may count against the limits: asked for, live, or cancelled.
 ///
 /// Cancelled ones count until the deadline that they had, whether or not they were paid meanwhile.
 /// Otherwise a hold could be renewed for ever by cancelling it a moment before its deadline and
@@ -85,10 +87,52 @@ impl HoldLimits {
 pub struct Holding {
     /// How many seats it has, or had.
     pub seats: Seats,
-    /// When it ends, or would have ended.
+    /// When it ends, or would have ended; means nothing while it is only asked for.
     pub expires_at: Timestamp,
-    /// Whether it was cancelled.
-    pub is_cancelled: bool,
+    /// How it stands.
+    pub kind: HoldingKind,
+}
+
+/// How a hold stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldingKind {
+    /// Whoever has the seats hasn't answered yet, so nobody knows when it ends. It counts however it is
+    /// to be paid: while that participant is away, nothing else limits how much can be begun.
+    Asked,
+    /// Seats are held.
+    Held,
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// When to look again whether a hold that is only asked for has ended.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Holding {
+    /// What somebody holds with this booking, or did.
+    pub fn of(booking: &Booking) -> Self {
+        let Booking { seats, expires_at, state, .. } = *booking;
+        let kind = match state {
+            State::Occupying => HoldingKind::Asked,
+            State::Refunding | State::Releasing | State::Expiring | State::Cancelled => {
+                HoldingKind::Cancelled
+            }
+            State::Occupied | State::Paying | State::Completing | State::Complete => {
+                HoldingKind::Held
+            }
+        };
+        Self { seats, expires_at, kind }
+    }
+
+    /// Until when it counts against another one that is to be paid like this; `None` if it doesn't.
+    fn counts_until(&self, payment: Payment, now: Timestamp) -> Option<Timestamp> {
+        let until = match (self.kind, payment) {
+            (HoldingKind::Asked, _) => now.plus(LOOK_AGAIN),
+            (HoldingKind::Held, Payment::AtOnce) => return None,
+            (HoldingKind::Held, Payment::Later) | (HoldingKind::Cancelled, _) => self.expires_at,
+        };
+        (until > now).then_some(until)
+    }
 }
 
 /// Why a booking isn't made.
@@ -150,12 +194,12 @@ pub enum Step {
     Taken,
     /// It stood there already: asking twice is asking once.
     Repeated,
-    /// The booking is on its way, there or elsewhere, and can't be moved until it has arrived.
+    /// The booking is on its way, there or elsewhere, and isn't moved until it has arrived.
     UnderWay,
 }
 
 /// Whether a user with these holdings may have `seats` more. Whoever pays at once keeps seats from
-/// nobody, so then only what was cancelled counts.
+/// nobody, so then only what was cancelled counts, and what is under way.
 pub fn admit(
     limits: &HoldLimits,
     holdings: &[Holding],
@@ -163,22 +207,16 @@ pub fn admit(
     payment: Payment,
     now: Timestamp,
 ) -> Result<(), BookRefusal> {
-    let counts = |held: &&Holding| {
-        held.expires_at > now
-            && match payment {
-                Payment::Later => true,
-                Payment::AtOnce => held.is_cancelled,
-            }
-    };
-    let counted: Vec<&Holding> = holdings.iter().filter(counts).collect();
+    let counts = |held: &Holding| Some((held.seats, held.counts_until(payment, now)?));
+    let counted: Vec<(Seats, Timestamp)> = holdings.iter().filter_map(counts).collect();
     let holds = u64::try_from(counted.len()).unwrap_or(u64::MAX);
-    let held_seats: u64 = counted.iter().map(|held| u64::from(held.seats.get())).sum();
+    let held_seats: u64 = counted.iter().map(|(seats, _)| u64::from(seats.get())).sum();
     let too_many_holds = limits.holds_max.is_some_and(|max| holds >= u64::from(max));
     let too_many_seats = limits
         .held_seats_max
         .is_some_and(|max| held_seats + u64::from(seats.get()) > u64::from(max));
     if too_many_holds || too_many_seats {
-        let retry_at = counted.iter().map(|held| held.expires_at).min().unwrap_or(now);
+        let retry_at = counted.iter().map(|(_, until)| *until).min().unwrap_or(now);
         return Err(BookRefusal::HoldLimit { retry_at });
     }
     Ok(())

@@ -12,14 +12,17 @@ use std::mem;
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::participant::{Memory, MemoryKey, Remembered, Request};
-use eventbooker_core::bookings::{Booking, HoldLimits, Holding, State};
+use eventbooker_core::bookings::{Act, Booking, HoldLimits, Holding};
 use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{Session, TokenDigest, User};
-use eventbooker_core::{BookingId, Contexts, EventId, Timestamp, UserId};
+use eventbooker_core::{BookingId, Context, Contexts, EventId, Timestamp, UserId};
 use eventbooker_store::{Answer, AnswerKey, Changes, IdRange, LastIds, Loaded, Purge, SagaStep};
 
 use self::table::Table;
+use crate::bookings::BookingAt;
+use crate::command::Decided;
 use crate::errands::Question;
+use crate::promises::WriteAnswer;
 
 /// What the operator chose, as far as decisions depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +35,18 @@ pub struct Rules {
     pub here: Contexts,
 }
 
+impl Rules {
+    /// Whether everything that a saga needs is in this database, so that none of them waits for anybody.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.here.has(Context::Events) && self.here.has(Context::Accounts)
+    }
+}
+
 /// The rows of one batch.
 pub struct Batch {
     now: Timestamp,
     rules: Rules,
+    write_answer: WriteAnswer,
     answers: BTreeMap<AnswerKey, Answer>,
     events: Table<EventId, Event>,
     /// Events of which more has changed than their tallies.
@@ -60,7 +71,7 @@ pub struct Batch {
 
 impl Batch {
     /// A batch of these rows.
-    pub fn new(loaded: Loaded, rules: Rules) -> Self {
+    pub fn new(loaded: Loaded, rules: Rules, write_answer: WriteAnswer) -> Self {
         let mut logins = BTreeMap::new();
         for user in &loaded.users {
             logins.insert(user.profile.login.clone(), user.id);
@@ -68,6 +79,7 @@ impl Batch {
         Self {
             now: loaded.now,
             rules,
+            write_answer,
             answers: loaded.answers.into_iter().map(|a| (a.key.clone(), a)).collect(),
             events: Table::of(loaded.events.into_iter().map(|e| (e.id, e))),
             events_edited: BTreeSet::new(),
@@ -116,6 +128,25 @@ impl Batch {
     pub(crate) fn remember(&mut self, answer: Answer) {
         self.answers.insert(answer.key.clone(), answer.clone());
         self.changes.answers_added.push(answer);
+    }
+
+    /// An answer that was remembered without one, however long ago.
+    pub(crate) fn complete_answer(
+        &mut self,
+        key: AnswerKey,
+        decided: &Decided<BookingAt>,
+        act: Act,
+    ) {
+        let answer = (self.write_answer)(act, decided);
+        let complete = |kept: &mut Answer| {
+            kept.answer.clone_from(&answer);
+            kept.awaits = None;
+        };
+        self.answers.get_mut(&key).into_iter().for_each(complete);
+        match self.changes.answers_added.iter_mut().find(|added| added.key == key) {
+            Some(added) => complete(added),
+            None => self.changes.answers_completed.push((key, answer)),
+        }
     }
 
     pub(crate) fn event(&self, id: EventId) -> Option<&Event> {
@@ -175,7 +206,7 @@ impl Batch {
     /// A booking counts among what its owner holds.
     pub(crate) fn count_holding(&mut self, booking: &Booking) {
         if let Some(holdings) = self.holdings.get_mut(&(booking.event_id, booking.user_id)) {
-            holdings.push(holding(booking));
+            holdings.push(Holding::of(booking));
         }
     }
 
@@ -183,7 +214,7 @@ impl Batch {
     /// them goes.
     pub(crate) fn discount_holding(&mut self, booking: &Booking) {
         if let Some(holdings) = self.holdings.get_mut(&(booking.event_id, booking.user_id)) {
-            let gone = holding(booking);
+            let gone = Holding::of(booking);
             let place = holdings.iter().position(|holding| *holding == gone);
             place.map(|place| holdings.swap_remove(place));
         }
@@ -351,11 +382,6 @@ impl Batch {
         };
         changes
     }
-}
-
-fn holding(booking: &Booking) -> Holding {
-    let Booking { seats, expires_at, state, .. } = *booking;
-    Holding { seats, expires_at, is_cancelled: state == State::Cancelled }
 }
 
 /// Numbers to give out.

@@ -14,7 +14,7 @@ use eventbooker_store::{BookingRoute, HoldingsOf, SlotsPage, StoreError, Wants};
 
 use crate::batch::{Batch, Rules};
 use crate::command::{Answer, Command, Key, Lane};
-use crate::{Engine, Error, Refusal, saga};
+use crate::{Engine, Error, Refusal, promises, saga};
 
 /// A booking, and the instant at which it stood so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,13 @@ pub struct BookingAt {
     pub booking: Booking,
     /// The instant.
     pub at: Timestamp,
+}
+
+impl BookingAt {
+    /// The booking if its saga is under way, and what is wanted of it.
+    fn under_way(&self, act: Act) -> Option<(BookingId, Act)> {
+        (!self.booking.is_at_rest()).then_some((self.booking.id, act))
+    }
 }
 
 /// A page of live bookings. Holds whose deadline has passed are left out, whether or not their
@@ -67,8 +74,11 @@ impl Command for Book {
         let (held, payment) = (batch.holdings(self.event_id, self.user_id), Payment::Later);
         bookings::admit(&limits, held, seats, payment, now)?;
         let booking = begin(batch, self.user_id, self.event_id, seats, payment)?;
-        batch.count_holding(&booking);
         Ok(BookingAt { booking, at: now })
+    }
+
+    fn awaits(&self, reply: &BookingAt) -> Option<(BookingId, Act)> {
+        reply.under_way(Act::Book)
     }
 }
 
@@ -81,6 +91,10 @@ pub(crate) fn want_booking(
     booking_id: BookingId,
 ) {
     wants.bookings.push((event_id, booking_id));
+    if !rules.is_whole() {
+        // Its saga may be under way.
+        wants.errands.push(booking_id);
+    }
     want_event(rules, wants, event_id);
     if rules.has(Participant::Events) {
         wants.slots.push((event_id, booking_id));
@@ -101,7 +115,8 @@ pub(crate) fn want_account(rules: &Rules, wants: &mut Wants, user_id: UserId) {
 
 fn want_holdings(rules: &Rules, wants: &mut Wants, event_id: EventId, user_id: UserId) {
     if let Some(limit) = rules.holds.holdings_needed() {
-        wants.holdings.push(HoldingsOf { event_id, user_id, limit });
+        let on_their_way = !rules.is_whole();
+        wants.holdings.push(HoldingsOf { event_id, user_id, limit, on_their_way });
     }
 }
 
@@ -117,6 +132,9 @@ fn begin(
     let begun = Booking::begin(id, event_id, user_id, seats, payment, batch.now());
     let booking = saga::run(batch, begun)?.booking.expect("a new booking stays");
     saga::add(batch, booking);
+    if payment == Payment::Later || booking.state == State::Occupying {
+        batch.count_holding(&booking);
+    }
     Ok(booking)
 }
 
@@ -152,6 +170,10 @@ impl Command for Purchase {
         bookings::admit(&limits, held, seats, payment, now)?;
         let booking = begin(batch, self.user_id, self.event_id, seats, payment)?;
         Ok(BookingAt { booking, at: now })
+    }
+
+    fn awaits(&self, reply: &BookingAt) -> Option<(BookingId, Act)> {
+        reply.under_way(Act::Purchase)
     }
 
     fn was_in_vain(reply: &BookingAt) -> bool {
@@ -217,7 +239,7 @@ impl Command for MoveBooking {
         let mut moved = was;
         let step = match self.to {
             Move::Confirm => moved.confirm(now)?,
-            Move::Cancel => moved.cancel(now)?,
+            Move::Cancel => saga::cancel(&batch.rules(), &mut moved, now)?,
         };
         match step {
             // Where the event is elsewhere, it isn't in the batch, and nobody asks whether it takes place.
@@ -229,19 +251,24 @@ impl Command for MoveBooking {
         }
         let progress = saga::run(batch, moved)?;
         let booking = progress.booking.expect("only an expiry removes a booking");
-        match (self.to, progress.refusal) {
+        match (self.to, &progress.refusal) {
             // The hold is what it was, and its owner has until the deadline to find the money.
-            (Move::Confirm, Some(refusal)) => return Err(refusal),
+            (Move::Confirm, Some(refusal)) => return Err(refusal.clone()),
             (Move::Confirm, None) => batch.discount_holding(&was),
             (Move::Cancel, _) => {
-                if was.state == State::Occupied {
+                if matches!(was.state, State::Occupying | State::Occupied) {
                     batch.discount_holding(&was);
                 }
                 batch.count_holding(&Booking { state: State::Cancelled, ..booking });
+                promises::overrule(batch, &booking);
             }
         }
-        saga::change(batch, &was, Some(booking));
+        saga::change(batch, &was, progress);
         Ok(BookingAt { booking, at: now })
+    }
+
+    fn awaits(&self, reply: &BookingAt) -> Option<(BookingId, Act)> {
+        reply.under_way(self.to.act())
     }
 }
 
@@ -272,8 +299,8 @@ impl Command for Expire {
             let Some(mut booking) = batch.booking(*booking_id) else { continue };
             let deadline = booking.expires_at;
             if booking.expire(now) {
-                let after = saga::run(batch, booking)?.booking;
-                saga::change(batch, &booking, after);
+                let progress = saga::run(batch, booking)?;
+                saga::change(batch, &booking, progress);
                 ended.push(deadline);
             }
         }
@@ -290,7 +317,7 @@ impl Engine {
         seats: i64,
         key: Option<Key<BookingAt>>,
     ) -> Result<Answer<BookingAt>, Error> {
-        self.finish(Act::Book, self.submit(Book { user_id, event_id, seats }, key).await).await
+        self.see_through(Act::Book, key, || Book { user_id, event_id, seats }).await
     }
 
     /// Books seats of an event and pays for them at once.
@@ -301,8 +328,7 @@ impl Engine {
         seats: i64,
         key: Option<Key<BookingAt>>,
     ) -> Result<Answer<BookingAt>, Error> {
-        let purchased = self.submit(Purchase { user_id, event_id, seats }, key).await;
-        self.finish(Act::Purchase, purchased).await
+        self.see_through(Act::Purchase, key, || Purchase { user_id, event_id, seats }).await
     }
 
     /// Pays a booking.
@@ -335,8 +361,8 @@ impl Engine {
         key: Option<Key<BookingAt>>,
     ) -> Result<Answer<BookingAt>, Error> {
         let route = self.store().booking_route(booking_id).await?;
-        let moved = MoveBooking { actor, event_id, booking_id, route, to };
-        self.finish(to.act(), self.submit(moved, key).await).await
+        let moved = || MoveBooking { actor, event_id, booking_id, route, to };
+        self.see_through(to.act(), key, moved).await
     }
 
     /// An event's live bookings older than `before`, newest first: all of them for an admin, the

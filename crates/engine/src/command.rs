@@ -4,13 +4,14 @@
 //! Wrapped up with the client that waits for it, it is a [`Task`], the form in which a lane knows
 //! it.
 
+use eventbooker_core::bookings::Act;
 use eventbooker_core::trace::TraceParent;
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::{Answer as KeptAnswer, AnswerKey, Wants};
 use tokio::sync::oneshot;
 
 use crate::batch::{Batch, Rules};
-use crate::{Error, Refusal, trace};
+use crate::{Error, Refusal, promises, trace};
 
 /// Something that changes rows, or is refused.
 pub trait Command: Send + 'static {
@@ -25,6 +26,12 @@ pub trait Command: Send + 'static {
 
     /// Decides it. A refusal leaves the batch as it was.
     fn decide(&self, batch: &mut Batch) -> Result<Self::Reply, Refusal>;
+
+    /// The booking whose saga has to come to rest before there is an answer to remember, and what is wanted
+    /// of it; `None` if this reply is the answer.
+    fn awaits(&self, _: &Self::Reply) -> Option<(BookingId, Act)> {
+        None
+    }
 
     /// Whether nothing came of it, although there are rows that say what was tried.
     fn was_in_vain(_: &Self::Reply) -> bool {
@@ -122,6 +129,14 @@ pub struct Key<R> {
     pub write: fn(&Decided<R>) -> Option<Vec<u8>>,
 }
 
+// Whatever the answer is, it is only written.
+impl<R> Clone for Key<R> {
+    fn clone(&self) -> Self {
+        let Self { key, fingerprint, write } = self;
+        Self { key: key.clone(), fingerprint: *fingerprint, write: *write }
+    }
+}
+
 /// A command and whoever waits for it, as a lane sees them.
 pub(crate) trait Task: Send {
     fn wants(&self, rules: &Rules, wants: &mut Wants);
@@ -155,17 +170,30 @@ impl<C: Command> Job<C> {
     fn decide_with_key(command: &C, key: &Key<C::Reply>, batch: &mut Batch) -> Answer<C::Reply> {
         let now = batch.now();
         if let Some(kept) = batch.answer(&key.key) {
-            if kept.fingerprint == key.fingerprint {
-                return Answer::Kept { answer: kept.answer.clone(), effect: Effect::Earlier };
-            }
-            return Answer::Given(Decided::refused(Refusal::KeyReused, now));
+            let refusal = match kept.awaits {
+                _ if kept.fingerprint != key.fingerprint => Refusal::KeyReused,
+                Some(booking_id) => Refusal::KeyInFlight { booking_id },
+                None => {
+                    return Answer::Kept { answer: kept.answer.clone(), effect: Effect::Earlier };
+                }
+            };
+            return Answer::Given(Decided::refused(refusal, now));
         }
         let decided = Self::decide_now(command, batch);
+        let awaits = decided.outcome.as_ref().ok().and_then(|reply| command.awaits(reply));
+        if let Some((booking_id, act)) = awaits {
+            // What somebody else has begun isn't this command's.
+            if decided.effect == Effect::Now {
+                promises::make(batch, key, booking_id, act);
+            }
+            return Answer::Given(decided);
+        }
         let Some(answer) = (key.write)(&decided) else { return Answer::Given(decided) };
         batch.remember(KeptAnswer {
             key: key.key.clone(),
             fingerprint: key.fingerprint,
             answer: answer.clone(),
+            awaits: None,
             created_at: now,
         });
         Answer::Kept { answer, effect: decided.effect }

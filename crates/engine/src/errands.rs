@@ -34,7 +34,7 @@ const WAITING_MAX: usize = 16_384;
 /// waits longer than its lease has to be taken up again, and so on.
 const BACKLOG_MAX: usize = carry::CALLS_MAX * carry::TOGETHER_MAX;
 /// How long a client waits for its saga to end.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// A client's booking is looked at this often even if nobody said that it moved: another replica
 /// may have moved it.
 const LOOK_AT_BOOKING_EVERY: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ impl Rooms {
 }
 
 /// Somebody who waits for a booking to move. Leaves nothing behind on the desk.
-struct Waiting<'a> {
+pub(crate) struct Waiting<'a> {
     desk: &'a Desk,
     id: BookingId,
     woken: oneshot::Receiver<()>,
@@ -196,15 +196,27 @@ fn want_saga(
 }
 
 impl Engine {
-    /// A booking when its saga has come to rest, or as it stands when that takes too long or the
+    /// Listens for a booking that moves. Before the store is read, so that what moves meanwhile is heard.
+    pub(crate) fn listen_for(&self, id: BookingId) -> Waiting<'_> {
+        self.inner.desk.wait_for(id)
+    }
+
+    /// Waits until a booking may have moved, or until it is time to give up.
+    pub(crate) async fn until_moved(&self, mut waiting: Waiting<'_>, give_up: Timestamp) {
+        let clock = &self.inner.parts.clock;
+        tokio::select! {
+            () = waiting.moved() => {}
+            () = clock.sleep_until(clock.now().plus(LOOK_AT_BOOKING_EVERY).min(give_up)) => {}
+        }
+    }
+
+    /// A booking when its saga has come to rest, or as it stands when it is time to give up or the
     /// store doesn't say. `None` if it is gone.
-    pub(crate) async fn at_rest(&self, mut at: BookingAt) -> Option<BookingAt> {
-        let clock = Arc::clone(&self.inner.parts.clock);
+    pub(crate) async fn at_rest(&self, mut at: BookingAt, give_up: Timestamp) -> Option<BookingAt> {
+        let clock = &self.inner.parts.clock;
         let id = at.booking.id;
-        let give_up = clock.now().plus(PATIENCE);
         loop {
-            // Listened for first: what moves while the store is read is heard.
-            let mut waiting = self.inner.desk.wait_for(id);
+            let waiting = self.listen_for(id);
             let now = clock.now();
             match self.store().bookings(vec![id]).await {
                 Ok(found) => at = BookingAt { booking: *found.first()?, at: clock.now() },
@@ -217,10 +229,7 @@ impl Engine {
             if at.booking.is_at_rest() || now >= give_up {
                 return Some(at);
             }
-            tokio::select! {
-                () = waiting.moved() => {}
-                () = clock.sleep_until(clock.now().plus(LOOK_AT_BOOKING_EVERY).min(give_up)) => {}
-            }
+            self.until_moved(waiting, give_up).await;
         }
     }
 }

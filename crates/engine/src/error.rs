@@ -1,5 +1,6 @@
 //! Why a command came to nothing: a refusal is an answer, an error is the outside world.
 
+use eventbooker_core::BookingId;
 use eventbooker_core::accounts::{DepositRefusal, InsufficientFunds, RefundTooLarge};
 use eventbooker_core::bookings::saga::Denial;
 use eventbooker_core::bookings::{BookRefusal, CancelRefusal, ConfirmRefusal};
@@ -71,6 +72,12 @@ pub enum Refusal {
     /// The idempotency key was used for something else.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// What was asked with this key is under way: its saga has not come to rest.
+    #[error("what was asked with this idempotency key is still under way")]
+    KeyInFlight {
+        /// The booking that it is about.
+        booking_id: BookingId,
+    },
 }
 
 impl From<Denial> for Refusal {

@@ -1,4 +1,5 @@
-//! Removes what has outlived its use: sessions that ended, answers nobody will ask for again.
+//! Removes what has outlived its use: sessions that ended, answers nobody will ask for again, and what
+//! participants remember of sagas that have ended long ago.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::batch::{Batch, Rules};
 use crate::command::{Command, Lane};
-use crate::{Engine, Refusal};
+use crate::{Engine, Refusal, Settings};
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -21,6 +22,7 @@ const AHEAD_AT_MOST: Duration = Duration::from_secs(3600);
 
 struct Sweep {
     answers_kept: Duration,
+    memories_kept: Duration,
 }
 
 impl Sweep {
@@ -30,6 +32,7 @@ impl Sweep {
             sessions_until: now,
             answers_until: now.minus(self.answers_kept),
             answers_after: now.plus(AHEAD_AT_MOST),
+            memories_until: now.minus(self.memories_kept),
             limit: ROWS_AT_ONCE,
         }
     }
@@ -64,7 +67,8 @@ pub(crate) fn spawn(engine: Engine) -> JoinHandle<()> {
 
 /// Removes one portion. Returns whether there was something to remove.
 async fn sweep(engine: &Engine, now: Timestamp) -> bool {
-    let sweep = Sweep { answers_kept: engine.settings().answers_kept };
+    let Settings { answers_kept, memories_kept, .. } = *engine.settings();
+    let sweep = Sweep { answers_kept, memories_kept };
     let purge = sweep.outlived(now);
     let oldest = match engine.store().oldest_kept().await {
         Ok(oldest) => oldest,
@@ -74,7 +78,8 @@ async fn sweep(engine: &Engine, now: Timestamp) -> bool {
         }
     };
     let due = oldest.session_end.is_some_and(|end| end <= purge.sessions_until)
-        || oldest.answer.is_some_and(|at| at <= purge.answers_until || at > purge.answers_after);
+        || oldest.answer.is_some_and(|at| at <= purge.answers_until || at > purge.answers_after)
+        || oldest.memory.is_some_and(|at| at <= purge.memories_until);
     if !due {
         return false;
     }

@@ -26,7 +26,8 @@ use crate::identity::Sessions;
 use crate::live::Live;
 use crate::live::board::Board;
 use crate::meters::{self, Meters};
-use crate::{Clock, Error, Neighbours, Parts, Settings, count, trace};
+use crate::promises::WriteAnswer;
+use crate::{Clock, Error, Parts, Settings, count, trace};
 
 /// How often a batch is tried while other transactions are in its way.
 const TRIES_MAX: u32 = 8;
@@ -49,7 +50,7 @@ pub(crate) struct Lanes {
 impl Lanes {
     pub(crate) async fn start(
         parts: &Parts,
-        neighbours: &Neighbours,
+        rules: Rules,
         settings: &Settings,
         listeners: &Listeners,
     ) -> Result<Self, StoreError> {
@@ -62,11 +63,8 @@ impl Lanes {
                 inbox,
                 writer: parts.store.writer().await?,
                 clock: Arc::clone(&parts.clock),
-                rules: Rules {
-                    holds: settings.holds,
-                    users_may_deposit: settings.users_may_deposit,
-                    here: neighbours.here(),
-                },
+                rules,
+                write_answer: parts.write_answer,
                 batch_commands_max: settings.batch_commands_max,
                 listeners: listeners.clone(),
                 meters: Meters::new(number),
@@ -163,6 +161,7 @@ struct LaneTask {
     writer: Box<dyn Writer>,
     clock: Arc<dyn Clock>,
     rules: Rules,
+    write_answer: WriteAnswer,
     batch_commands_max: usize,
     listeners: Listeners,
     meters: Meters,
@@ -290,7 +289,7 @@ impl LaneTask {
     }
 
     async fn attempt(&mut self, tasks: &mut Tasks) -> Result<(), Trouble> {
-        let rules = self.rules;
+        let (rules, write_answer) = (self.rules, self.write_answer);
         let wanted = catch_unwind(AssertUnwindSafe(|| {
             let mut wants = Wants::default();
             for task in tasks.iter() {
@@ -305,7 +304,7 @@ impl LaneTask {
         };
         let loaded = self.writer.load(&wants, self.clock.now()).await.map_err(Trouble::Store)?;
         let decided = catch_unwind(AssertUnwindSafe(|| {
-            let mut batch = Batch::new(loaded, rules);
+            let mut batch = Batch::new(loaded, rules, write_answer);
             for task in tasks.iter_mut() {
                 task.decide(&mut batch);
             }

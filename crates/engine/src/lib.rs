@@ -32,6 +32,7 @@ mod meters;
 mod neighbours;
 mod participants;
 mod passwords;
+mod promises;
 mod recount;
 mod releases;
 mod saga;
@@ -63,6 +64,7 @@ pub use self::neighbours::{
     AccountsNeighbour, BookingsNeighbour, EventsNeighbour, IdentityNeighbour, Neighbours, Place,
 };
 pub use self::participants::Participate;
+pub use self::promises::WriteAnswer;
 pub use self::recount::{Hindrance, Recount, Recounts, UnfinishedRecount};
 pub use self::releases::Freed;
 
@@ -84,6 +86,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Where tokens and salts come from.
     pub entropy: Arc<dyn Entropy>,
+    /// How the answer to a command with a key is written down when it has waited for a saga.
+    pub write_answer: WriteAnswer,
 }
 
 /// What an operator may choose.
@@ -107,6 +111,8 @@ pub struct Settings {
     pub session_lifetime: Duration,
     /// How long the answer to a command with a key is remembered.
     pub answers_kept: Duration,
+    /// How long participants remember what they answered to sagas elsewhere.
+    pub memories_kept: Duration,
     /// How long after a recount of every invariant the next one begins; `None` for no recounts.
     pub recount_every: Option<Duration>,
     /// Whether this engine expires holds, releases the bookings of cancelled events, takes sagas further
@@ -127,6 +133,7 @@ impl Default for Settings {
             hashes_waiting_max: 256,
             session_lifetime: Duration::from_secs(7 * 24 * 3600),
             answers_kept: Duration::from_secs(48 * 3600),
+            memories_kept: Duration::from_secs(30 * 24 * 3600),
             recount_every: Some(Duration::from_secs(24 * 3600)),
             background: true,
         }
@@ -144,6 +151,7 @@ struct Inner {
     neighbours: Neighbours,
     settings: Settings,
     installation: Installation,
+    rules: Rules,
     lanes: Lanes,
     live: Arc<Live>,
     board: Arc<Board>,
@@ -192,7 +200,12 @@ impl Engine {
             sessions: Arc::clone(&sessions),
             desk: Arc::clone(&desk),
         };
-        let lanes = Lanes::start(&parts, &neighbours, &settings, &listeners).await?;
+        let rules = Rules {
+            holds: settings.holds,
+            users_may_deposit: settings.users_may_deposit,
+            here: neighbours.here(),
+        };
+        let lanes = Lanes::start(&parts, rules, &settings, &listeners).await?;
         let passwords = Passwords::new(&settings);
         let installation = parts.store.installation().await?;
         let inner = Arc::new(Inner {
@@ -200,6 +213,7 @@ impl Engine {
             parts,
             neighbours,
             settings,
+            rules,
             lanes,
             live,
             board,
@@ -271,6 +285,16 @@ impl Engine {
     /// What the operator chose.
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
+    }
+
+    /// Whether everything that a saga needs is in this engine's database, so that none of them waits for
+    /// anybody.
+    pub fn is_whole(&self) -> bool {
+        self.rules().is_whole()
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.inner.rules
     }
 
     /// Whether the engine has begun to stop.

@@ -121,6 +121,9 @@ impl Command for Serve {
         Ok(match duty(batch.memory(&self.request.memory_key()), ask, was_taken) {
             Duty::Say(answer) => Said::Answer(answer),
             Duty::Look => Said::Look,
+            Duty::Balk if ask == Ask::Occupy => {
+                Said::Trouble(format!("booking {booking_id} has its seats already"))
+            }
             Duty::Balk => {
                 Said::Trouble(format!("there is nothing to {ask} for booking {booking_id}"))
             }

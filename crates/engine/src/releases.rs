@@ -7,8 +7,8 @@
 //!
 //! Where bookings are elsewhere, whoever has them is given [`word`] of theirs instead, and releases them.
 //!
-//! Absent on purpose: bookings that are on their way, and holds past their deadline. The ones are
-//! released when they have arrived, the others are the [deadline clock](crate::deadlines)'s.
+//! Absent on purpose: bookings that are on their way back already, and holds past their deadline, which
+//! are the [deadline clock](crate::deadlines)'s.
 
 mod word;
 
@@ -28,7 +28,7 @@ use crate::bookings::{want_account, want_booking};
 use crate::command::{Command, Lane};
 use crate::due::{self, Alarm, Due};
 use crate::neighbours::Place;
-use crate::{Engine, Refusal, saga};
+use crate::{Engine, Refusal, promises, saga};
 
 pub(crate) fn spawn(engine: Engine, alarm: Arc<Alarm>) -> JoinHandle<()> {
     let left_alone = metrics::gauge!("eventbooker_parked_releases");
@@ -157,7 +157,9 @@ async fn read(
     ids: Vec<BookingId>,
 ) -> Result<Vec<Left>, StoreError> {
     let now = engine.now();
-    let left = |booking: Booking| can_be_released(&booking, now).then(|| Left::of(&booking));
+    let left = |booking: Booking| {
+        can_be_released(engine.rules(), &booking, now).then(|| Left::of(&booking))
+    };
     match engine.store().bookings(ids.clone()).await {
         Err(StoreError::Refused(_)) => {}
         found => return Ok(found?.into_iter().filter_map(left).collect()),
@@ -176,9 +178,9 @@ async fn read(
     Ok(found)
 }
 
-fn can_be_released(booking: &Booking, now: Timestamp) -> bool {
+fn can_be_released(rules: &Rules, booking: &Booking, now: Timestamp) -> bool {
     let mut booking = *booking;
-    booking.cancel(now) == Ok(Step::Taken)
+    saga::cancel(rules, &mut booking, now) == Ok(Step::Taken)
 }
 
 /// Releases bookings, those of them that are still there to be released.
@@ -227,10 +229,11 @@ fn release(batch: &mut Batch, left: &Left) -> Result<bool, Refusal> {
     let found = batch.booking(booking_id).filter(|_| is_cancelled);
     let Some(before) = found else { return Ok(false) };
     let mut moved = before;
-    if moved.cancel(batch.now()) != Ok(Step::Taken) {
+    if saga::cancel(&batch.rules(), &mut moved, batch.now()) != Ok(Step::Taken) {
         return Ok(false);
     }
     let progress = saga::run(batch, moved)?;
-    saga::change(batch, &before, progress.booking);
+    promises::overrule(batch, &moved);
+    saga::change(batch, &before, progress);
     Ok(true)
 }

@@ -5,14 +5,15 @@
 //! step lies elsewhere, the saga is saved with an errand, and [`errands`](crate::errands) asks.
 
 use eventbooker_core::accounts::Purpose;
-use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::{Answer, Ask, Denial};
+use eventbooker_core::bookings::{Booking, CancelRefusal, Step};
 use eventbooker_core::events::Slot;
+use eventbooker_core::{BookingId, Timestamp};
 
-use crate::batch::Batch;
-use crate::{Refusal, trace};
+use crate::batch::{Batch, Rules};
+use crate::{Refusal, promises, trace};
 
 /// How far a saga has come.
 pub(crate) struct Progress {
@@ -102,25 +103,52 @@ fn live_slot(batch: &Batch, request: &Request) -> Slot {
     batch.slot((request.event_id, request.booking_id)).expect("a live booking has its slot")
 }
 
+/// Begins to cancel a booking, unless it waits for a participant that is here by now: it has begun when
+/// that was elsewhere, and is taken further before it can be taken back.
+pub(crate) fn cancel(
+    rules: &Rules,
+    booking: &mut Booking,
+    now: Timestamp,
+) -> Result<Step, CancelRefusal> {
+    match booking.request() {
+        Some(request) if rules.has(request.ask.of()) => Ok(Step::UnderWay),
+        Some(_) | None => booking.cancel(now),
+    }
+}
+
 /// Puts a new booking into the batch, with an errand if its saga goes on elsewhere.
 pub(crate) fn add(batch: &mut Batch, booking: Booking) {
     batch.add_booking(booking);
-    see_to(batch, &booking);
+    see_to(batch, &booking, None);
 }
 
 /// Puts a booking that has moved into the batch, or removes it, and sees to its errand.
-pub(crate) fn change(batch: &mut Batch, before: &Booking, after: Option<Booking>) {
-    let Some(booking) = after else {
+pub(crate) fn change(batch: &mut Batch, before: &Booking, progress: Progress) {
+    let Progress { booking, refusal } = progress;
+    let Some(booking) = booking else {
         batch.remove_booking(before.id);
-        return batch.end_errand(before.id);
+        return end_errand(batch, before.id, None, refusal);
     };
     batch.change_booking(booking);
-    see_to(batch, &booking);
+    see_to(batch, &booking, refusal);
 }
 
-fn see_to(batch: &mut Batch, booking: &Booking) {
+/// Ends a booking's errand, if it has one, and tells whoever was promised to hear of it.
+pub(crate) fn end_errand(
+    batch: &mut Batch,
+    id: BookingId,
+    booking: Option<Booking>,
+    refusal: Option<Refusal>,
+) {
+    promises::keep(batch, id, booking, refusal);
+    batch.end_errand(id);
+}
+
+fn see_to(batch: &mut Batch, booking: &Booking, refusal: Option<Refusal>) {
     let now = batch.now();
-    let Some(request) = booking.request() else { return batch.end_errand(booking.id) };
+    let Some(request) = booking.request() else {
+        return end_errand(batch, booking.id, Some(*booking), refusal);
+    };
     let mut errand = match batch.errand(booking.id).cloned() {
         Some(mut errand) => {
             errand.go_on(now);

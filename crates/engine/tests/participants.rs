@@ -1,6 +1,8 @@
 //! An engine that serves the sagas of others: what it remembers, and what only its rows tell.
 #![allow(missing_docs, reason = "a test's name says what it proves")]
 
+use std::time::Duration;
+
 use eventbooker_core::accounts::InsufficientFunds;
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::{Answer, Ask, Denial};
@@ -8,6 +10,7 @@ use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{OccupyRefusal, PaymentWindow, Release, Seats};
 use eventbooker_core::{BookingId, EventId, Money, UserId};
 use eventbooker_engine::{Participate, Settings};
+use eventbooker_testkit::clock::just_before;
 use eventbooker_testkit::database::is_embedded;
 use eventbooker_testkit::{Options, Service, begin};
 
@@ -132,6 +135,37 @@ async fn a_refusal_is_repeated_with_its_reason() {
     for (request, answer) in table {
         assert_eq!(ask(&service, request).await, Ok(answer));
     }
+    service.finish_spoilt().await;
+}
+
+/// Longer than anybody asks late. After that the rows tell whether there is something to settle or to take
+/// back, and that seats which are given aren't given again.
+#[tokio::test]
+async fn memories_go_when_they_have_outlived_their_use() {
+    let (service, event_id) = participant().await;
+    let ask_for = |booking, asked| ask(&service, request(booking, event_id, asked));
+    let kept_for = service.engine().settings().memories_kept;
+    let memories = || service.database().number("SELECT count(*) FROM memories");
+    for booking in [7, 8] {
+        ask_for(booking, Ask::Occupy).await.expect("there is room");
+    }
+    ask_for(7, Ask::Charge).await.expect("there is money");
+    service.pass(just_before(kept_for)).await;
+    assert_eq!(memories(), 3);
+    // The clean-up looks every so often.
+    service.pass(Duration::from_secs(60)).await;
+    assert_eq!(memories(), 0);
+
+    let again = ask_for(7, Ask::Occupy).await;
+    assert_eq!(again, Err("booking 7 has its seats already".to_owned()));
+    for booking in [7, 8] {
+        assert_eq!(ask_for(booking, Ask::Settle).await, Ok(Answer::Settled));
+    }
+    for booking in [7, 8] {
+        assert_eq!(ask_for(booking, Ask::Refund).await, Ok(Answer::Refunded));
+        assert_eq!(ask_for(booking, RELEASE).await, Ok(Answer::Released));
+    }
+    assert_eq!(stands(&service, event_id).await, (100, 10));
     service.finish_spoilt().await;
 }
 

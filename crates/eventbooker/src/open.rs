@@ -8,6 +8,7 @@ use eventbooker_engine::{
     Answer, Engine, Error, Neighbours, Parts, Refusal, Settings, SystemClock, SystemEntropy,
 };
 use eventbooker_store::{Access, MigrationReport, Store};
+use eventbooker_web::write_answer;
 
 use crate::say::say;
 use crate::settings::DatabaseFlags;
@@ -42,8 +43,12 @@ pub(crate) async fn engine_among(
     store: Arc<dyn Store>,
     settings: Settings,
 ) -> Result<Engine, String> {
-    let parts =
-        Parts { store, clock: Arc::new(SystemClock::default()), entropy: Arc::new(SystemEntropy) };
+    let parts = Parts {
+        store,
+        clock: Arc::new(SystemClock::default()),
+        entropy: Arc::new(SystemEntropy),
+        write_answer,
+    };
     Engine::start_among(neighbours, parts, settings).await.map_err(|error| error.to_string())
 }
 

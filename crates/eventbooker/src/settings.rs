@@ -206,6 +206,10 @@ serve_flags! {
     /// [default: 48]
     #[arg(long, value_name = "HOURS")]
     idempotency_hours: u32;
+    /// How long what was answered to sagas in other services is remembered, in days; at least 2.
+    /// [default: 30]
+    #[arg(long, value_name = "DAYS")]
+    memory_days: u32;
     /// Hours between two recounts of every invariant, which /ready and /metrics tell the outcome of;
     /// 0 for no recounts. [default: 24]
     #[arg(long, value_name = "HOURS")]

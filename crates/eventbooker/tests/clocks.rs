@@ -17,7 +17,7 @@ use eventbooker_testkit::clock::{PATIENCE, WrongClock};
 use eventbooker_testkit::database::Database;
 use eventbooker_testkit::server::Installation;
 use eventbooker_web::edge::{self, DrainReport, EdgeConfig};
-use eventbooker_web::{Web, WebSettings, application};
+use eventbooker_web::{Web, WebSettings, application, write_answer};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -52,6 +52,7 @@ impl Replica {
                 store: Arc::new(store),
                 clock: Arc::new(WrongClock::ahead_by_micros(ahead_micros)),
                 entropy: Arc::new(SystemEntropy),
+                write_answer,
             };
             let engine = Engine::start(parts, Settings::default()).await.unwrap();
             (engine, TcpListener::bind("127.0.0.1:0").await.unwrap())

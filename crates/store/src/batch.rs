@@ -76,8 +76,10 @@ pub struct Answer {
     pub key: AnswerKey,
     /// The digest of what was asked.
     pub fingerprint: [u8; 32],
-    /// What was answered, in a form that only whoever wrote it reads.
+    /// What was answered, in a form that only whoever wrote it reads; empty while a saga is waited for.
     pub answer: Vec<u8>,
+    /// The booking whose saga is waited for. The answer is written when it rests.
+    pub awaits: Option<BookingId>,
     /// When.
     pub created_at: Timestamp,
 }
@@ -92,6 +94,9 @@ pub struct HoldingsOf {
     /// How many holdings of each kind (live; cancelled before their deadline) to bring at most,
     /// newest first.
     pub limit: u32,
+    /// Whether to bring those that are on their way as well: that are asked for, or being cancelled. Where
+    /// bookings, seats and money are in one database there are none.
+    pub on_their_way: bool,
 }
 
 /// What a user holds on an event.
@@ -197,6 +202,8 @@ pub struct Changes {
     pub memories_changed: Vec<Remembered>,
     /// Answers to remember.
     pub answers_added: Vec<Answer>,
+    /// Answers that waited for a saga, as they are now, if they are still remembered.
+    pub answers_completed: Vec<(AnswerKey, Vec<u8>)>,
     /// Rows that have outlived their use.
     pub purge: Option<Purge>,
     /// What a check of the invariants came to.
@@ -277,6 +284,8 @@ pub struct Purge {
     pub answers_until: Timestamp,
     /// Answers given after this instant: by a clock that was ahead.
     pub answers_after: Timestamp,
+    /// What participants have remembered since this instant or longer.
+    pub memories_until: Timestamp,
     /// How many rows of each kind to remove at most.
     pub limit: u32,
 }

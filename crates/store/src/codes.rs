@@ -4,7 +4,7 @@
 use eventbooker_core::accounts::{InsufficientFunds, PostingKind};
 use eventbooker_core::bookings::participant::{Memory, Participant};
 use eventbooker_core::bookings::saga::Denial;
-use eventbooker_core::bookings::{Booking, Payment, State};
+use eventbooker_core::bookings::{Act, Booking, HoldingKind, Payment, State};
 use eventbooker_core::events::{
     EventCancelled, JournalKind, OccupyRefusal, PaymentWindow, Seats, SlotState,
 };
@@ -14,10 +14,14 @@ use eventbooker_core::{Context, Contexts, Money};
 
 use crate::Checker;
 
+/// The code of bookings whose seats are asked for.
+pub(crate) const OCCUPYING: i16 = 1;
 /// The code of holds. Their index and the queries that use it have to say it word for word.
 pub(crate) const OCCUPIED: i16 = 2;
 /// The code of bookings that were cancelled and may still count as holdings.
 pub(crate) const CANCELLED: i16 = -1;
+/// The codes of bookings that are being cancelled.
+pub(crate) const CANCELLING: [i16; 2] = [-2, -3];
 /// The code of a cancelled booking that never kept anything from anybody: refused, or without a
 /// window. A user may have any number of them, and they don't count as holdings, so they lie apart
 /// from those that do.
@@ -27,14 +31,14 @@ pub(crate) const LIVE: [i16; 4] = [OCCUPIED, 3, 5, 4];
 
 pub(crate) const fn of_state(state: State) -> i16 {
     match state {
-        State::Occupying => 1,
+        State::Occupying => OCCUPYING,
         State::Occupied => OCCUPIED,
         State::Paying => 3,
         State::Complete => 4,
         State::Completing => 5,
         State::Cancelled => CANCELLED,
-        State::Releasing => -2,
-        State::Refunding => -3,
+        State::Releasing => CANCELLING[0],
+        State::Refunding => CANCELLING[1],
         State::Expiring => -4,
     }
 }
@@ -50,6 +54,35 @@ pub(crate) fn state(code: i16) -> Option<State> {
     match code {
         ENDED_AT_ONCE => Some(State::Cancelled),
         code => State::ALL.into_iter().find(|state| of_state(*state) == code),
+    }
+}
+
+/// How a hold stands whose booking has this code; `None` if it is none.
+pub(crate) fn holding(code: i16) -> Option<HoldingKind> {
+    match code {
+        OCCUPYING => Some(HoldingKind::Asked),
+        OCCUPIED => Some(HoldingKind::Held),
+        CANCELLED => Some(HoldingKind::Cancelled),
+        code => CANCELLING.contains(&code).then_some(HoldingKind::Cancelled),
+    }
+}
+
+pub(crate) const fn of_act(act: Act) -> i16 {
+    match act {
+        Act::Book => 0,
+        Act::Purchase => 1,
+        Act::Confirm => 2,
+        Act::Cancel => 3,
+    }
+}
+
+pub(crate) const fn act(code: i16) -> Option<Act> {
+    match code {
+        0 => Some(Act::Book),
+        1 => Some(Act::Purchase),
+        2 => Some(Act::Confirm),
+        3 => Some(Act::Cancel),
+        _ => None,
     }
 }
 

@@ -87,6 +87,8 @@ pub struct OldestKept {
     pub session_end: Option<Timestamp>,
     /// When the oldest remembered answer was given.
     pub answer: Option<Timestamp>,
+    /// When a participant remembered what it has remembered for longest.
+    pub memory: Option<Timestamp>,
 }
 
 /// A session and whose it is.

@@ -5,7 +5,7 @@ mod second;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
-use eventbooker_core::bookings::{Booking, State as BookingState};
+use eventbooker_core::bookings::{Act, Booking, State as BookingState};
 use eventbooker_core::{BookingId, EventId};
 use eventbooker_engine::{BookingAt, BookingsPage, Decided};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::answers::{SignedInChange, SignedInRequest};
 use crate::events::{add_link, no_such_event};
-use crate::idempotency::{KeyHeader, Shown, View, answer};
+use crate::idempotency::{KeyHeader, Shown, View, answer, write_late};
 use crate::problem::Problem;
 use crate::refusals::{FIRST_SEED, problem_of};
 use crate::request::{CurrentUser, Input, PathId, Query};
@@ -121,6 +121,9 @@ impl View for Booked {
 
     fn show(decided: &Decided<BookingAt>) -> Result<Shown, Problem> {
         let shape = shape_of(decided)?;
+        if is_under_way(decided) {
+            return Ok(Shown::ok_or_accepted(&shape, false));
+        }
         Ok(Shown::created(&shape, format!("/events/{}/bookings", shape.event_id)))
     }
 }
@@ -132,7 +135,21 @@ impl View for Moved {
     type Of = BookingAt;
 
     fn show(decided: &Decided<BookingAt>) -> Result<Shown, Problem> {
-        Ok(Shown::ok(&shape_of(decided)?))
+        Ok(Shown::ok_or_accepted(&shape_of(decided)?, !is_under_way(decided)))
+    }
+}
+
+/// Whether the saga has not come to rest: its end is still to be heard of.
+fn is_under_way(decided: &Decided<BookingAt>) -> bool {
+    decided.outcome.as_ref().is_ok_and(|at| !at.booking.is_at_rest())
+}
+
+/// Writes the answer down that was owed until a saga had come to rest.
+pub fn write_answer(act: Act, decided: &Decided<BookingAt>) -> Vec<u8> {
+    match act {
+        Act::Book => write_late::<Booked>(decided),
+        Act::Purchase => write_late::<second::Purchased>(decided),
+        Act::Confirm | Act::Cancel => write_late::<Moved>(decided),
     }
 }
 
@@ -157,7 +174,11 @@ struct NewBookingShape {
         ("id" = i64, Path, description = "The event's number"),
         KeyHeader,
     ),
-    responses((status = 201, description = "The booking, pending", body = BookingShape), SignedInChange),
+    responses(
+        (status = 201, description = "The booking, pending", body = BookingShape),
+        (status = 202, description = "The booking, while a participant is away; whether it gets its seats shows later", body = BookingShape),
+        SignedInChange,
+    ),
     security(("session" = [])),
 )]
 async fn book(
@@ -197,7 +218,11 @@ struct ConfirmationShape {
         ("id" = i64, Path, description = "The event's number; the booking's with an empty body"),
         KeyHeader,
     ),
-    responses((status = 200, description = "The booking, confirmed", body = BookingShape), SignedInChange),
+    responses(
+        (status = 200, description = "The booking, confirmed", body = BookingShape),
+        (status = 202, description = "The booking as it stands, while a participant is away; it ends later by itself", body = BookingShape),
+        SignedInChange,
+    ),
     security(("session" = [])),
 )]
 async fn confirm(
@@ -227,7 +252,11 @@ async fn confirm(
         ("id" = i64, Path, description = "The booking's number"),
         KeyHeader,
     ),
-    responses((status = 200, description = "The booking, cancelled", body = BookingShape), SignedInChange),
+    responses(
+        (status = 200, description = "The booking, cancelled", body = BookingShape),
+        (status = 202, description = "The booking, being cancelled, while a participant is away; money and seats come back later by themselves", body = BookingShape),
+        SignedInChange,
+    ),
     security(("session" = [])),
 )]
 async fn cancel(

@@ -22,7 +22,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use eventbooker_core::UserId;
 use eventbooker_engine::{Answer, Decided, Effect, Error, Key};
-use eventbooker_store::AnswerKey;
+use eventbooker_store::{Answer as Kept, AnswerKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
@@ -180,26 +180,31 @@ struct Written {
     body: String,
 }
 
+/// Writes an answer down, unless trying again later is the way out.
 fn write<V: View>(decided: &Decided<V::Of>) -> Option<Vec<u8>> {
-    let written = match V::show(decided) {
-        Ok(shown) => Written {
-            status: shown.status.as_u16(),
-            location: shown.location,
-            body: String::from_utf8(shown.json).ok()?,
-        },
-        Err(problem) if problem.kind.status() == StatusCode::TOO_MANY_REQUESTS => return None,
-        Err(problem) => Written {
-            status: problem.kind.status().as_u16(),
-            location: None,
-            body: String::from_utf8(problem.to_json()).ok()?,
-        },
+    let shown = V::show(decided);
+    let is_too_many = |problem: &Problem| problem.kind.status() == StatusCode::TOO_MANY_REQUESTS;
+    (!shown.as_ref().is_err_and(is_too_many)).then(|| written(shown))
+}
+
+/// Writes the answer down that was owed until a saga had come to rest.
+pub(crate) fn write_late<V: View>(decided: &Decided<V::Of>) -> Vec<u8> {
+    written(V::show(decided))
+}
+
+fn written(shown: Result<Shown, Problem>) -> Vec<u8> {
+    let (status, location, body) = match shown {
+        Ok(Shown { status, location, json }) => (status, location, json),
+        Err(problem) => (problem.kind.status(), None, problem.to_json()),
     };
-    Some(json(&written))
+    let body = String::from_utf8(body).expect("JSON is text");
+    json(&Written { status: status.as_u16(), location, body })
 }
 
 /// Has a signed-in user's command decided, under the request's key if it has one, and responds.
 ///
-/// With a key, a refusal leaves a row behind, so it is bounded as [`answer_bounded`] says.
+/// With a key, a refusal leaves a row behind, and so does one from elsewhere. Those are bounded as
+/// [`answer_bounded`] says.
 pub(crate) async fn answer<V, F>(
     web: &Web,
     user_id: UserId,
@@ -210,10 +215,12 @@ where
     V: View<Of: Send + 'static>,
     F: Future<Output = Result<Answer<V::Of>, Error>> + Send + 'static,
 {
-    match key {
-        None => respond::<V>(command(None).await?),
-        Some(_) => answer_bounded::<V, F>(web, user_id, key, command, InVain::Remembered).await,
-    }
+    let in_vain = match key {
+        Some(_) => InVain::Remembered,
+        None if web.engine().is_whole() => return respond::<V>(command(None).await?),
+        None => InVain::Begun,
+    };
+    answer_bounded::<V, F>(web, user_id, key, command, in_vain).await
 }
 
 /// What may come to nothing and still leave a row behind. Each is bounded by itself.
@@ -221,6 +228,8 @@ where
 pub(crate) enum InVain {
     /// A command with a key.
     Remembered,
+    /// A command without one, whose saga goes on elsewhere.
+    Begun,
     /// A purchase, with a key or without one.
     Bought,
 }
@@ -228,7 +237,7 @@ pub(crate) enum InVain {
 impl InVain {
     fn limiter(self, web: &Web) -> &Limiter {
         match self {
-            Self::Remembered => &web.inner.remembered_refusals,
+            Self::Remembered | Self::Begun => &web.inner.remembered_refusals,
             Self::Bought => &web.inner.purchases_in_vain,
         }
     }
@@ -237,6 +246,7 @@ impl InVain {
     const fn what(self) -> &'static str {
         match self {
             Self::Remembered => "requests with an Idempotency-Key that came to nothing",
+            Self::Begun => "bookings and payments that came to nothing",
             Self::Bought => "purchases that came to nothing",
         }
     }
@@ -267,19 +277,23 @@ where
             Some(key) => web.engine().store().answer(key.key.clone()).await?,
             None => None,
         };
-        let same = kept.filter(|kept| key.is_some_and(|key| key.fingerprint == kept.fingerprint));
-        let kept = same.ok_or_else(|| too_many(in_vain.what(), retry))?;
-        return read(&kept.answer, true);
+        let is_same =
+            |kept: &Kept| key.as_ref().is_some_and(|it| it.fingerprint == kept.fingerprint);
+        let kept = kept.filter(is_same).ok_or_else(|| too_many(in_vain.what(), retry))?;
+        // What is still under way costs nothing more.
+        if kept.awaits.is_none() {
+            return read(&kept.answer, true);
+        }
     }
     let command = command(key);
     let web = web.clone();
     let decided = async move {
         let answer = command.await;
         let is_in_vain = match &answer {
-            Ok(Answer::Kept { effect, .. }) => *effect == Effect::Never,
-            // Without a key a refusal leaves nothing behind.
-            Ok(Answer::Given(decided)) => {
-                decided.outcome.is_ok() && decided.effect == Effect::Never
+            // Without a key a refusal leaves nothing behind, unless a saga had begun before.
+            Ok(Answer::Given(Decided { outcome: Err(_), effect, .. })) => *effect == Effect::Now,
+            Ok(Answer::Given(Decided { effect, .. }) | Answer::Kept { effect, .. }) => {
+                *effect == Effect::Never
             }
             Err(_) => false,
         };

@@ -40,6 +40,7 @@ use tower::{Layer as _, Service};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use bookings::write_answer;
 pub use examples::MakeExamples;
 pub use state::{DemoUser, Extras, Web, WebSettings};
 

@@ -88,6 +88,11 @@ pub(crate) fn problem_of(refusal: &Refusal, names: FieldNames, now: Timestamp) -
             K::IdempotencyKeyReused,
             "this Idempotency-Key was used for another request; use a new key for a new request",
         ),
+        Refusal::KeyInFlight { .. } => Problem::new(
+            K::IdempotencyKeyInFlight,
+            "what was asked with this Idempotency-Key is still under way; ask again with the same key",
+        )
+        .retry_after(1),
     }
 }
 

@@ -195,7 +195,7 @@ pub async fn a_context_alone_does_its_work(database: &dyn Database) {
         assert_eq!(store.answer(key(1, "key")).await, Ok(Some(answer(1, "key", 0))));
         let has_users = context == Context::Identity;
         let session_end = has_users.then(|| session(1, 1, 60).expires_at);
-        let oldest = OldestKept { session_end, answer: Some(at(0)) };
+        let oldest = OldestKept { session_end, answer: Some(at(0)), memory: None };
         assert_eq!(store.oldest_kept().await, Ok(oldest), "{context}");
 
         let checker = Checker::Service;
@@ -204,6 +204,7 @@ pub async fn a_context_alone_does_its_work(database: &dyn Database) {
             sessions_until: at(100),
             answers_until: at(100),
             answers_after: at(200),
+            memories_until: at(-1),
             limit: 9,
         };
         let kept = Changes {
@@ -336,8 +337,13 @@ pub async fn contexts_that_are_not_opened_are_left_alone(database: &dyn Database
         check_snapshot(&mut *snapshot, contexts, memories).await;
     }
     let part = opened_for(database, bookings).await;
-    let purge =
-        Purge { sessions_until: at(100), answers_until: at(-1), answers_after: at(200), limit: 9 };
+    let purge = Purge {
+        sessions_until: at(100),
+        answers_until: at(-1),
+        answers_after: at(200),
+        memories_until: at(-1),
+        limit: 9,
+    };
     save(&*part, Changes { purge: Some(purge), ..Changes::default() }).await;
     let kept = store.oldest_kept().await.expect("read");
     assert_eq!(kept.session_end, Some(session(1, 1, 60).expires_at), "somebody else's to remove");

@@ -42,8 +42,12 @@ pub async fn holdings_are_those_that_still_count(database: &dyn Database) {
     save(&*store, Changes { bookings_added: rows, ..Changes::default() }).await;
 
     let seats_of = async |event_id, user_id, limit, now: Timestamp| {
-        let of =
-            HoldingsOf { event_id: EventId::new(event_id), user_id: UserId::new(user_id), limit };
+        let of = HoldingsOf {
+            event_id: EventId::new(event_id),
+            user_id: UserId::new(user_id),
+            limit,
+            on_their_way: false,
+        };
         let wants = Wants { holdings: vec![of], ..Wants::default() };
         let mut writer = store.writer().await.expect("a writer");
         let loaded = writer.load(&wants, now).await.expect("loaded");

@@ -402,8 +402,13 @@ pub async fn a_purge_is_bounded_and_oldest_first(database: &dyn Database) {
     let oldest = store.oldest_kept().await.expect("read");
     assert_eq!((oldest.session_end, oldest.answer), (Some(at(10)), Some(at(10))));
 
-    let purge =
-        Purge { sessions_until: at(30), answers_until: at(30), answers_after: at(1_000), limit: 2 };
+    let purge = Purge {
+        sessions_until: at(30),
+        answers_until: at(30),
+        answers_after: at(1_000),
+        memories_until: at(0),
+        limit: 2,
+    };
     let sweep = || Changes { purge: Some(purge), ..Changes::default() };
     save(&*store, sweep()).await;
     assert_eq!(signed_in(&*store).await, [3, 4]);
@@ -419,6 +424,7 @@ pub async fn a_purge_is_bounded_and_oldest_first(database: &dyn Database) {
         sessions_until: earlier,
         answers_until: earlier,
         answers_after: at(1_000),
+        memories_until: at(0),
         limit: 9,
     };
     save(&*store, Changes { purge: Some(early), ..Changes::default() }).await;

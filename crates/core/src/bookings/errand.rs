@@ -14,6 +14,7 @@
 
 use std::time::Duration;
 
+use super::Act;
 use crate::trace::TraceParent;
 use crate::{BookingId, EventId, Timestamp, UserId};
 
@@ -54,6 +55,19 @@ pub struct Errand {
     pub is_parked: bool,
     /// The trace of whatever has made the saga go on, for whoever carries the errand.
     pub trace: Option<TraceParent>,
+    /// The answer that is owed when the saga rests, if one is.
+    pub promise: Option<Promise>,
+}
+
+/// An answer that a client is owed as soon as the saga rests: it is to be kept under the client's key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Promise {
+    /// Whose key it is.
+    pub scope: UserId,
+    /// The key.
+    pub key: String,
+    /// What the client wants of the booking.
+    pub act: Act,
 }
 
 /// What became of an attempt to take an errand up.
@@ -85,6 +99,7 @@ impl Errand {
             trouble: None,
             is_parked: false,
             trace: None,
+            promise: None,
         }
     }
 
@@ -93,6 +108,7 @@ impl Errand {
         self.due_at = now.plus(LEASE);
         self.tries = 1;
         self.trouble = None;
+        self.is_parked = false;
     }
 
     /// Whether anybody may take it up.

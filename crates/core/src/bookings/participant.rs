@@ -6,13 +6,14 @@
 //!
 //! | remembered | forward step (occupy, charge) | backward step (release, refund) |
 //! |---|---|---|
-//! | nothing | is decided | tombstone; undone first if the rows say that it was taken |
+//! | nothing | is decided, unless the rows say that the seats are given | tombstone; undone first if the rows say that it was taken |
 //! | [`Occupied`](Memory::Occupied), [`Charged`](Memory::Charged) | the same yes | is undone, tombstone |
 //! | [`Refused`](Memory::Refused) | the same no, for the same reason | nothing to undo |
 //! | [`Withdrawn`](Memory::Withdrawn), the tombstone | no | nothing to undo |
 //!
 //! Steps that were taken here, when bookings and participant still had one database, are not
-//! remembered: the rows alone tell of them.
+//! remembered: the rows alone tell of them. So they do when a memory has been forgotten, long after
+//! anybody could ask for its step again.
 
 use super::Booking;
 use super::saga::{Answer, Ask, Denial};
@@ -201,6 +202,8 @@ pub enum Duty {
 pub fn duty(memory: Option<Memory>, ask: Ask, was_taken: Option<bool>) -> Duty {
     match ask {
         Ask::Occupy | Ask::Charge => match memory {
+            // It was answered long ago, and has been forgotten since: whoever asks once more asks late.
+            None if ask == Ask::Occupy && was_taken == Some(true) => Duty::Balk,
             None => Duty::Decide,
             Some(memory) => Duty::Say(memory.answer(ask)),
         },
@@ -290,7 +293,7 @@ mod tests {
     fn what_nobody_remembers_is_told_by_the_rows() {
         let release = Ask::Release(Release::Cancelled);
         let table = [
-            (Ask::Occupy, [Duty::Decide; 3]),
+            (Ask::Occupy, [Duty::Decide, Duty::Decide, Duty::Balk]),
             (Ask::Charge, [Duty::Decide; 3]),
             (Ask::Settle, [Duty::Balk, Duty::Balk, Duty::Decide]),
             (release, [Duty::Look, Duty::Entomb, Duty::Undo]),

@@ -8,10 +8,10 @@
 //!
 //! | state | seed's number | whom it asks for what | what each answer leads to |
 //! |---|---|---|---|
-//! | [`Occupying`](State::Occupying) | 1 | events: occupy the seats | occupied → `Occupied`, or on with the payment if that is [at once](Payment::AtOnce); refused → `Cancelled`, or gone if it was to be paid later: nobody has ever had anything of it |
+//! | [`Occupying`](State::Occupying) | 1 | events: occupy the seats | occupied → `Occupied`, or on with the payment if that is [at once](Payment::AtOnce); refused → `Cancelled`, or gone if it was to be paid later: nobody has ever had anything of it; cancelled → `Releasing` |
 //! | [`Occupied`](State::Occupied) | 2 | nobody: the hold waits for its owner, until the deadline | confirmed → `Paying`, or `Completing` if it costs nothing; cancelled → `Releasing`; deadline → `Expiring` |
-//! | [`Paying`](State::Paying) | 3 | accounts: charge the amount | charged → `Completing`; refused → `Occupied`, or `Releasing` if the payment was to be at once |
-//! | [`Completing`](State::Completing) | 3 | events: settle the slot | settled → `Complete` |
+//! | [`Paying`](State::Paying) | 3 | accounts: charge the amount | charged → `Completing`; refused → `Occupied`, or `Releasing` if the payment was to be at once; cancelled → `Refunding` |
+//! | [`Completing`](State::Completing) | 3 | events: settle the slot | settled → `Complete`; cancelled → `Refunding`, or `Releasing` if it cost nothing |
 //! | [`Complete`](State::Complete) | 4 | nobody | cancelled → `Refunding`, or `Releasing` if it cost nothing |
 //! | [`Refunding`](State::Refunding) | -2 | accounts: refund the amount | refunded → `Releasing` |
 //! | [`Releasing`](State::Releasing) | -2 | events: release the seats | released → `Cancelled` |
@@ -22,8 +22,12 @@
 //!
 //! Invariants kept here: money is charged only for seats that are occupied, and seats are released
 //! only after the money is back. The charge is the pivot: once it is made the saga goes forward
-//! only. While a booking is being paid its deadline doesn't count, so that a payment and an expiry
-//! never both win.
+//! only, unless somebody cancels it. While a booking is being paid its deadline doesn't count, so that a
+//! payment and an expiry never both win.
+//!
+//! Whoever cancels doesn't wait for what is under way. The step that was asked for is taken back, whether
+//! or not it has been taken, and the participant sees to it that it isn't taken later (see
+//! [`participant`](super::participant)).
 
 use std::fmt;
 
@@ -265,13 +269,16 @@ impl Booking {
             State::Occupied if self.is_due(now) => return Err(CancelRefusal::Expired),
             State::Expiring => return Err(CancelRefusal::Expired),
             State::Cancelled => return Ok(Step::Repeated),
-            State::Occupying
-            | State::Paying
-            | State::Completing
-            | State::Refunding
-            | State::Releasing => return Ok(Step::UnderWay),
-            State::Complete if !self.amount.is_zero() => State::Refunding,
-            State::Complete | State::Occupied => State::Releasing,
+            State::Refunding | State::Releasing => return Ok(Step::UnderWay),
+            State::Occupying => {
+                // Nobody knows yet how long it would have been held, and it counts as cancelled all the
+                // same: otherwise one could begin and cancel without end.
+                self.expires_at = now.plus(PaymentWindow::SHORTEST.as_duration());
+                State::Releasing
+            }
+            State::Paying => State::Refunding,
+            State::Completing | State::Complete if !self.amount.is_zero() => State::Refunding,
+            State::Completing | State::Complete | State::Occupied => State::Releasing,
         };
         Ok(Step::Taken)
     }

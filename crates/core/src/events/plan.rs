@@ -25,6 +25,9 @@ pub struct PaymentWindow {
 }
 
 impl PaymentWindow {
+    /// The shortest that an event may have.
+    pub const SHORTEST: Self = Self { minutes: 1 };
+
     /// A window of this many minutes.
     pub const fn from_minutes(minutes: u32) -> Self {
         Self { minutes }

@@ -1,60 +1,131 @@
-//! Clients whose sagas go on elsewhere: what they are told when all is over.
+//! Clients whose sagas go on elsewhere: how long they wait, and what they are told.
 
-use eventbooker_core::BookingId;
-use eventbooker_core::bookings::{Act, ConfirmRefusal, State};
+use eventbooker_core::bookings::{Act, Booking, State};
+use eventbooker_core::{BookingId, Timestamp};
+use eventbooker_store::{AnswerKey, StoreError};
 
 use super::BookingAt;
-use crate::command::{Answer, Decided};
+use crate::command::{Answer, Command, Decided, Effect, Key};
+use crate::errands::PATIENCE;
+use crate::promises::verdict;
 use crate::{Engine, Error, Refusal};
 
-/// What somebody's wish came to whose saga has ended, or can't end for now; the booking is `None` if it is
-/// gone. A refusal is what a participant has said last, if that was a no.
-fn verdict(
-    act: Act,
-    booking: Option<BookingAt>,
-    refusal: Option<Refusal>,
-) -> Result<BookingAt, Refusal> {
-    let Some(at) = booking else { return Err(refusal.unwrap_or(Refusal::BookingGone)) };
-    match (act, at.booking.state) {
-        (Act::Confirm, State::Occupied) => refusal.map_or(Ok(at), Err),
-        // Somebody has cancelled it meanwhile.
-        (
-            Act::Book | Act::Confirm,
-            State::Cancelled | State::Refunding | State::Releasing | State::Expiring,
-        ) => Err(ConfirmRefusal::Cancelled.into()),
-        (
-            Act::Book | Act::Confirm,
-            State::Occupying
-            | State::Occupied
-            | State::Paying
-            | State::Completing
-            | State::Complete,
-        )
-        | (Act::Purchase | Act::Cancel, _) => Ok(at),
-    }
-}
+type Answered = Result<Answer<BookingAt>, Error>;
 
 impl Engine {
-    /// Waits for a booking's saga, if it goes on elsewhere.
-    pub(super) async fn finish(
+    /// Has a command decided, and waits for its saga if that goes on elsewhere. Whoever finds one under way
+    /// that somebody else has begun waits for that, and asks once more.
+    pub(super) async fn see_through<C: Command<Reply = BookingAt>>(
         &self,
         act: Act,
-        answer: Result<Answer<BookingAt>, Error>,
-    ) -> Result<Answer<BookingAt>, Error> {
-        let Ok(Answer::Given(Decided { outcome: Ok(at), now, effect })) = answer else {
-            return answer;
-        };
-        if at.booking.is_at_rest() {
-            return answer;
+        key: Option<Key<BookingAt>>,
+        command: impl Fn() -> C,
+    ) -> Answered {
+        let mut answer = self.submit(command(), key.clone()).await?;
+        let give_up = self.now().plus(PATIENCE);
+        loop {
+            let Answer::Given(Decided { outcome, effect, now }) = answer else { return Ok(answer) };
+            match (outcome, &key) {
+                (Err(Refusal::KeyInFlight { booking_id }), Some(key)) => {
+                    return self.repeated(act, &key.key, booking_id, give_up).await;
+                }
+                (Ok(at), _) if at.booking.is_at_rest() => {
+                    return Ok(Answer::Given(Decided { outcome: Ok(at), now, effect }));
+                }
+                (Ok(at), Some(key)) if effect == Effect::Now => {
+                    return Ok(self.promised(act, &key.key, at, give_up).await);
+                }
+                (Ok(at), None) if effect == Effect::Now => {
+                    return Ok(self.rested(act, at, give_up).await);
+                }
+                (Ok(at), _) => match self.at_rest(at, give_up).await {
+                    Some(at) if !at.booking.is_at_rest() => return Ok(stands(at, Effect::Never)),
+                    Some(_) | None => answer = self.submit(command(), key.clone()).await?,
+                },
+                (outcome @ Err(_), _) => {
+                    return Ok(Answer::Given(Decided { outcome, now, effect }));
+                }
+            }
         }
+    }
+
+    /// What a command without a key has come to when the saga rests that it has begun.
+    async fn rested(&self, act: Act, at: BookingAt, give_up: Timestamp) -> Answer<BookingAt> {
         let id = at.booking.id;
-        let booking = self.at_rest(at).await;
-        let refusal = match booking {
-            None => self.said_no(id).await,
-            Some(at) if at.booking.state == State::Occupied => self.said_no(id).await,
-            Some(_) => None,
-        };
-        Ok(Answer::Given(Decided { outcome: verdict(act, booking, refusal), now, effect }))
+        let found = self.at_rest(at, give_up).await;
+        let is_refused = found.is_none_or(|at| at.booking.state == State::Occupied);
+        let refusal = if is_refused { self.said_no(id).await } else { None };
+        let outcome = verdict(act, found, refusal);
+        // A refusal has left rows behind all the same.
+        let is_in_vain =
+            outcome.is_ok() && came_to_nothing(act, found.as_ref().map(|at| &at.booking));
+        let effect = if is_in_vain { Effect::Never } else { Effect::Now };
+        Answer::Given(Decided { outcome, now: self.now(), effect })
+    }
+
+    /// The answer to a command with a key when the saga rests that it has begun, or how that stands.
+    async fn promised(
+        &self,
+        act: Act,
+        key: &AnswerKey,
+        at: BookingAt,
+        give_up: Timestamp,
+    ) -> Answer<BookingAt> {
+        match self.kept(key, at.booking.id, give_up).await {
+            Ok(Kept { answer: Some(answer), booking }) => {
+                let is_in_vain = came_to_nothing(act, booking.as_ref());
+                let effect = if is_in_vain { Effect::Never } else { Effect::Now };
+                Answer::Kept { answer, effect }
+            }
+            Ok(Kept { answer: None, booking }) => {
+                let now = self.now();
+                stands(booking.map_or(at, |booking| BookingAt { booking, at: now }), Effect::Now)
+            }
+            Err(error) => {
+                // The booking is there all the same, and so is the promise.
+                tracing::warn!(%error, booking = %at.booking.id, "could not look how far a saga is");
+                stands(at, Effect::Now)
+            }
+        }
+    }
+
+    /// The answer to a command that was given before and is still under way.
+    async fn repeated(
+        &self,
+        act: Act,
+        key: &AnswerKey,
+        booking_id: BookingId,
+        give_up: Timestamp,
+    ) -> Answered {
+        let Kept { answer, booking } = self.kept(key, booking_id, give_up).await?;
+        let now = self.now();
+        Ok(match (answer, booking, act) {
+            (Some(answer), ..) => Answer::Kept { answer, effect: Effect::Earlier },
+            (None, Some(booking), Act::Purchase) => {
+                stands(BookingAt { booking, at: now }, Effect::Earlier)
+            }
+            (None, ..) => Answer::Given(Decided::refused(Refusal::KeyInFlight { booking_id }, now)),
+        })
+    }
+
+    /// Waits for an answer that was promised, and reads how its booking stands then.
+    async fn kept(
+        &self,
+        key: &AnswerKey,
+        id: BookingId,
+        give_up: Timestamp,
+    ) -> Result<Kept, StoreError> {
+        loop {
+            let waiting = self.listen_for(id);
+            let now = self.now();
+            let answer = self.store().answer(key.clone()).await?;
+            let answer = answer.filter(|answer| answer.awaits.is_none()).map(|it| it.answer);
+            if answer.is_some() || now >= give_up {
+                let booking = self.store().bookings(vec![id]).await?.pop();
+                return Ok(Kept { answer, booking });
+            }
+            self.until_moved(waiting, give_up).await;
+        }
     }
 
     /// Why the participant that was heard last has said no, if it has. Whichever replica has heard it,
@@ -66,6 +137,32 @@ impl Engine {
                 tracing::warn!(%error, booking = %id, "could not look why its saga was refused");
                 None
             }
+        }
+    }
+}
+
+/// How far a promise is.
+struct Kept {
+    /// The answer, once it is written.
+    answer: Option<Vec<u8>>,
+    /// The booking, unless it is gone.
+    booking: Option<Booking>,
+}
+
+fn stands(at: BookingAt, effect: Effect) -> Answer<BookingAt> {
+    Answer::Given(Decided { outcome: Ok(at), now: at.at, effect })
+}
+
+/// Whether somebody has got nothing of what they wanted of a booking that stands like this.
+fn came_to_nothing(act: Act, booking: Option<&Booking>) -> bool {
+    match (act, booking.map(|booking| booking.state)) {
+        (Act::Cancel, _) => false,
+        (_, None) | (Act::Confirm, Some(State::Occupied)) => true,
+        (_, Some(state)) => {
+            matches!(
+                state,
+                State::Refunding | State::Releasing | State::Expiring | State::Cancelled
+            )
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{Question, want_saga};
 use crate::batch::{Batch, Rules};
 use crate::command::{Command, Lane};
 use crate::participants::Participate;
+use crate::saga::Progress;
 use crate::{Clock, Engine, Error, Refusal, saga, trace};
 
 /// Questions in one call.
@@ -188,10 +189,11 @@ impl Command for Tell {
 fn hear(batch: &mut Batch, before: &Booking, asked: Ask, answer: Answer) -> Result<(), String> {
     let now = batch.now();
     let heard = before.hear(answer, now).map_err(|out_of_turn| out_of_turn.to_string())?;
-    let after = match heard {
-        Some(booking) => saga::run(batch, booking).map_err(|refusal| refusal.to_string())?.booking,
-        None => None,
+    let mut progress = match heard {
+        Some(booking) => saga::run(batch, booking).map_err(|refusal| refusal.to_string())?,
+        None => Progress { booking: None, refusal: None },
     };
+    progress.refusal = answer.denial().map(Refusal::from).or(progress.refusal);
     batch.add_saga_step(SagaStep {
         booking_id: before.id,
         asked: asked.to_string(),
@@ -199,6 +201,6 @@ fn hear(batch: &mut Batch, before: &Booking, asked: Ask, answer: Answer) -> Resu
         denial: answer.denial(),
         at: now,
     });
-    saga::change(batch, before, after);
+    saga::change(batch, before, progress);
     Ok(())
 }

@@ -96,10 +96,11 @@ fn take_up(batch: &mut Batch, id: BookingId, rooms: &mut Rooms) -> bool {
     let Some(mut errand) = batch.errand(id).filter(|errand| errand.is_free(now)).cloned() else {
         return false;
     };
-    let saga = batch.booking(id).and_then(|booking| Some((booking, booking.request()?)));
+    let booking = batch.booking(id);
+    let saga = booking.and_then(|booking| Some((booking, booking.request()?)));
     let Some((booking, request)) = saga else {
         tracing::warn!(booking = %id, "an errand has ended because no saga waits for it");
-        batch.end_errand(id);
+        saga::end_errand(batch, id, booking, None);
         return true;
     };
     let participant = request.ask.of();
@@ -122,7 +123,7 @@ fn go_on_here(batch: &mut Batch, mut errand: Errand, booking: &Booking, request:
     match saga::run(batch, *booking) {
         Ok(progress) => {
             batch.set_errand(errand);
-            saga::change(batch, booking, progress.booking);
+            saga::change(batch, booking, progress);
         }
         Err(refusal) => {
             errand.fail(&refusal.to_string(), request.ask.is_forced(), now);

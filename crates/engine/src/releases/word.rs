@@ -169,7 +169,7 @@ impl Engine {
         let left: Vec<Left> = ids
             .iter()
             .filter_map(of_event)
-            .filter(|booking| can_be_released(booking, now))
+            .filter(|booking| can_be_released(self.rules(), booking, now))
             .map(Left::of)
             .collect();
         if !left.is_empty() {

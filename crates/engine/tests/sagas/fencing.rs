@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbooker_core::bookings::State;
 use eventbooker_core::bookings::errand::LEASE;
+use eventbooker_core::bookings::{ConfirmRefusal, State};
 use eventbooker_testkit::ManualClock;
 use eventbooker_testkit::clock::{NEW_YEAR, PATIENCE};
 use eventbooker_testkit::database::is_embedded;
+use eventbooker_testkit::refused;
 use tokio::time::timeout;
 
 use super::link::{Fault, When};
@@ -121,13 +122,13 @@ async fn two_engines_move_a_booking_one_after_the_other() {
     timeout(PATIENCE, second_is_there).await.expect("it waits, or doesn't");
     assert_eq!(pair.faults.saves_tried(), saves, "it waits");
     held.let_go();
-    pair.until_at_rest("the confirmation").await;
-    assert_eq!(pair.answer().await, Some(Ok(State::Complete)));
-    // The second looks now and then how far the first has come, by a clock that stands still.
+    let cancelled = timeout(PATIENCE, cancelled).await.expect("it is answered");
+    assert_eq!(cancelled.expect("a client doesn't panic"), Ok(State::Cancelled));
+    // The first looks now and then how far the second has come, by a clock that stands still.
     pair.pass(Duration::from_secs(1)).await;
-    let answer = timeout(PATIENCE, cancelled).await.expect("it is answered");
-    assert_eq!(answer.expect("a client doesn't panic"), Ok(State::Complete));
-    assert_eq!((pair.balance().await, pair.free_seats().await), (0, 8));
+    assert_eq!(pair.answer().await, Some(Err(refused(ConfirmRefusal::Cancelled))));
+    pair.until_at_rest("the cancellation").await;
+    assert_eq!((pair.balance().await, pair.free_seats().await), (80, 10));
     assert_eq!(pair.link.contradictions(), [""; 0]);
     second.stop().await;
     pair.finish().await;

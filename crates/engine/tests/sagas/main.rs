@@ -3,7 +3,10 @@
 #![allow(missing_docs, reason = "a test's name says what it proves")]
 
 mod cancelled;
+mod cancelling;
 mod fencing;
+mod keyed;
+mod limits;
 mod link;
 mod pair;
 mod queue;

@@ -10,14 +10,16 @@ use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{Draft, Event};
 use eventbooker_core::identity::Actor;
 use eventbooker_core::{BookingId, EventId, Money, UserId};
-use eventbooker_engine::{Engine, Neighbours, Parts, Place, Settings, trace};
+use eventbooker_engine::{
+    Answer, BookingAt, Effect, Engine, Error, Key, Neighbours, Parts, Place, Settings, trace,
+};
 use eventbooker_store::Access;
 use eventbooker_store::{Changes, SagaStep};
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::database::Database;
 use eventbooker_testkit::faults::FaultyStore;
 use eventbooker_testkit::rows::{save, user};
-use eventbooker_testkit::service::{ADMIN, attendee};
+use eventbooker_testkit::service::{ADMIN, attendee, in_words};
 use eventbooker_testkit::{Faults, ManualClock, Outcome, SeededEntropy, outcome, steps_only};
 use tokio::task::JoinHandle;
 
@@ -48,16 +50,26 @@ pub(crate) enum Act {
 
 impl Act {
     pub(crate) async fn run(self, engine: Engine, ids: Ids) -> Outcome<State> {
+        outcome(self.ask(engine, ids, None).await).map(|at| at.booking.state)
+    }
+
+    pub(crate) async fn ask(
+        self,
+        engine: Engine,
+        ids: Ids,
+        key: Option<Key<BookingAt>>,
+    ) -> Answered {
         let Ids { event, user, booking } = ids;
-        let answer = match self {
-            Self::Book => engine.book(user, event, 2, None).await,
-            Self::Purchase => engine.purchase(user, event, 2, None).await,
-            Self::Confirm => engine.confirm(ids.actor(), None, booking, None).await,
-            Self::Cancel => engine.cancel(ids.actor(), booking, None).await,
-        };
-        outcome(answer).map(|at| at.booking.state)
+        match self {
+            Self::Book => engine.book(user, event, 2, key).await,
+            Self::Purchase => engine.purchase(user, event, 2, key).await,
+            Self::Confirm => engine.confirm(ids.actor(), None, booking, key).await,
+            Self::Cancel => engine.cancel(ids.actor(), booking, key).await,
+        }
     }
 }
+
+type Answered = Result<Answer<BookingAt>, Error>;
 
 pub(crate) struct Pair {
     pub(crate) link: Arc<Link>,
@@ -67,7 +79,9 @@ pub(crate) struct Pair {
     participants: Engine,
     engine: Option<Engine>,
     pub(crate) ids: Ids,
-    client: Option<JoinHandle<Outcome<State>>>,
+    client: Option<JoinHandle<Answered>>,
+    /// Whoever has asked before the client, and hasn't been answered.
+    first: Option<JoinHandle<Answered>>,
     /// Errands whose carrier was killed.
     orphans: Vec<Errand>,
     /// The participants' rows, and the bookings'.
@@ -105,6 +119,7 @@ impl Pair {
             engine: None,
             ids,
             client: None,
+            first: None,
             orphans: Vec::new(),
             databases,
         };
@@ -142,14 +157,39 @@ impl Pair {
 
     /// Sends a command, in the present trace, without waiting for its answer.
     pub(crate) fn begin(&mut self, act: Act) {
-        let run = act.run(self.engine().clone(), self.ids);
+        self.begin_with(act, None);
+    }
+
+    /// The same, with a key.
+    pub(crate) fn begin_with(&mut self, act: Act, key: Option<Key<BookingAt>>) {
+        let run = act.ask(self.engine().clone(), self.ids, key);
         self.client = Some(tokio::spawn(trace::within(trace::current(), run)));
+    }
+
+    /// Sends another command while the one before isn't answered.
+    pub(crate) fn begin_another(&mut self, act: Act) {
+        self.first = self.client.take();
+        self.begin(act);
     }
 
     /// What the last command was answered; `None` if its client is gone.
     pub(crate) async fn answer(&mut self) -> Option<Outcome<State>> {
-        let answer = tokio::time::timeout(PATIENCE, self.client.take()?).await;
-        Some(answer.expect("it is answered").expect("a client doesn't panic"))
+        Some(outcome(answer(self.client.take()?).await).map(|at| at.booking.state))
+    }
+
+    /// What the one before it was answered.
+    pub(crate) async fn first_answer(&mut self) -> Option<Outcome<State>> {
+        Some(outcome(answer(self.first.take()?).await).map(|at| at.booking.state))
+    }
+
+    /// What the last command was answered, as it is remembered under its key.
+    pub(crate) async fn kept_answer(&mut self) -> Option<(String, Effect)> {
+        match answer(self.client.take()?).await {
+            Ok(Answer::Kept { answer, effect }) => {
+                Some((String::from_utf8(answer).expect("words"), effect))
+            }
+            other => panic!("nothing is kept: {other:?}"),
+        }
     }
 
     pub(crate) async fn deposit(&mut self, amount: i64) {
@@ -297,7 +337,7 @@ impl Pair {
 
     /// Nothing that the engine hears from here on is saved, and it starts again on what is.
     async fn kill(&mut self) {
-        if let Some(client) = self.client.take() {
+        for client in [self.client.take(), self.first.take()].into_iter().flatten() {
             client.abort();
             let _ = client.await;
         }
@@ -317,6 +357,11 @@ impl Pair {
     }
 }
 
+async fn answer(client: JoinHandle<Answered>) -> Answered {
+    let answer = tokio::time::timeout(PATIENCE, client).await;
+    answer.expect("it is answered").expect("a client doesn't panic")
+}
+
 pub(crate) async fn tasks_take_turns() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -329,5 +374,6 @@ pub(crate) async fn parts(database: &Database, clock: &Arc<ManualClock>, faults:
         store: Arc::new(FaultyStore::new(store, faults.clone(), None)),
         clock: Arc::clone(clock) as _,
         entropy: Arc::new(SeededEntropy::new(1)),
+        write_answer: in_words,
     }
 }

@@ -28,12 +28,16 @@ const SLEEPERS: usize = 4;
 
 /// It is sold out; but the first calls to it hang.
 #[derive(Default)]
-struct BoxOffice {
+pub(crate) struct BoxOffice {
     hanging: AtomicUsize,
     asked: Mutex<BTreeMap<BookingId, usize>>,
 }
 
 impl BoxOffice {
+    pub(crate) fn hanging_for_ever() -> Self {
+        Self { hanging: usize::MAX.into(), ..Self::default() }
+    }
+
     fn asked(&self) -> BTreeMap<BookingId, usize> {
         self.asked.lock().expect("nobody panics").clone()
     }
@@ -114,7 +118,7 @@ async fn what_has_waited_too_long_is_not_asked() {
 /// Questions that were put back have not been tried.
 #[tokio::test]
 async fn what_was_not_asked_has_not_failed() {
-    let office = Arc::new(BoxOffice { hanging: usize::MAX.into(), ..BoxOffice::default() });
+    let office = Arc::new(BoxOffice::hanging_for_ever());
     let solo = sold_out(&office, |_| {}).await;
     let mut clients = queue_up(&solo, &office, 5).await;
     // The calls have been given up, and what waits behind them can't be answered within its lease.

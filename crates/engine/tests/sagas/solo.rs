@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use eventbooker_core::bookings::HoldLimits;
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_core::events::{Draft, Event};
 use eventbooker_core::{BookingId, EventId};
@@ -30,11 +31,24 @@ impl Solo {
         participants: Neighbours,
         prepare: impl FnOnce(&Database),
     ) -> Self {
+        Self::open(participants, UNLIMITED, prepare).await
+    }
+
+    /// The same, with limits on what a user may hold.
+    pub(crate) async fn start_with(participants: Neighbours, holds: HoldLimits) -> Self {
+        Self::open(participants, holds, |_| {}).await
+    }
+
+    async fn open(
+        participants: Neighbours,
+        holds: HoldLimits,
+        prepare: impl FnOnce(&Database),
+    ) -> Self {
         let database = Database::new();
         let (clock, faults) = (Arc::new(ManualClock::default()), Faults::default());
         let parts = parts(&database, &clock, &faults).await;
         prepare(&database);
-        let settings = Settings { holds: UNLIMITED, ..Settings::default() };
+        let settings = Settings { holds, ..Settings::default() };
         let engine = Engine::start_among(participants, parts, settings).await;
         Self { engine: engine.expect("it starts"), clock, faults, database }
     }

@@ -17,7 +17,7 @@ use eventbooker_store::{Access, Changes};
 use eventbooker_testkit::SeededEntropy;
 use eventbooker_testkit::database::Database;
 use eventbooker_testkit::rows;
-use eventbooker_testkit::service::UNLIMITED;
+use eventbooker_testkit::service::{UNLIMITED, in_words};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
@@ -112,6 +112,7 @@ impl Side {
             store: database.open(Access::Tool).await.unwrap(),
             clock: Arc::clone(clock),
             entropy: Arc::new(SeededEntropy::new(2)),
+            write_answer: in_words,
         };
         let settings = Settings { holds: UNLIMITED, recount_every: None, ..Settings::default() };
         let engine = Engine::start_among(neighbours, parts, settings).await.unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use eventbooker_core::bookings::errand::Errand;
-use eventbooker_core::bookings::{Booking, Holding};
+use eventbooker_core::bookings::{Booking, Holding, HoldingKind};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use tokio_postgres::Row;
 
@@ -27,8 +27,9 @@ pub(super) const LOAD: &str = "
            b.created_at, b.expires_at
     FROM (SELECT unnest($1::bigint[]) AS event_id, unnest($2::bigint[]) AS id) k
     JOIN bookings b ON b.event_id = k.event_id AND b.id = k.id";
-/// What users hold on events, or have cancelled, as far as it ends after an instant. Each state by
-/// itself: the index is then read where they are, and not through all that a user has paid for.
+/// What users hold on events, or have cancelled, as far as it ends after an instant, and what is on its
+/// way if that is wanted. Each state by itself: the index is then read where they are, and not through
+/// all that a user has paid for.
 pub(super) const LOAD_HOLDINGS: &str = "
     SELECT b.event_id, b.user_id, b.id, b.seats, b.expires_at, b.state
     FROM (SELECT unnest($1::bigint[]) AS event_id, unnest($2::bigint[]) AS user_id) k
@@ -38,7 +39,12 @@ pub(super) const LOAD_HOLDINGS: &str = "
     SELECT b.event_id, b.user_id, b.id, b.seats, b.expires_at, b.state
     FROM (SELECT unnest($1::bigint[]) AS event_id, unnest($2::bigint[]) AS user_id) k
     JOIN bookings b ON b.user_id = k.user_id AND b.event_id = k.event_id
-    WHERE b.state = -1 AND b.expires_at > $3";
+    WHERE b.state = -1 AND b.expires_at > $3
+    UNION ALL
+    SELECT b.event_id, b.user_id, b.id, b.seats, b.expires_at, b.state
+    FROM (SELECT unnest($1::bigint[]) AS event_id, unnest($2::bigint[]) AS user_id) k
+    JOIN bookings b ON b.user_id = k.user_id AND b.event_id = k.event_id
+    WHERE $4 AND b.state IN (1, -2, -3)";
 const ADD: &str = "
     INSERT INTO bookings (id, event_id, user_id, seats, payment, amount, attempt, state,
                           created_at, expires_at)
@@ -121,20 +127,21 @@ pub(super) fn holdings(
         let holding = Holding {
             seats: seats(row, 3)?,
             expires_at: instant(row, 4)?,
-            is_cancelled: get::<i16>(row, 5)? == codes::CANCELLED,
+            kind: known(row, 5, "holding", codes::holding)?,
         };
-        if holding.expires_at > now {
+        if holding.expires_at > now || holding.kind == HoldingKind::Asked {
             found.entry(key).or_default().push((BookingId::new(get(row, 2)?), holding));
         }
     }
     let of_user = |of: &HoldingsOf| {
         let mut all = found.remove(&(of.event_id, of.user_id)).unwrap_or_default();
         all.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
-        let newest = |is_cancelled: bool| {
-            let kind = all.iter().filter(move |(_, held)| held.is_cancelled == is_cancelled);
-            kind.take(of.limit as usize).map(|(_, held)| *held)
+        let newest = |kind: HoldingKind| {
+            let all = all.iter().filter(move |(_, held)| held.kind == kind);
+            all.take(of.limit as usize).map(|(_, held)| *held)
         };
-        let holdings = newest(false).chain(newest(true)).collect();
+        let kinds = [HoldingKind::Asked, HoldingKind::Held, HoldingKind::Cancelled];
+        let holdings = kinds.into_iter().flat_map(newest).collect();
         HoldingsOfUser { event_id: of.event_id, user_id: of.user_id, holdings }
     };
     Ok(wanted.iter().map(of_user).collect())

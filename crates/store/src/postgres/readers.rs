@@ -152,12 +152,14 @@ impl CommonQueries for PostgresStore {
         let has_sessions = self.contexts.has(Context::Identity);
         let ask = |flight: &mut Flight<'_>| {
             let end = has_sessions.then(|| flight.ask(identity::FIRST_END, params![]));
-            (end, flight.ask(answers::OLDEST, params![]))
+            let answer = flight.ask(answers::OLDEST, params![]);
+            (end, answer, flight.ask(sagas::OLDEST_MEMORY, params![]))
         };
-        let ((end, answer), answers) = self.readers.ask(ask).await?;
+        let ((end, answer, memory), answers) = self.readers.ask(ask).await?;
         Ok(OldestKept {
             session_end: end.map_or(Ok(None), |end| earliest(answers.of(end)))?,
             answer: earliest(answers.of(answer))?,
+            memory: earliest(answers.of(memory))?,
         })
     }
 

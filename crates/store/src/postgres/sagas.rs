@@ -1,7 +1,7 @@
 //! Sagas with a participant elsewhere: errands, the steps they took, and what our own participants
 //! remember for sagas elsewhere.
 
-use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::errand::{Errand, Promise};
 use eventbooker_core::bookings::participant::{MemoryKey, Remembered};
 use eventbooker_core::bookings::saga::Denial;
 use eventbooker_core::{BookingId, EventId, UserId};
@@ -9,10 +9,11 @@ use tokio_postgres::Row;
 
 use super::row::{count, get, instant, known};
 use super::session::{Flight, column, params};
-use crate::{Changes, SagaStep, StoreError, codes};
+use crate::{Changes, Purge, SagaStep, StoreError, codes};
 
 pub(super) const LOCK: &str = "
-    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked, trace
+    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked,
+           answer_scope, answer_key, act, trace
     FROM errands WHERE booking_id = ANY($1::bigint[]) ORDER BY booking_id FOR UPDATE";
 pub(super) const LOAD_MEMORIES: &str = "
     SELECT m.memory, m.amount, m.window_minutes, m.why, m.had, m.needed, m.at, m.participant,
@@ -22,13 +23,17 @@ pub(super) const LOAD_MEMORIES: &str = "
     JOIN memories m ON m.booking_id = k.booking_id AND m.participant = k.participant
       AND m.attempt = k.attempt";
 const SET: &str = "
-    INSERT INTO errands (booking_id, event_id, user_id, token, due_at, tries, trouble, parked, trace)
+    INSERT INTO errands (booking_id, event_id, user_id, token, due_at, tries, trouble, parked,
+                         answer_scope, answer_key, act, trace)
     SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::bigint[]),
            unnest($5::bigint[]), unnest($6::bigint[]), unnest($7::text[]), unnest($8::boolean[]),
-           unnest($9::text[])
+           unnest($9::bigint[]), unnest($10::text[]), unnest($11::smallint[]),
+           unnest($12::text[])
     ON CONFLICT (booking_id) DO UPDATE
     SET token = excluded.token, due_at = excluded.due_at, tries = excluded.tries,
-        trouble = excluded.trouble, parked = excluded.parked, trace = excluded.trace";
+        trouble = excluded.trouble, parked = excluded.parked,
+        answer_scope = excluded.answer_scope, answer_key = excluded.answer_key, act = excluded.act,
+        trace = excluded.trace";
 const REMOVE: &str = "DELETE FROM errands WHERE booking_id = ANY($1::bigint[])";
 const ADD_STEPS: &str = "
     INSERT INTO saga_steps (booking_id, asked, answered, why, had, needed, at)
@@ -48,26 +53,38 @@ const CHANGE_MEMORY: &str = "
                         needed = $10
     WHERE booking_id = $1 AND participant = $2 AND attempt = $3";
 
+const PURGE: &str = "
+    DELETE FROM memories WHERE (booking_id, participant, attempt) IN
+      (SELECT booking_id, participant, attempt FROM memories WHERE at <= $1 ORDER BY at LIMIT $2)";
+
 /// The statements of a writer.
 pub(super) const WRITES: [&str; 4] = [LOCK, SET, REMOVE, ADD_STEPS];
 
 /// And those for what participants remember, wherever bookings are.
-pub(super) const MEMORY_WRITES: [&str; 3] = [LOAD_MEMORIES, ADD_MEMORY, CHANGE_MEMORY];
+pub(super) const MEMORY_WRITES: [&str; 4] = [LOAD_MEMORIES, ADD_MEMORY, CHANGE_MEMORY, PURGE];
+
+pub(super) const OLDEST_MEMORY: &str = "SELECT min(at) FROM memories";
 
 pub(super) const DUE: &str = "
-    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked, trace FROM errands
+    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked,
+           answer_scope, answer_key, act, trace
+    FROM errands
     WHERE NOT parked AND due_at <= $1 ORDER BY due_at, booking_id LIMIT $2";
 pub(super) const NEXT_DUE: &str =
     "SELECT min(due_at) FROM errands WHERE NOT parked AND due_at > $1";
 pub(super) const PARKED: &str = "SELECT count(*) FROM errands WHERE parked";
 pub(super) const PAGE: &str = "
-    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked, trace FROM errands
+    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked,
+           answer_scope, answer_key, act, trace
+    FROM errands
     WHERE booking_id > $1 ORDER BY booking_id LIMIT $2";
 pub(super) const STEPS: &str = "
     SELECT booking_id, asked, answered, why, had, needed, at FROM saga_steps
     WHERE booking_id = $1 ORDER BY number";
 pub(super) const OF_BOOKING: &str = "
-    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked, trace FROM errands
+    SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked,
+           answer_scope, answer_key, act, trace
+    FROM errands
     WHERE booking_id = $1";
 /// All steps behind one, for a snapshot.
 pub(super) const ALL_STEPS: &str = "
@@ -83,7 +100,7 @@ pub(super) const ALL_MEMORIES: &str = "
     ORDER BY booking_id, participant, attempt LIMIT $4";
 
 /// The statements of a reader.
-pub(super) const READS: [&str; 6] = [DUE, NEXT_DUE, PARKED, PAGE, STEPS, OF_BOOKING];
+pub(super) const READS: [&str; 7] = [DUE, NEXT_DUE, PARKED, PAGE, STEPS, OF_BOOKING, OLDEST_MEMORY];
 
 pub(super) fn errand(row: &Row) -> Result<Errand, StoreError> {
     Ok(Errand {
@@ -95,8 +112,15 @@ pub(super) fn errand(row: &Row) -> Result<Errand, StoreError> {
         tries: count(row, 5)?,
         trouble: get(row, 6)?,
         is_parked: get(row, 7)?,
-        trace: codes::trace(get(row, 8)?),
+        promise: promise(row)?,
+        trace: codes::trace(get(row, 11)?),
     })
+}
+
+fn promise(row: &Row) -> Result<Option<Promise>, StoreError> {
+    let Some(key) = get(row, 9)? else { return Ok(None) };
+    let act = known(row, 10, "act", codes::act)?;
+    Ok(Some(Promise { scope: UserId::new(get(row, 8)?), key, act }))
 }
 
 pub(super) fn remembered(row: &Row) -> Result<Remembered, StoreError> {
@@ -145,6 +169,11 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
                 column(set, |errand| i64::from(errand.tries)),
                 column(set, |errand| errand.trouble.clone()),
                 column(set, |errand| errand.is_parked),
+                column(set, |errand| errand.promise.as_ref().map(|promise| promise.scope.get())),
+                column(set, |errand| errand.promise.as_ref().map(|promise| promise.key.clone())),
+                column(set, |errand| {
+                    errand.promise.as_ref().map(|promise| codes::of_act(promise.act))
+                }),
                 column(set, |errand| errand.trace.map(|trace| trace.to_string())),
             ],
         );
@@ -189,4 +218,8 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
             ],
         );
     }
+}
+
+pub(super) fn purge(flight: &mut Flight<'_>, purge: &Purge) {
+    flight.ask(PURGE, params![purge.memories_until.as_micros(), i64::from(purge.limit)]);
 }

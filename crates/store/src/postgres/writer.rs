@@ -174,6 +174,7 @@ impl PostgresWriter {
                 identity::purge_sessions(&mut flight, purge);
             }
             answers::purge(&mut flight, purge);
+            sagas::purge(&mut flight, purge);
         }
         if let Some(check) = &changes.checked {
             checks::save(&mut flight, check);
@@ -401,7 +402,8 @@ fn ask_holdings(
     let over = last_now.map_or(i64::MIN, |last| last.as_micros() - CLOCK_SLACK_MICROS);
     let events = column(of, |of| of.event_id.get());
     let users = column(of, |of| of.user_id.get());
-    Some(flight.ask(bookings::LOAD_HOLDINGS, params![events, users, over]))
+    let on_their_way = of.iter().any(|of| of.on_their_way);
+    Some(flight.ask(bookings::LOAD_HOLDINGS, params![events, users, over, on_their_way]))
 }
 
 fn ask_memories(flight: &mut Flight<'_>, wants: &Wants) -> Option<Ticket> {

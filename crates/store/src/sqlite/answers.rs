@@ -1,16 +1,17 @@
 //! Answers that were given to commands with an idempotency key.
 
-use eventbooker_core::{Timestamp, UserId};
+use eventbooker_core::{BookingId, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::{Answer, AnswerKey, Purge};
+use crate::{Answer, AnswerKey, Changes, Purge};
 
 pub(super) fn load(conn: &Connection, keys: &[AnswerKey]) -> rusqlite::Result<Vec<Answer>> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
     let mut statement = conn.prepare_cached(
-        "SELECT fingerprint, answer, created_at FROM answers WHERE scope = ?1 AND key = ?2",
+        "SELECT fingerprint, answer, created_at, booking_id FROM answers
+         WHERE scope = ?1 AND key = ?2",
     )?;
     let mut found = Vec::new();
     for key in keys {
@@ -20,6 +21,7 @@ pub(super) fn load(conn: &Connection, keys: &[AnswerKey]) -> rusqlite::Result<Ve
                 fingerprint: row.get(0)?,
                 answer: row.get(1)?,
                 created_at: Timestamp::from_micros(row.get(2)?),
+                awaits: row.get::<_, Option<i64>>(3)?.map(BookingId::new),
             })
         });
         found.extend(answer.optional()?);
@@ -27,20 +29,28 @@ pub(super) fn load(conn: &Connection, keys: &[AnswerKey]) -> rusqlite::Result<Ve
     Ok(found)
 }
 
-pub(super) fn save(conn: &Connection, answers: &[Answer]) -> rusqlite::Result<()> {
-    if answers.is_empty() {
+pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()> {
+    for (key, answer) in &changes.answers_completed {
+        conn.prepare_cached(
+            "UPDATE answers SET answer = ?3, booking_id = NULL WHERE scope = ?1 AND key = ?2",
+        )?
+        .execute((key.scope.get(), &key.key, answer))?;
+    }
+    if changes.answers_added.is_empty() {
         return Ok(());
     }
     let mut statement = conn.prepare_cached(
-        "INSERT INTO answers (scope, key, fingerprint, answer, created_at) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO answers (scope, key, fingerprint, answer, created_at, booking_id)
+         VALUES (?, ?, ?, ?, ?, ?)",
     )?;
-    for answer in answers {
+    for answer in &changes.answers_added {
         statement.execute((
             answer.key.scope.get(),
             &answer.key.key,
             answer.fingerprint,
             &answer.answer,
             answer.created_at.as_micros(),
+            answer.awaits.map(BookingId::get),
         ))?;
     }
     Ok(())
@@ -77,16 +87,17 @@ pub(super) fn all(
     let mut last = after;
     let page = conn
         .prepare_cached(
-            "SELECT scope, key, fingerprint, answer, created_at, number FROM answers
+            "SELECT scope, key, fingerprint, answer, created_at, booking_id, number FROM answers
              WHERE number > ?1 ORDER BY number LIMIT ?2",
         )?
         .query_map((after, limit), |row| {
-            last = row.get(5)?;
+            last = row.get(6)?;
             Ok(Answer {
                 key: AnswerKey { scope: UserId::new(row.get(0)?), key: row.get(1)? },
                 fingerprint: row.get(2)?,
                 answer: row.get(3)?,
                 created_at: Timestamp::from_micros(row.get(4)?),
+                awaits: row.get::<_, Option<i64>>(5)?.map(BookingId::new),
             })
         })?
         .collect::<rusqlite::Result<_>>()?;

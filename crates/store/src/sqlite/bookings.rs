@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use eventbooker_core::bookings::errand::Errand;
-use eventbooker_core::bookings::{Booking, Holding};
+use eventbooker_core::bookings::{Booking, Holding, HoldingKind};
 use eventbooker_core::events::Seats;
 use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -68,15 +68,16 @@ pub(super) fn load_holdings(
     let mut found = Vec::with_capacity(wanted.len());
     for of in wanted {
         let mut holdings = Vec::new();
-        for code in [codes::OCCUPIED, codes::CANCELLED] {
+        let [releasing, refunding] = codes::CANCELLING;
+        let kinds = [codes::OCCUPIED, codes::CANCELLED, codes::OCCUPYING, releasing, refunding];
+        let kinds = if of.on_their_way { &kinds[..] } else { &kinds[..2] };
+        for (code, kind) in kinds.iter().filter_map(|code| Some((code, codes::holding(*code)?))) {
             let key = (of.user_id.get(), code, of.event_id.get(), of.limit);
             let mut rows = statement.query(key)?;
             while let Some(row) = rows.next()? {
                 let expires_at = Timestamp::from_micros(row.get(1)?);
-                if expires_at > now {
-                    let seats = Seats::new(row.get(0)?);
-                    let is_cancelled = code == codes::CANCELLED;
-                    holdings.push(Holding { seats, expires_at, is_cancelled });
+                if expires_at > now || kind == HoldingKind::Asked {
+                    holdings.push(Holding { seats: Seats::new(row.get(0)?), expires_at, kind });
                 }
             }
         }

@@ -19,7 +19,7 @@ use eventbooker_core::{Context, EventId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{SqliteStore, answers, bookings, checks, events, identity};
+use super::{SqliteStore, answers, bookings, checks, events, identity, sagas};
 use crate::{Answer, AnswerKey, CommonQueries, Installation, LastCheck, OldestKept, StoreError};
 
 /// Readers for single rows. They share the machine with everything else, so two do.
@@ -153,7 +153,11 @@ impl CommonQueries for SqliteStore {
         let has_sessions = self.contexts.has(Context::Identity);
         let read = move |conn: &Connection| {
             let session_end = if has_sessions { identity::first_session_end(conn)? } else { None };
-            Ok(OldestKept { session_end, answer: answers::oldest(conn)? })
+            Ok(OldestKept {
+                session_end,
+                answer: answers::oldest(conn)?,
+                memory: sagas::oldest_memory(conn)?,
+            })
         };
         self.readers.rows.run(read).await
     }

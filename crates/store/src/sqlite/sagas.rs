@@ -1,13 +1,13 @@
 //! Sagas with a participant elsewhere: errands, the steps they took, and what our own participants
 //! remember for sagas elsewhere.
 
-use eventbooker_core::bookings::errand::Errand;
+use eventbooker_core::bookings::errand::{Errand, Promise};
 use eventbooker_core::bookings::participant::{Memory, MemoryKey, Remembered};
 use eventbooker_core::bookings::saga::Denial;
 use eventbooker_core::{BookingId, Contexts, EventId, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::{Changes, DueErrands, SagaStep, codes};
+use crate::{Changes, DueErrands, Purge, SagaStep, codes};
 
 const ADD_MEMORY: &str = "
     INSERT INTO memories
@@ -22,7 +22,8 @@ const CHANGE_MEMORY: &str = "
 const MEMORY: &str = "memory, amount, window_minutes, why, had, needed, at";
 /// The columns of a [`step`].
 const STEP: &str = "booking_id, asked, answered, why, had, needed, at";
-const ERRAND: &str = "booking_id, event_id, user_id, token, due_at, tries, trouble, parked, trace";
+const ERRAND: &str = "booking_id, event_id, user_id, token, due_at, tries, trouble, parked,
+                      answer_scope, answer_key, act, trace";
 
 fn errand(row: &Row<'_>) -> rusqlite::Result<Errand> {
     Ok(Errand {
@@ -34,8 +35,15 @@ fn errand(row: &Row<'_>) -> rusqlite::Result<Errand> {
         tries: row.get(5)?,
         trouble: row.get(6)?,
         is_parked: row.get(7)?,
-        trace: codes::trace(row.get(8)?),
+        promise: promise(row)?,
+        trace: codes::trace(row.get(11)?),
     })
+}
+
+fn promise(row: &Row<'_>) -> rusqlite::Result<Option<Promise>> {
+    let Some(key) = row.get(9)? else { return Ok(None) };
+    let act = super::known(row, 10, "act", codes::act)?;
+    Ok(Some(Promise { scope: UserId::new(row.get(8)?), key, act }))
 }
 
 fn memory(row: &Row<'_>) -> rusqlite::Result<Memory> {
@@ -102,9 +110,10 @@ pub(super) fn load_memories(
 pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()> {
     for errand in &changes.errands_set {
         conn.prepare_cached(&format!(
-            "INSERT INTO errands ({ERRAND}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+            "INSERT INTO errands ({ERRAND}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
              ON CONFLICT (booking_id) DO UPDATE
-             SET token = ?4, due_at = ?5, tries = ?6, trouble = ?7, parked = ?8, trace = ?9"
+             SET token = ?4, due_at = ?5, tries = ?6, trouble = ?7, parked = ?8,
+                 answer_scope = ?9, answer_key = ?10, act = ?11, trace = ?12"
         ))?
         .execute((
             errand.booking_id.get(),
@@ -115,6 +124,9 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
             errand.tries,
             errand.trouble.as_deref(),
             errand.is_parked,
+            errand.promise.as_ref().map(|promise| promise.scope.get()),
+            errand.promise.as_ref().map(|promise| promise.key.as_str()),
+            errand.promise.as_ref().map(|promise| codes::of_act(promise.act)),
             errand.trace.map(|trace| trace.to_string()),
         ))?;
     }
@@ -155,6 +167,22 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
         ))?;
     }
     Ok(())
+}
+
+pub(super) fn purge(conn: &Connection, purge: &Purge) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "DELETE FROM memories WHERE (booking_id, participant, attempt) IN
+           (SELECT booking_id, participant, attempt FROM memories WHERE at <= ?1
+            ORDER BY at LIMIT ?2)",
+    )?
+    .execute((purge.memories_until.as_micros(), purge.limit))?;
+    Ok(())
+}
+
+pub(super) fn oldest_memory(conn: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let oldest: Option<i64> =
+        conn.prepare_cached("SELECT min(at) FROM memories")?.query_row([], |row| row.get(0))?;
+    Ok(oldest.map(Timestamp::from_micros))
 }
 
 pub(super) fn due(conn: &Connection, now: Timestamp, limit: u32) -> rusqlite::Result<DueErrands> {

@@ -64,12 +64,13 @@ impl SqliteWriter {
         accounts::save(conn, changes)?;
         bookings::save(conn, changes)?;
         sagas::save(conn, changes)?;
-        answers::save(conn, &changes.answers_added)?;
+        answers::save(conn, changes)?;
         if let Some(purge) = &changes.purge {
             if self.contexts.has(Context::Identity) {
                 identity::purge_sessions(conn, purge)?;
             }
             answers::purge(conn, purge)?;
+            sagas::purge(conn, purge)?;
         }
         if let Some(check) = &changes.checked {
             checks::save(conn, check)?;

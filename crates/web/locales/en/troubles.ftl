@@ -16,6 +16,7 @@ trouble-fields = Something isn’t right yet; see below.
 trouble-sent-before = This form was sent before with something else in it. Check what it says now and send it again.
 trouble-forbidden = You may not do this.
 trouble-not-found = There is no such event or booking.
+trouble-under-way = This was sent before and is still under way. Send it again in a moment to see what came of it: it takes effect once.
 trouble-outcome-unknown = Whether this was done isn’t known. Send it again: it takes effect once.
 trouble-unavailable = The service is busy or its database is away. Nothing was done; send it again in a moment.
 trouble-unexpected = That didn’t work. Try again.

@@ -78,7 +78,7 @@ struct NewPurchaseShape {
     seats: Option<i64>,
 }
 
-struct Purchased;
+pub(super) struct Purchased;
 
 impl View for Purchased {
     type Of = BookingAt;

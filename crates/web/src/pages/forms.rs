@@ -84,7 +84,9 @@ impl Form {
     /// The key for the same form again: the one that it had if nobody knows what became of it, so
     /// that sending it again is safe; else another one.
     pub(crate) fn next_key(&self, web: &Web, trouble: &Trouble) -> String {
-        if trouble.kind.status().is_server_error() && !self.text(KEY).is_empty() {
+        let is_open = trouble.kind.status().is_server_error()
+            || trouble.kind == ProblemKind::IdempotencyKeyInFlight;
+        if is_open && !self.text(KEY).is_empty() {
             return self.text(KEY).to_owned();
         }
         new_key(web)
@@ -214,6 +216,7 @@ impl Trouble {
             K::Unauthenticated => texts.say("trouble-wrong-credentials"),
             K::ValidationFailed | K::InvalidValue => texts.say("trouble-fields"),
             K::IdempotencyKeyReused => texts.say("trouble-sent-before"),
+            K::IdempotencyKeyInFlight => texts.say("trouble-under-way"),
             K::Forbidden => texts.say("trouble-forbidden"),
             K::NotFound => texts.say("trouble-not-found"),
             K::OutcomeUnknown => texts.say("trouble-outcome-unknown"),

@@ -99,6 +99,9 @@ kinds! {
     BookingCancelled, "booking-cancelled", CONFLICT, "Booking cancelled", [
         "The booking was cancelled, and a cancelled booking cannot be confirmed. Money that was paid for it has been returned.",
         "Make a new booking."];
+    IdempotencyKeyInFlight, "idempotency-key-in-flight", CONFLICT, "Idempotency key in flight", [
+        "The same request came before with the same Idempotency-Key, and what it asks for is still under way, because a part of the service is away for now. It ends by itself, and takes effect once.",
+        "Send the same request again with the same key after the time in Retry-After, until it gets its answer. GET /bookings shows how the booking stands meanwhile."];
     HoldExpired, "hold-expired", GONE, "Booking expired", [
         "The booking existed, but it was not confirmed before its deadline. Its seats are free for others, and nothing was charged.",
         "Make a new booking and confirm it before the time in expiresAt."];

@@ -8,6 +8,7 @@
 
 mod apart;
 mod described;
+mod elsewhere;
 mod first_seed;
 mod guessing;
 mod idempotency;
