@@ -49,7 +49,7 @@ impl Manager for Opener {
     async fn create(&self) -> Result<Session, StoreError> {
         let statements = [NOW]
             .into_iter()
-            .chain([INSTALLATION, bookings::LAST_ID])
+            .chain([INSTALLATION, bookings::LAST_ID, sagas::OLDEST_MEMORY])
             .chain(answers::READS)
             .chain(checks::READS)
             .chain(if_here(self.contexts, Context::Identity, identity::READS))
