@@ -144,13 +144,14 @@ impl<S> Filter<S> for LinesOnly {
 
 #[cfg(test)]
 mod tests {
+    use eventbooker_core::Contexts;
     use tracing::dispatcher::with_default;
 
     use super::*;
 
     #[tokio::test]
     async fn no_span_is_made_unless_somebody_records_it() {
-        let spans = Spans::sent_to("http://127.0.0.1:1").expect("a collector");
+        let spans = Spans::sent_to("http://127.0.0.1:1", Contexts::ALL).expect("a collector");
         for (spans, is_made) in [(None, false), (Some(&spans), true)] {
             for as_json in [true, false] {
                 let subscriber = subscriber(EnvFilter::new("trace"), as_json, spans);

@@ -9,11 +9,13 @@
 //!
 //! Absent on purpose: TLS. A collector's agent stands beside the service, and sends them on.
 
+use std::iter;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use eventbooker_core::{Context, Contexts};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -42,9 +44,9 @@ pub(crate) struct Spans {
 }
 
 impl Spans {
-    /// Those of this process, sent to a collector such as `http://127.0.0.1:4318`. Must be called
+    /// Those of these services, sent to a collector such as `http://127.0.0.1:4318`. Must be called
     /// within a Tokio runtime, on which they are sent.
-    pub(crate) fn sent_to(collector: &str) -> Result<Self, String> {
+    pub(crate) fn sent_to(collector: &str, services: Contexts) -> Result<Self, String> {
         let http = Client::builder(TokioExecutor::new()).build_http();
         let exporter = SpanExporter::builder()
             .with_http()
@@ -55,7 +57,7 @@ impl Spans {
             .build()
             .map_err(|error| format!("otlp_endpoint: {error}"))?;
         let service = Resource::builder()
-            .with_service_name(env!("CARGO_PKG_NAME"))
+            .with_service_name(name(services))
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .build();
         let provider = SdkTracerProvider::builder()
@@ -80,6 +82,12 @@ impl Spans {
             tracing::debug!(%error, "not all spans were sent");
         }
     }
+}
+
+/// What services are called in spans: those that run apart are told apart.
+fn name(services: Contexts) -> String {
+    let parts = services.iter().filter(|_| services != Contexts::ALL).map(Context::name);
+    iter::once(env!("CARGO_PKG_NAME")).chain(parts).collect::<Vec<_>>().join("-")
 }
 
 /// The collector. The SDK's thread waits for it while the runtime of the program talks to it.
@@ -157,6 +165,12 @@ impl sdk::SpanExporter for Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn services_that_run_apart_have_names_of_their_own() {
+        let few = "events,book".parse().expect("services");
+        assert_eq!([Contexts::ALL, few].map(name), ["eventbooker", "eventbooker-events-book"]);
+    }
 
     #[test]
     fn losses_are_told_now_and_then() {

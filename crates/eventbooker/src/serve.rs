@@ -35,7 +35,8 @@ const STOP_MAX: Duration = Duration::from_millis(9500);
 
 pub(crate) async fn run(flags: ServeFlags) -> Result<(), String> {
     let settings = flags.resolve()?;
-    let spans = settings.otlp_endpoint.as_deref().map(Spans::sent_to).transpose()?;
+    let sent_to = |collector: &str| Spans::sent_to(collector, settings.services);
+    let spans = settings.otlp_endpoint.as_deref().map(sent_to).transpose()?;
     log::begin(&settings, spans.as_ref())?;
     let mut signals = Signals::listen()?;
     let started = tokio::select! {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that can't go on has failed")]
 
+mod traces;
+
 use std::time::{Duration, Instant};
 
 use eventbooker_core::Context;
