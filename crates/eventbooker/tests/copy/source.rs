@@ -128,13 +128,13 @@ fn fill(database: &Database, booking: i64) {
         denial: None,
         at: rows::at(9),
     };
+    // Older memories and answers, and answers of a clock that is ahead, are removed.
+    let now = Timestamp::from_micros(database.number("SELECT max(created_at) FROM bookings"));
     let memory = |attempt| Remembered {
         key: MemoryKey { participant: Participant::Accounts, booking_id, attempt },
         memory: Memory::Withdrawn,
-        at: rows::at(9),
+        at: now,
     };
-    // Older ones, and those of a clock that is ahead, are removed.
-    let now = Timestamp::from_micros(database.number("SELECT max(created_at) FROM bookings"));
     let answer = |scope| Kept { created_at: now, ..rows::answer(scope, "key", 0) };
     let many = Changes {
         users_added: (0..MANY)
