@@ -89,6 +89,33 @@ async fn whoever_waits_for_such_a_saga_is_told_at_once() {
     service.finish().await;
 }
 
+/// Nobody knows here whether the money was taken there, so nothing is given back before the saga has come
+/// further.
+#[tokio::test]
+async fn what_began_elsewhere_is_taken_further_before_it_is_cancelled() {
+    let (service, event_id, bought) = with_purchase().await;
+    service.deposit(1, 80).await.expect("an admin may pay in");
+    let held = service.book(1, event_id, 2).await.expect("there is room");
+    service.sql(&format!("UPDATE bookings SET state = 3, attempt = 1 WHERE id = {}", held.id));
+    add_errand(&service, held.id);
+    service.sql("UPDATE errands SET parked = true");
+    let engine = service.engine().clone();
+    let cancelled = tokio::spawn(async move { engine.cancel(attendee(1), held.id, None).await });
+    service.settle_with(1).await;
+    assert_eq!(
+        (state(&service, held.id).await, service.balance(1).await),
+        (Some(State::Paying), 100)
+    );
+    let parked = errands(&service).await.remove(0);
+    assert_eq!(service.engine().retry_saga(parked).await, Ok(true));
+    let answer = timeout(PATIENCE, cancelled).await.expect("it is answered");
+    let at = outcome(answer.expect("a client doesn't panic")).expect("its owner may");
+    assert_eq!(at.booking.state, State::Cancelled);
+    assert_eq!((service.balance(1).await, service.free_seats(event_id).await), (100, 998));
+    assert_eq!(state(&service, bought.id).await, Some(State::Complete));
+    service.finish().await;
+}
+
 /// A step that a rule refuses here is tried again, and says why.
 #[tokio::test]
 async fn what_a_rule_refuses_here_is_tried_again() {

@@ -274,6 +274,8 @@ fn hold_limits_count_holds_and_seats_until_their_deadlines() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
     /// The newest `holdings_needed` holdings decide as all of them would.
     #[test]
     fn a_bounded_number_of_holdings_is_enough(
@@ -301,7 +303,7 @@ proptest! {
     fn seats_and_money_follow_the_state(
         at_once in any::<bool>(),
         price in 0..3_i64,
-        steps in prop::collection::vec((0..6_u8, any::<bool>(), 0..120_000_000_i64), 1..40),
+        steps in prop::collection::vec((0..12_u8, any::<bool>(), 0..120_000_000_i64), 1..40),
     ) {
         let (id, event_id, user_id) = (BookingId::new(1), EventId::new(1), UserId::new(1));
         let payment = if at_once { Payment::AtOnce } else { Payment::Later };
@@ -316,12 +318,12 @@ proptest! {
                 (0, Some(booking)) => drop(booking.confirm(now)),
                 (1, Some(booking)) => drop(booking.cancel(now)),
                 (2, Some(booking)) => drop(booking.expire(now)),
-                (3 | 4, Some(moving)) => {
+                (3..=9, Some(moving)) => {
                     let Some(request) = moving.request() else { continue };
                     asked.push(request);
                     let answer = participants.serve(request, willing).expect("it makes sense");
-                    // Every other answer is lost.
-                    if step == 3 {
+                    // Some answers are lost.
+                    if step <= 6 {
                         booking = moving.hear(answer, now).expect("it was asked for");
                     }
                 }

@@ -1,6 +1,7 @@
 //! A booking that is cancelled while its saga is under way: whatever had been taken by then, or is taken
 //! later, is taken back once.
 
+use eventbooker_core::bookings::errand::TRIES_MAX;
 use eventbooker_core::bookings::{ConfirmRefusal, State};
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::{Outcome, refused};
@@ -99,6 +100,23 @@ async fn whatever_happens_on_the_way_back_it_ends_as_if_nothing_had_happened() {
             }
         }
     }
+}
+
+/// The operator hasn't looked yet; its owner cancels, and whoever was to ask for the money is gone.
+#[tokio::test]
+async fn what_is_parked_can_be_cancelled() {
+    let mut pair = Pair::start(10, 80).await;
+    pair.link.plan_often(2, Fault::Fails(When::Before), u32::MAX);
+    pair.begin(Act::Purchase);
+    pair.has_been_tried(TRIES_MAX - 2).await;
+    pair.until_parked().await;
+    pair.link.plan(Some((3, Fault::Killed(When::Before))));
+    pair.begin(Act::Cancel);
+    pair.until_at_rest("the cancellation").await;
+    let state = pair.booking().await.map(|booking| booking.state);
+    assert_eq!((state, pair.balance().await), (Some(State::Cancelled), 80));
+    assert_eq!(pair.free_seats().await, 10);
+    pair.finish().await;
 }
 
 /// Whoever confirms what somebody else is confirming hears what became of that, and then what becomes of

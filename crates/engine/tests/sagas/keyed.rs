@@ -204,3 +204,26 @@ async fn another_replica_keeps_the_promise() {
     pair.hears_everything().await;
     pair.finish().await;
 }
+
+/// Whoever saves that the saga rests never comes to do anything after that. What is saved is all there is,
+/// and the answer is in it.
+#[tokio::test]
+async fn an_answer_is_written_with_the_end_of_its_saga() {
+    let mut pair = Pair::start(10, 80).await;
+    pair.link.plan(Some((2, Fault::Stalled(When::After))));
+    pair.begin_with(Act::Purchase, Some(Act::Purchase.key(1)));
+    timeout(PATIENCE, pair.link.stalled.notified()).await.expect("it is settled");
+    pair.asks_everything().await;
+    pair.faults.next_save(eventbooker_testkit::Fault::LoseAnswer);
+    pair.link.resume.notify_one();
+    let done = async {
+        while !pair.errands().await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, done).await.expect("it is saved");
+    pair.pass(Duration::from_secs(1)).await;
+    let expected = answer(Act::Purchase, Ok(State::Complete));
+    assert_eq!(pair.kept_answer().await, Some((expected, Effect::Now)));
+    pair.finish().await;
+}
