@@ -292,7 +292,7 @@ struct UserShape<'a> {
         (status = 204, description = "Nobody, where that is fine"),
         SignedInRequest,
     ),
-    security(("session" = [])),
+    security((), ("session" = [])),
 )]
 async fn auth(State(web): State<Web>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     let mut query = Query::of(&uri);
