@@ -55,11 +55,11 @@ impl Engine {
         amount: Money,
         key: Option<Key<Account>>,
     ) -> Result<Answer<Account>, Error> {
-        // Where users are elsewhere, somebody who asks for themselves is known to be there.
-        let is_known = self.here().has(Context::Identity)
-            || user_id == actor.user_id
-            || !self.people(vec![user_id]).await?.is_empty();
-        if !is_known {
+        // Where users are elsewhere, somebody who asks for themselves is known to be there; and whoever
+        // may not pay in for others isn't told who is.
+        let is_doubtful =
+            !self.here().has(Context::Identity) && actor.is_admin() && user_id != actor.user_id;
+        if is_doubtful && self.people(vec![user_id]).await?.is_empty() {
             return Ok(self.refused(Refusal::NoSuchUser));
         }
         self.submit(Deposit { actor, user_id, amount }, key).await

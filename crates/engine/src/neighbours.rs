@@ -115,7 +115,7 @@ pub trait BookingsNeighbour: BookingQueries {
 impl Engine {
     /// The contexts whose rows are here.
     pub fn here(&self) -> Contexts {
-        self.inner.neighbours.here()
+        self.rules().here
     }
 
     /// What was looked up among a context's rows. `None` if its neighbour can't be reached: then that
