@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use eventbooker_core::bookings::participant::{Participant, Request};
-use eventbooker_core::{BookingId, Context, EventId, Timestamp, UserId};
+use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::Wants;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -237,10 +237,7 @@ impl Engine {
 impl Rules {
     /// Whether a participant's rows are here.
     pub(crate) fn has(&self, participant: Participant) -> bool {
-        self.here.has(match participant {
-            Participant::Events => Context::Events,
-            Participant::Accounts => Context::Accounts,
-        })
+        self.here.has(participant.context())
     }
 }
 

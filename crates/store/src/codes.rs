@@ -10,7 +10,7 @@ use eventbooker_core::events::{
 };
 use eventbooker_core::identity::Role;
 use eventbooker_core::trace::TraceParent;
-use eventbooker_core::{Context, Contexts, Money};
+use eventbooker_core::{Contexts, Money};
 
 use crate::Checker;
 
@@ -197,10 +197,9 @@ pub(crate) const fn of_participant(participant: Participant) -> i16 {
 
 /// The codes of the participants among these contexts.
 pub(crate) fn participants_of(contexts: Contexts) -> Vec<i16> {
-    let participants =
-        [(Context::Events, Participant::Events), (Context::Accounts, Participant::Accounts)];
-    let here = participants.into_iter().filter(|(context, _)| contexts.has(*context));
-    here.map(|(_, participant)| of_participant(participant)).collect()
+    let participants = [Participant::Events, Participant::Accounts];
+    let here = participants.into_iter().filter(|it| contexts.has(it.context()));
+    here.map(of_participant).collect()
 }
 
 pub(crate) const fn participant(code: i16) -> Option<Participant> {

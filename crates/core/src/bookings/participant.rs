@@ -19,7 +19,7 @@ use super::Booking;
 use super::saga::{Answer, Ask, Denial};
 use crate::events::{PaymentWindow, Seats};
 use crate::trace::TraceParent;
-use crate::{BookingId, EventId, Money, Timestamp, UserId};
+use crate::{BookingId, Context, EventId, Money, Timestamp, UserId};
 
 /// What a saga asks of a participant, with everything that the participant needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,16 @@ pub enum Participant {
     Events,
     /// Has the money.
     Accounts,
+}
+
+impl Participant {
+    /// Whose rows it has.
+    pub const fn context(self) -> Context {
+        match self {
+            Self::Events => Context::Events,
+            Self::Accounts => Context::Accounts,
+        }
+    }
 }
 
 impl Ask {
