@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use eventbooker_core::accounts::Account;
 use eventbooker_core::bookings::{Payment, State};
-use eventbooker_core::events::{JournalEntry, JournalKind};
+use eventbooker_core::events::{Event, JournalEntry, JournalKind};
 use eventbooker_core::{BookingId, Context, Contexts, EventId, Money, UserId};
-use eventbooker_store::sqlite::{SCHEMA_VERSION, SqliteStore};
-use eventbooker_store::{Access, MigrationReport};
+use eventbooker_store::sqlite::{SCHEMA_VERSION, SqliteCopyTarget, SqliteStore};
+use eventbooker_store::{Access, CopyTarget as _, LastIds, MigrationReport};
 use eventbooker_store::{
     AccountQueries as _, BookingQueries as _, CommonQueries as _, EventQueries as _,
     EventWorkQueries as _, IdentityQueries as _,
 };
 use eventbooker_store::{Changes, EventsPage, OpenError, Store, StoreError, Wants};
-use eventbooker_testkit::rows::{at, event, held, one_of_each, save, slot};
+use eventbooker_testkit::rows::{at, event, held, one_of_each, save, slot, tally};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -199,6 +199,64 @@ async fn a_search_for_slots_has_an_end_however_many_bookings_have_ended() {
 
 /// A row with a number that this program doesn't know is an error that names it, for every way
 /// that leads to the row; it is neither a panic nor skipped.
+/// Where services ran apart, slots began in another order than their bookings' numbers; a file that they
+/// are copied into goes on with them and numbers of its own.
+#[tokio::test]
+async fn slots_are_found_whatever_order_they_were_copied_in() {
+    let (_directory, path) = place();
+    let target = SqliteCopyTarget::open(&path, "elsewhere", Contexts::ALL).expect("it is empty");
+    let last_ids = LastIds { booking: Some(12), ..LastIds::default() };
+    let store = target.begin(last_ids).await.expect("begun");
+    let mut events = [event(3), event(4)].map(|mut event| {
+        event.tally = tally(0);
+        event
+    });
+    let elsewhere =
+        [(3, 5), (3, 2), (4, 4), (3, 8), (3, 9), (3, 1), (4, 6), (3, 7), (4, 12), (4, 11)];
+    let mut changes = begun(&mut events, &elsewhere);
+    // Two of these holds have ended since.
+    changes.slots_added.retain(|slot| ![8, 12].contains(&slot.booking_id.get()));
+    changes.events_added = events.to_vec();
+    save(&*store, changes).await;
+    drop(store);
+    target.complete().await.expect("linked");
+    Box::new(target).finish().await.expect("finished");
+
+    let store = open(&path, Access::Serve).expect("it is whole");
+    let mut changes = begun(&mut events, &[(3, 13), (4, 14), (3, 15)]);
+    changes.tallies_changed = events.iter().map(|event| (event.id, event.tally)).collect();
+    save(&store, changes).await;
+    for limit in 1..=9 {
+        let found = [page_by_page(&store, 3, limit).await, page_by_page(&store, 4, limit).await];
+        assert_eq!(found, [vec![15, 13, 9, 7, 5, 2, 1], vec![14, 11, 6, 4]], "{limit} a page");
+    }
+}
+
+/// Holds of these bookings, begun in this order on these events.
+fn begun(events: &mut [Event; 2], holds: &[(i64, i64)]) -> Changes {
+    let mut changes = Changes::default();
+    for (id, booking) in holds {
+        let event = events.iter_mut().find(|event| event.id.get() == *id).expect("one of these");
+        event.tally.version += 1;
+        event.tally.pending_bookings += 1;
+        changes.journal.push(held(*id, event.tally.version, *booking));
+        changes.slots_added.push(slot(*id, *booking));
+    }
+    changes
+}
+
+async fn page_by_page(store: &SqliteStore, event: i64, limit: u32) -> Vec<i64> {
+    let (mut found, mut before) = (Vec::new(), None);
+    loop {
+        let page = store.slots(EventId::new(event), before, limit).await.expect("read");
+        found.extend(page.slots.iter().map(|slot| slot.booking_id.get()));
+        if page.next.is_none() {
+            return found;
+        }
+        before = page.next;
+    }
+}
+
 #[tokio::test]
 async fn numbers_that_mean_nothing_are_named() {
     let (_directory, path) = place();

@@ -277,10 +277,14 @@ fn slots_of(
     limit: u32,
     order: Order,
 ) -> rusqlite::Result<SlotsPage> {
-    let live = live_bookings(conn, event_id)?;
+    let (live, unordered_to) = live_bookings(conn, event_id)?;
+    let unordered_to = match order {
+        Order::OfNumbers => unordered_to,
+        Order::Any => BookingId::new(i64::MAX),
+    };
     let wanted = limit.min(live) as usize;
     let mut page = SlotsPage { slots: Vec::new(), next: before };
-    let is_at_end = (order == Order::OfNumbers && walk_slots(conn, event_id, wanted, &mut page)?)
+    let is_at_end = walk_slots(conn, event_id, wanted, unordered_to, &mut page)?
         || scan_slots(conn, event_id, wanted, &mut page)?;
     if is_at_end || page.slots.len() == live as usize {
         page.next = None;
@@ -288,10 +292,11 @@ fn slots_of(
     Ok(page)
 }
 
-/// In which order an event's slots have begun.
+/// In which order slots begin.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
-    /// In that of their bookings' numbers, which are given out in the same transactions.
+    /// In that of their bookings' numbers, which are given out in the same transactions. Those that
+    /// were copied from elsewhere, up to a number that tallies tell, needn't have.
     OfNumbers,
     /// In the order in which their bookings' sagas have come here from elsewhere.
     Any,
@@ -303,18 +308,23 @@ impl Order {
     }
 }
 
-/// Adds slots to a page by the event's journal until it has as many as are wanted. Returns whether
-/// there are no others.
+/// Adds slots of bookings above a number to a page, by the event's journal, until it has as many as
+/// are wanted. Returns whether there are no others, be it below that number.
 fn walk_slots(
     conn: &Connection,
     event_id: EventId,
     wanted: usize,
+    unordered_to: BookingId,
     page: &mut SlotsPage,
 ) -> rusqlite::Result<bool> {
+    let before = page.next;
+    let first_ordered = BookingId::new(unordered_to.get().saturating_add(1));
+    if before.unwrap_or(BookingId::new(i64::MAX)) <= first_ordered {
+        return Ok(false);
+    }
     let mut statement = conn.prepare_cached(
         "SELECT event_id, booking_id, seats, state FROM slots WHERE booking_id = ?1",
     )?;
-    let before = page.next;
     let mut trail = match before {
         None => journal::trail(conn, event_id)?,
         Some(before) => journal::trail_before(conn, event_id, before)?,
@@ -323,10 +333,17 @@ fn walk_slots(
         if page.slots.len() >= wanted {
             return Ok(false);
         }
-        let Some(entry) = trail.next()? else { return Ok(true) };
+        let Some(entry) = trail.next()? else {
+            page.next = Some(first_ordered);
+            return Ok(unordered_to == BookingId::new(0));
+        };
         let Some(booking_id) = entry.booking_id.filter(|_| entry.kind == JournalKind::Held) else {
             continue;
         };
+        if booking_id < first_ordered {
+            page.next = Some(first_ordered);
+            return Ok(false);
+        }
         if before.is_none_or(|before| booking_id < before) {
             page.slots.extend(statement.query_row([booking_id.get()], slot).optional()?);
             page.next = Some(booking_id);
@@ -360,15 +377,17 @@ fn scan_slots(
     Ok(false)
 }
 
-/// How many slots an event has, so that nobody looks for more through all of its journal.
-fn live_bookings(conn: &Connection, event_id: EventId) -> rusqlite::Result<u32> {
+/// How many slots an event has, so that nobody looks for more through all of its journal, and up to
+/// which booking slots may have begun in any order.
+fn live_bookings(conn: &Connection, event_id: EventId) -> rusqlite::Result<(u32, BookingId)> {
     let live = conn
         .prepare_cached(
-            "SELECT pending_bookings + confirmed_bookings FROM tallies WHERE event_id = ?1",
+            "SELECT pending_bookings + confirmed_bookings, unordered_to FROM tallies
+             WHERE event_id = ?1",
         )?
-        .query_row([event_id.get()], |row| row.get(0))
+        .query_row([event_id.get()], |row| Ok((row.get(0)?, BookingId::new(row.get(1)?))))
         .optional()?;
-    Ok(live.unwrap_or(0))
+    Ok(live.unwrap_or((0, BookingId::new(0))))
 }
 
 pub(super) fn all_slots(

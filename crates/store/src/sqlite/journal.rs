@@ -80,12 +80,18 @@ pub(super) fn save(conn: &Connection, entries: &[JournalEntry]) -> rusqlite::Res
     Ok(began)
 }
 
-/// Tells every slot the number of the entry that it began with.
+/// Tells every slot the number of the entry that it began with, and lists whether they began in the
+/// order of their bookings.
 pub(super) fn link_slots(conn: &Connection) -> rusqlite::Result<()> {
     let held = codes::of_entry(JournalKind::Held);
     let link = "UPDATE slots SET entry = j.number FROM journal j
                 WHERE j.kind = ?1 AND j.booking_id = slots.booking_id";
-    conn.execute(link, [held]).map(drop)
+    conn.execute(link, [held])?;
+    let order = "UPDATE tallies SET unordered_to = (SELECT max(booking_id) FROM slots)
+                 WHERE EXISTS (SELECT 1 FROM
+                   (SELECT entry, lag(entry) OVER (ORDER BY booking_id) AS before FROM slots)
+                   WHERE entry < before)";
+    conn.execute(order, []).map(drop)
 }
 
 /// All entries of an event, newest first.
