@@ -21,7 +21,7 @@ use bytes::Bytes;
 use eventbooker_core::Context;
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::Answer;
-use eventbooker_engine::{Clock, Entropy, Participate};
+use eventbooker_engine::{Clock, Entropy, Participate, trace};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::client::legacy::{self};
@@ -33,7 +33,7 @@ use thiserror::Error;
 use crate::circuit::{Availability, Circuit, Leave};
 use crate::tokens::Tokens;
 use crate::wire::steps::{StepItem, StepResult};
-use crate::wire::{Batch, ITEMS_MAX, Raw, Results, understand};
+use crate::wire::{Batch, ITEMS_MAX, Raw, Results, TRACEPARENT, understand};
 
 /// How long a call with steps may take. Shorter than an errand's lease.
 pub const STEPS_WITHIN: Duration = Duration::from_secs(5);
@@ -223,11 +223,14 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
             .path_and_query(path.expect("routes are plain"))
             .build();
         let token = self.means.tokens.service_token(from, to);
-        let request = HttpRequest::post(uri.expect("its parts were looked at"))
+        let mut request = HttpRequest::post(uri.expect("its parts were looked at"))
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::from(body))
-            .expect("its parts are plain");
+            .header(header::CONTENT_TYPE, "application/json");
+        // Steps of many sagas go together, and each says its own.
+        if let Some(trace) = trace::current() {
+            request = request.header(TRACEPARENT, &trace.header()[..]);
+        }
+        let request = request.body(Full::from(body)).expect("its parts are plain");
         let response = self.http.request(request).await;
         let response = response
             .map_err(|error| Mute::Unheard(format!("{to} can't be reached: {}", why(&error))))?;

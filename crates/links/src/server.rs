@@ -22,7 +22,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use eventbooker_core::Contexts;
-use eventbooker_engine::{Clock, Engine};
+use eventbooker_core::trace::TraceParent;
+use eventbooker_engine::{Clock, Engine, trace};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -32,7 +33,7 @@ use self::problem::Problem;
 pub(crate) use self::problem::ProblemShape;
 pub(crate) use self::routes::described;
 use crate::tokens::Tokens;
-use crate::wire::{Batch, HasTrouble, Raw, Results};
+use crate::wire::{Batch, HasTrouble, Raw, Results, TRACEPARENT};
 
 /// What the routes stand on.
 #[derive(Clone)]
@@ -85,6 +86,7 @@ impl Inner {
         understand: impl Fn(&RawValue) -> Result<I, String>,
         answer: impl FnOnce(Vec<I>) -> F,
     ) -> Result<Response, Problem> {
+        let trace = trace_of(&request);
         let batch = self.batch(route, request).await?;
         let mut items = Vec::with_capacity(batch.items.len());
         let mut troubles = Vec::with_capacity(batch.items.len());
@@ -97,7 +99,7 @@ impl Inner {
                 Err(trouble) => troubles.push(Some(trouble)),
             }
         }
-        let answers = answer(items).await;
+        let answers = trace::within(trace, answer(items)).await;
         // Whoever can do nothing is away, and hasn't trouble with each of these items.
         if answers.iter().all(Result::is_err) {
             self.engine.check_ready().await.map_err(|error| Problem::away(error.to_string()))?;
@@ -138,6 +140,12 @@ async fn description(State(internal): State<Internal>, request: Request<Body>) -
         Ok(_) => json(&described()),
         Err(problem) => problem.into_response(),
     }
+}
+
+/// The trace of a whole call. Nothing is decided by it.
+fn trace_of(request: &Request<Body>) -> Option<TraceParent> {
+    let header = request.headers().get(TRACEPARENT)?;
+    TraceParent::read(header.as_bytes()).ok()
 }
 
 fn json(body: &impl Serialize) -> Response {

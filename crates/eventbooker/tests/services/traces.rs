@@ -12,7 +12,8 @@ const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// Four services that log each request and each step, and a user who can pay for an event.
 fn talkative() -> (Services, Client, i64) {
-    let log = "info,eventbooker_web::trace=debug,eventbooker_engine::participants=debug";
+    let log = "info,eventbooker_web::trace=debug,eventbooker_engine::participants=debug,\
+               eventbooker_links::server=debug";
     let services =
         Services::start(env!("CARGO_BIN_EXE_eventbooker"), &["--log", log, "--log-json"]);
     services.add_user("admin", "admin");
@@ -61,6 +62,18 @@ fn one_id_stands_in_every_log() {
             until_logged(services.server(context), &id, words);
         }
     }
+    services.stop();
+}
+
+/// A list of bookings names their events, and those are elsewhere.
+#[test]
+fn looks_belong_to_the_page_that_they_are_for() {
+    let (services, user, event) = talkative();
+    assert_eq!(purchase(&user, event, None).status, 200);
+    let page = user.ask("GET", "/user/bookings").header("accept", "text/html");
+    let page = page.header("traceparent", CALLER).answer();
+    assert_eq!(page.status, 200, "{page:?}");
+    until_logged(services.server(Context::Events), &CALLER[3..35], "EventsWith");
     services.stop();
 }
 

@@ -28,6 +28,7 @@ pub async fn serve_looks(engine: &Engine, looks: Vec<Look>) -> Vec<Result<Seen, 
 }
 
 async fn see(engine: &Engine, look: Look) -> Result<Seen, StoreError> {
+    tracing::debug!(?look, "looked at");
     let (events, accounts, bookings) = (engine.events(), engine.accounts(), engine.bookings());
     let event_ids = |ids: Vec<i64>| ids.into_iter().map(EventId::new).collect();
     Ok(match look {
