@@ -59,6 +59,10 @@ impl Internal {
         peer: fn(&Extensions) -> Option<SocketAddr>,
     ) -> Self {
         let (here, complaints) = (engine.here(), Complaints::new(clock));
+        metrics::describe_counter!(
+            "eventbooker_internal_refusals_total",
+            "Calls of other services that were refused, by reason"
+        );
         Self { inner: Arc::new(Inner { engine, tokens, here, peer, complaints }) }
     }
 }

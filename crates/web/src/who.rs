@@ -17,7 +17,7 @@ use eventbooker_core::identity::Person;
 use eventbooker_core::{Context, Timestamp, UserId};
 use eventbooker_engine::Authenticated;
 use eventbooker_links::tokens::{Tokens, Unproven, Vouched};
-use metrics::counter;
+use metrics::{counter, describe_counter};
 use sha2::{Digest as _, Sha256};
 
 use crate::limits::{Limiter, Quota};
@@ -76,6 +76,10 @@ impl Identities {
                 .time_to_live(REMEMBERED)
                 .build()
         }
+        describe_counter!(
+            "eventbooker_identities_refused_total",
+            "Requests that say who sends them without proof, by reason"
+        );
         Self {
             tokens,
             signed: remembered(),
