@@ -13,7 +13,8 @@
 //! that is trusted for the service that the token says it is from; one kind of token never passes
 //! for the other; one that claims to last longer than its kind does is worth nothing.
 //!
-//! Times are compared by the engine's clock, not by the library's.
+//! Times are compared by the process's clock, not by the library's, and not by a database's, which an
+//! engine may go by.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,9 +125,14 @@ impl Tokens {
         Self { keyring, clock, made: Mutex::default() }
     }
 
+    /// What tokens are judged by.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// A token with which `from`, a service of this process, may call `to`.
     pub fn service_token(&self, from: Context, to: Context) -> Arc<str> {
-        let (now, keys) = (self.clock.now(), self.keyring.keys());
+        let (now, keys) = (self.now(), self.keyring.keys());
         let key_id = keys.signing().public().id();
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = made.get(&(from, to))
@@ -154,14 +160,14 @@ impl Tokens {
             return Err(Unproven::OtherAudience);
         }
         let times = (claims.iat.0, claims.exp.0);
-        check_times(times, self.clock.now(), SERVICE_TOKEN_LIFE, SERVICE_TOKEN_LEEWAY)?;
+        check_times(times, self.now(), SERVICE_TOKEN_LIFE, SERVICE_TOKEN_LEEWAY)?;
         Ok(claims.iss)
     }
 
     /// What `auth` says of a user whose session lasts until `session_ends`.
     pub fn sign_identity(&self, person: &Person, session_ends: Timestamp) -> String {
         let Person { id, profile, role } = person;
-        let now = self.clock.now();
+        let now = self.now();
         let claims = IdentityClaims {
             iss: Context::Identity,
             iat: now.into(),
@@ -183,7 +189,7 @@ impl Tokens {
             return Err(Unproven::UnknownKey);
         }
         let times = (claims.iat.0, claims.exp.0);
-        check_times(times, self.clock.now(), IDENTITY_LIFE, IDENTITY_LEEWAY)?;
+        check_times(times, self.now(), IDENTITY_LIFE, IDENTITY_LEEWAY)?;
         let IdentityClaims { id, login, email, first_name, last_name, role, .. } = claims;
         let profile = Profile { login, email, first_name, last_name };
         let person = Person { id: UserId::new(id), profile, role: role.into() };

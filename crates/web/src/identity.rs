@@ -326,7 +326,7 @@ async fn auth(State(web): State<Web>, headers: HeaderMap, uri: Uri) -> Result<Re
         ("x-last-name", profile.last_name.clone()),
     ];
     let signed = web.inner.identities.as_ref();
-    let signed = signed.map(|it| it.sign(&known, web.engine().now()).to_string());
+    let signed = signed.map(|it| it.sign(&known).to_string());
     let signed = signed.map(|token| (IDENTITY_HEADER, token));
     for (name, value) in told.into_iter().chain(signed) {
         // UTF-8 as it is: names are free of control characters, so every value can be a header's.

@@ -4,7 +4,7 @@
 //! A proxy asks `GET /auth` before it hands a request on, and hands on with it what that has answered
 //! in `X-Identity`: signed, and good for [2 s](eventbooker_links::tokens::IDENTITY_LIFE). A service
 //! without users believes nothing else. The `X-User-…` headers are for programs that have no keys to
-//! verify it with; what they say here has to be what the signed word says, or the request is refused.
+//! verify it with; here nothing is known by them, and `X-User-Id` has to name whom the signed word names.
 //!
 //! What was signed and what was verified is remembered for as long as it is good, so that a crowd of
 //! requests costs few signatures.
@@ -37,7 +37,8 @@ const TOLD_HEADERS: [&str; 5] =
 const SIGNED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Words that are remembered at the same time.
 const REMEMBERED_MAX: u64 = 100_000;
-/// How long they take up memory at most. Whether one is still good is decided by the engine's clock.
+/// How long they take up memory at most. Whether one is still good is decided by the clock that tokens
+/// are judged by.
 const REMEMBERED: Duration = Duration::from_secs(4);
 /// Refusals that are logged in a minute, each; the metric counts all.
 const LOGGED_PER_MINUTE: u32 = 600;
@@ -89,7 +90,8 @@ impl Identities {
     }
 
     /// The word for somebody who has signed in.
-    pub(crate) fn sign(&self, known: &Authenticated, now: Timestamp) -> Arc<str> {
+    pub(crate) fn sign(&self, known: &Authenticated) -> Arc<str> {
+        let now = self.tokens.now();
         let key = (known.person.id, known.until);
         if let Some(Signed { token, person, at }) = self.signed.get(&key)
             && (at..at.plus(SIGNED_AGAIN_AFTER)).contains(&now)
@@ -103,7 +105,7 @@ impl Identities {
         token
     }
 
-    fn verify(&self, token: &[u8], now: Timestamp) -> Result<Arc<Person>, Unproven> {
+    fn verify(&self, token: &[u8]) -> Result<Arc<Person>, Unproven> {
         let digest = Sha256::digest(token).into();
         let word = if let Some(word) = self.verified.get(&digest) {
             word
@@ -114,19 +116,19 @@ impl Identities {
             self.verified.insert(digest, Arc::clone(&word));
             word
         };
-        if word.until <= now {
+        if word.until <= self.tokens.now() {
             return Err(Unproven::Expired);
         }
         Ok(Arc::clone(&word.person))
     }
 
     /// Whom the proxy names. Nobody is named where there is no header of it at all.
-    fn named(&self, headers: &HeaderMap, now: Timestamp) -> Result<Option<Arc<Person>>, Unnamed> {
+    fn named(&self, headers: &HeaderMap) -> Result<Option<Arc<Person>>, Unnamed> {
         let Some(token) = headers.get(IDENTITY_HEADER) else {
             let is_told = TOLD_HEADERS.iter().any(|name| headers.contains_key(*name));
             return if is_told { Err(Unnamed::NotSigned) } else { Ok(None) };
         };
-        let person = self.verify(token.as_bytes(), now).map_err(Unnamed::Unproven)?;
+        let person = self.verify(token.as_bytes()).map_err(Unnamed::Unproven)?;
         let id = person.id.to_string();
         let is_same = |value: &axum::http::HeaderValue| value.as_bytes() == id.as_bytes();
         if !headers.get_all(USER_ID_HEADER).iter().all(is_same) {
@@ -136,9 +138,9 @@ impl Identities {
     }
 
     /// Refuses a request, and says so where an operator looks.
-    fn refuse(&self, why: &Unnamed, now: Timestamp) -> Problem {
+    fn refuse(&self, why: &Unnamed) -> Problem {
         counter!("eventbooker_identities_refused_total", "reason" => why.name()).increment(1);
-        if self.logged.take(&(), now.as_micros()).is_ok() {
+        if self.logged.take(&(), self.tokens.now().as_micros()).is_ok() {
             tracing::warn!(reason = %why, "a request that says who sends it was refused");
         }
         Problem::new(
@@ -179,8 +181,7 @@ impl Web {
             return Ok(self.session(headers).await?.map(|known| known.person));
         }
         let Some(identities) = &self.inner.identities else { return Ok(None) };
-        let now = self.engine().now();
-        identities.named(headers, now).map_err(|why| identities.refuse(&why, now))
+        identities.named(headers).map_err(|why| identities.refuse(&why))
     }
 
     /// Whose session the request's cookie belongs to.

@@ -8,11 +8,11 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use eventbooker_core::identity::{Profile, Role};
 use eventbooker_core::{Context, Money, UserId};
-use eventbooker_engine::NewUser;
+use eventbooker_engine::{Clock as _, NewUser};
 use eventbooker_links::keys::{Keyring, Keys, SigningKey};
 use eventbooker_links::tokens::{IDENTITY_LEEWAY, IDENTITY_LIFE, Tokens};
 use eventbooker_testkit::client::PASSWORD;
-use eventbooker_testkit::clock::{MOMENT, just_before};
+use eventbooker_testkit::clock::{MOMENT, ManualClock, just_before};
 use eventbooker_testkit::service::ADMIN;
 use eventbooker_testkit::{Split, outcome};
 use eventbooker_web::{Extras, Web, WebSettings, application};
@@ -33,6 +33,8 @@ fn key_of(context: Context) -> SigningKey {
 struct Apart {
     split: Split,
     session: String,
+    /// What the processes go by, whatever their databases say.
+    machines: Arc<ManualClock>,
 }
 
 struct Reply {
@@ -73,13 +75,20 @@ impl Apart {
         let accounts = split.engine(Context::Accounts);
         let paid_in = accounts.deposit(ADMIN, ann.id, Money::from_minor(200), None).await;
         outcome(paid_in).unwrap();
-        Self { split, session }
+        let machines = Arc::new(ManualClock::at(split.clock.now()));
+        Self { split, session, machines }
+    }
+
+    /// Time passes everywhere.
+    fn advance(&self, span: Duration) {
+        self.split.clock.advance(span);
+        self.machines.advance(span);
     }
 
     fn tokens(&self, signing: SigningKey) -> Arc<Tokens> {
         let trusted = Context::ALL.map(|it| (it, vec![key_of(it).public().clone()]));
         let keys = Keys::new(signing, BTreeMap::from(trusted));
-        let clock = Arc::clone(&self.split.clock) as _;
+        let clock = Arc::clone(&self.machines) as _;
         Arc::new(Tokens::new(Arc::new(Keyring::of(keys)), clock))
     }
 
@@ -220,9 +229,9 @@ async fn a_word_is_good_for_a_moment_and_no_longer_than_the_session() {
     let apart = Apart::start().await;
     let session = Some(apart.session.as_str());
     let told = apart.auth("/auth", session).await.told();
-    apart.split.clock.advance(just_before(IDENTITY_LIFE + IDENTITY_LEEWAY));
+    apart.advance(just_before(IDENTITY_LIFE + IDENTITY_LEEWAY));
     assert_eq!(apart.balance(&told).await.status, StatusCode::OK);
-    apart.split.clock.advance(MOMENT);
+    apart.advance(MOMENT);
     assert_eq!(apart.balance(&told).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(
         apart.balance(&apart.auth("/auth", session).await.told()).await.status,
@@ -232,10 +241,22 @@ async fn a_word_is_good_for_a_moment_and_no_longer_than_the_session() {
     let week = Duration::from_secs(7 * 24 * 3600);
     let left = Duration::from_millis(300);
     let passed = IDENTITY_LIFE + IDENTITY_LEEWAY;
-    apart.split.clock.advance(week.saturating_sub(passed + left));
+    apart.advance(week.saturating_sub(passed + left));
     let last = apart.auth("/auth", session).await.told();
-    apart.split.clock.advance(left + IDENTITY_LEEWAY);
+    apart.advance(left + IDENTITY_LEEWAY);
     assert_eq!(apart.balance(&last).await.status, StatusCode::UNAUTHORIZED, "the session is over");
+    apart.split.stop().await;
+}
+
+/// A database server's clock decides deadlines, and a word between two processes isn't its business.
+#[tokio::test]
+async fn a_word_is_judged_by_the_clocks_of_machines() {
+    let apart = Apart::start().await;
+    apart.split.clock.advance(Duration::from_secs(3600));
+    let told = apart.auth("/auth", Some(&apart.session)).await.told();
+    assert_eq!(apart.balance(&told).await.status, StatusCode::OK);
+    apart.machines.advance(IDENTITY_LIFE + IDENTITY_LEEWAY);
+    assert_eq!(apart.balance(&told).await.status, StatusCode::UNAUTHORIZED);
     apart.split.stop().await;
 }
 
@@ -251,7 +272,7 @@ async fn who_has_signed_out_is_nobody_within_five_seconds() {
     assert_eq!(out.status, StatusCode::OK);
     assert_eq!(apart.auth("/auth", session).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(apart.balance(&told).await.status, StatusCode::OK, "it has been said");
-    apart.split.clock.advance(Duration::from_secs(4));
+    apart.advance(Duration::from_secs(4));
     assert_eq!(apart.balance(&told).await.status, StatusCode::UNAUTHORIZED);
     apart.split.stop().await;
 }
