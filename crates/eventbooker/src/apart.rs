@@ -9,7 +9,7 @@ use eventbooker_links::client::{Client, Means};
 use eventbooker_links::keys::{self, Keyring};
 use eventbooker_links::server::{Internal, router};
 use eventbooker_links::tokens::Tokens;
-use eventbooker_web::edge::{self, DrainReport, EdgeConfig, Peer};
+use eventbooker_web::edge::{self, DrainReport, EdgeConfig, Peer, REFUSALS_MAX};
 use eventbooker_web::headers::SecurityHeaders;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -19,6 +19,8 @@ use crate::settings::Apart;
 
 /// Connections that the other services may have open. Each has a few; replicas of each have as many.
 const CONNECTIONS_MAX: usize = 512;
+/// Files that they and the lines to the neighbours may need.
+pub(crate) const FILES: usize = CONNECTIONS_MAX + REFUSALS_MAX + 128;
 
 /// What ties a process to its neighbours.
 pub(crate) struct Ties {
@@ -55,10 +57,11 @@ impl Ties {
         Ok(Self { tokens, neighbours, listener, clock, keys_followed })
     }
 
-    /// Lets the neighbours ask.
+    /// Lets the neighbours ask, on an edge that is like the public one.
     pub(crate) fn listen(
         self,
         engine: &Engine,
+        edge: &EdgeConfig,
         shutdown: watch::Receiver<bool>,
     ) -> Result<Listening, String> {
         let Self { tokens, listener, clock, keys_followed, .. } = self;
@@ -67,7 +70,7 @@ impl Ties {
         let config = EdgeConfig {
             connections_max: CONNECTIONS_MAX,
             security: SecurityHeaders { tls_only: false },
-            ..EdgeConfig::default()
+            ..edge.clone()
         };
         let edge = tokio::spawn(edge::serve(listener, router(internal), config, shutdown));
         tracing::info!("listening for the other services on http://{address}");
@@ -77,7 +80,7 @@ impl Ties {
 
 /// The listener at work.
 pub(crate) struct Listening {
-    edge: JoinHandle<DrainReport>,
+    pub(crate) edge: JoinHandle<DrainReport>,
     keys_followed: JoinHandle<()>,
 }
 
@@ -85,8 +88,10 @@ impl Listening {
     /// Waits until it has ended, after it was told to.
     pub(crate) async fn stop(self) {
         self.keys_followed.abort();
-        // What the neighbours didn't hear they ask again.
-        let _ = self.edge.await;
+        if !self.edge.is_finished() {
+            // What the neighbours didn't hear they ask again.
+            let _ = self.edge.await;
+        }
     }
 }
 

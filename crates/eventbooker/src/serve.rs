@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::apart::{Listening, Ties};
+use crate::apart::{self, Listening, Ties};
 use crate::otlp::Spans;
 use crate::settings::{ServeFlags, ServeSettings};
 use crate::{demo, log, open, open_files};
@@ -102,7 +102,8 @@ impl Service {
         }
         let web = Web::of(engine.clone(), settings.web, metrics, extras);
         let (shut, shutdown) = watch::channel(false);
-        let listening = ties.map(|ties| ties.listen(&engine, shutdown.clone())).transpose()?;
+        let listening =
+            ties.map(|ties| ties.listen(&engine, &settings.edge, shutdown.clone())).transpose()?;
         let edge = tokio::spawn(edge::serve(listener, application(web), settings.edge, shutdown));
         tracing::info!("listening on http://{address}");
         Ok(Self { engine, edge, listening, shut, spans })
@@ -110,7 +111,12 @@ impl Service {
 
     /// Serves until a signal, or until the edge fails; then takes everything apart.
     async fn serve(mut self, mut signals: Signals) -> Result<(), String> {
-        let told = told_to_stop(&mut self.edge, signals.first()).await;
+        let told = told_to_stop(
+            &mut self.edge,
+            self.listening.as_mut().map(|listening| &mut listening.edge),
+            signals.first(),
+        )
+        .await;
         let gone_by = Instant::now() + STOP_MAX;
         match &told {
             Ok(name) => tracing::info!("{name}: finishing what has been accepted"),
@@ -121,18 +127,17 @@ impl Service {
             tracing::warn!("stopped a second time: ending at once");
             std::process::exit(1);
         });
-        let edge_serves = told.is_ok();
-        let stopped = ended_by(gone_by, self.stop(edge_serves)).await;
+        let stopped = ended_by(gone_by, self.stop()).await;
         told?;
         stopped.inspect_err(|reason| tracing::error!("{reason}"))?;
         tracing::info!("stopped");
         Ok(())
     }
 
-    async fn stop(self, edge_serves: bool) {
+    async fn stop(self) {
         self.engine.drain();
         let _ = self.shut.send(true);
-        if edge_serves
+        if !self.edge.is_finished()
             && let Ok(report) = self.edge.await
             && report.cut > 0
         {
@@ -148,19 +153,28 @@ impl Service {
     }
 }
 
-/// Waits for a signal. An edge that ends before is an error: without it the process would go on and
-/// nobody would listen.
+/// Waits for a signal. An edge that ends before, the public one or that for the other services, is an
+/// error: without it the process would go on and nobody would listen.
 async fn told_to_stop<R>(
     edge: &mut JoinHandle<R>,
+    internal: Option<&mut JoinHandle<R>>,
     signal: impl Future<Output = &'static str>,
 ) -> Result<&'static str, String> {
-    tokio::select! {
-        name = signal => Ok(name),
-        ended = edge => Err(match ended {
-            Ok(_) => "the edge has ended by itself".to_owned(),
-            Err(error) => format!("the edge has ended: {error}"),
-        }),
-    }
+    let internal = async {
+        match internal {
+            Some(internal) => internal.await,
+            None => std::future::pending().await,
+        }
+    };
+    let ended = tokio::select! {
+        name = signal => return Ok(name),
+        ended = edge => ended,
+        ended = internal => ended,
+    };
+    Err(match ended {
+        Ok(_) => "an edge has ended by itself".to_owned(),
+        Err(error) => format!("an edge has ended: {error}"),
+    })
 }
 
 /// Waits until `stop` has ended, but no longer than that. It runs in a task of its own, because a
@@ -184,7 +198,8 @@ fn fit_to_open_files(settings: &mut ServeSettings) {
     } else {
         0
     };
-    let possible = open_files::connections_within(files_max, for_database);
+    let for_neighbours = settings.apart.as_ref().map_or(0, |_| apart::FILES);
+    let possible = open_files::connections_within(files_max, for_database + for_neighbours);
     if possible < wanted {
         tracing::warn!(
             "the process may open {} files, which leaves {possible} for connections instead of \
@@ -284,12 +299,15 @@ mod tests {
     #[tokio::test]
     async fn an_edge_that_ends_by_itself_is_an_error() {
         let mut bug = tokio::spawn(async { panic!("a bug, for a test") });
-        let told = told_to_stop::<()>(&mut bug, pending()).await;
+        let told = told_to_stop::<()>(&mut bug, None, pending()).await;
         assert!(told.is_err_and(|reason| reason.contains("panicked")));
         let mut quiet = tokio::spawn(ready(()));
-        assert!(told_to_stop(&mut quiet, pending()).await.is_err());
-        let mut serving = tokio::spawn(pending::<()>());
-        assert_eq!(told_to_stop(&mut serving, ready("SIGTERM")).await, Ok("SIGTERM"));
+        assert!(told_to_stop(&mut quiet, None, pending()).await.is_err());
+        let [mut serving, mut internal] = [(); 2].map(|()| tokio::spawn(pending::<()>()));
+        let told = told_to_stop(&mut serving, Some(&mut internal), ready("SIGTERM")).await;
+        assert_eq!(told, Ok("SIGTERM"));
+        internal.abort();
+        assert!(told_to_stop(&mut serving, Some(&mut internal), pending()).await.is_err());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
