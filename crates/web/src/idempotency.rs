@@ -217,10 +217,15 @@ where
 {
     let in_vain = match key {
         Some(_) => InVain::Remembered,
-        None if web.engine().is_whole() => return respond::<V>(command(None).await?),
+        None if !begins_sagas(web) => return respond::<V>(command(None).await?),
         None => InVain::Begun,
     };
     answer_bounded::<V, F>(web, user_id, key, command, in_vain).await
+}
+
+/// Whether commands may go on elsewhere.
+fn begins_sagas(web: &Web) -> bool {
+    !web.engine().is_whole() && web.engine().here().has(eventbooker_core::Context::Bookings)
 }
 
 /// What may come to nothing and still leave a row behind. Each is bounded by itself.

@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
-use eventbooker_core::EventId;
 use eventbooker_core::events::Event;
+use eventbooker_core::{Context, EventId};
 use eventbooker_engine::History;
 
 use super::super::super::forms::{Form, Trouble, new_key, outcome};
@@ -80,7 +80,9 @@ async fn asked(
     key: String,
     wrong: Option<String>,
 ) -> Result<Stage, Problem> {
-    let history = web.engine().history(event.id).await?.filter(History::is_whole);
+    let history = web.engine().history(event.id).await;
+    let history = web.engine().if_reached(Context::Bookings, history)?.flatten();
+    let history = history.filter(History::is_whole);
     let refund = history.map(|history| history.takings).filter(|amount| !amount.is_zero());
     Ok(Stage::Asked {
         holds: texts.count("cancel-event-holds", event.tally.pending_bookings),
