@@ -76,6 +76,8 @@ pub struct TraceParent {
 pub struct NotATraceParent;
 
 impl TraceParent {
+    /// The header that says it.
+    pub const HEADER: &str = "traceparent";
     /// How long it is as a text.
     pub const LENGTH: usize = 55;
 

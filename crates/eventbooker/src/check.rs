@@ -11,7 +11,6 @@ use eventbooker_core::{Context, Contexts};
 use eventbooker_engine::check::{self, Databases, Report, Together, recount};
 use eventbooker_engine::{Clock as _, SystemClock};
 use eventbooker_store::{Access, Checker, Snapshot, Store, StoreError, TableCounts};
-use indicatif::ProgressBar;
 
 use crate::database::Database;
 use crate::progress;
@@ -53,7 +52,7 @@ async fn look(flags: CheckFlags) -> Result<(Vec<Part>, Report), String> {
     let looked_at = parts.iter().map(|part| (part.contexts, Arc::clone(&part.store)));
     let databases = Databases::of(looked_at.collect());
     let bar = progress::of_rows("checking");
-    let report = databases.recount(&mut shown_on(&bar)).await;
+    let report = databases.recount(&mut progress::shown_on(&bar)).await;
     bar.finish_and_clear();
     let report = report.map_err(|error| error.to_string())?;
     for part in &parts {
@@ -127,16 +126,9 @@ async fn note(store: &dyn Store, report: &Report) {
 pub(crate) async fn recount_of(snapshot: &mut dyn Snapshot) -> Result<Report, StoreError> {
     let bar = progress::of_rows("checking");
     let mut rows = Together::in_one(Contexts::ALL, snapshot);
-    let report = recount(&mut rows, &mut shown_on(&bar)).await;
+    let report = recount(&mut rows, &mut progress::shown_on(&bar)).await;
     bar.finish_and_clear();
     report
-}
-
-fn shown_on(bar: &ProgressBar) -> impl FnMut(u64, u64) + Send {
-    |read, total| {
-        bar.set_length(total);
-        bar.set_position(read);
-    }
 }
 
 /// Says what a recount of a database that holds everything came to.

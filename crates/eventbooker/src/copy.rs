@@ -12,7 +12,6 @@ use clap::Args;
 use eventbooker_core::Contexts;
 use eventbooker_engine::copy::{self, Contents, Key};
 use eventbooker_store::{Access, CopyTarget, FullSnapshot, Store};
-use indicatif::ProgressBar;
 
 use crate::database::{Called, Database};
 use crate::say::say;
@@ -134,7 +133,8 @@ async fn fill(
     let mut writer = store.writer().await.map_err(words)?;
     let bar = progress::of_rows("copying");
     let beside_others = target.holds_others();
-    let copied = copy::copy(source, &mut *writer, beside_others, &key, &mut shown_on(&bar)).await;
+    let copied =
+        copy::copy(source, &mut *writer, beside_others, &key, &mut progress::shown_on(&bar)).await;
     bar.finish_and_clear();
     let copied = copied.map_err(words)?;
     target.complete().await.map_err(words)?;
@@ -144,7 +144,7 @@ async fn fill(
         return Err(format!("{name} isn't sound"));
     }
     let bar = progress::of_rows("comparing");
-    let found = copy::contents(&mut *written, &key, &mut shown_on(&bar)).await;
+    let found = copy::contents(&mut *written, &key, &mut progress::shown_on(&bar)).await;
     bar.finish_and_clear();
     match copied.differences(&found.map_err(words)?).as_slice() {
         [] => Ok(copied),
@@ -157,13 +157,6 @@ async fn is_sound(name: &str, snapshot: &mut dyn FullSnapshot) -> Result<bool, S
     let report = check::recount_of(snapshot).await.map_err(words)?;
     check::print(name, &report)?;
     Ok(report.is_clean())
-}
-
-fn shown_on(bar: &ProgressBar) -> impl FnMut(u64, u64) + Send {
-    |read, total| {
-        bar.set_length(total);
-        bar.set_position(read);
-    }
 }
 
 fn words(error: impl Error) -> String {

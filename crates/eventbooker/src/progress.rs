@@ -20,6 +20,14 @@ pub(crate) fn of_rows(doing: &'static str) -> ProgressBar {
     bar
 }
 
+/// Shows on a bar how far it is of how much.
+pub(crate) fn shown_on(bar: &ProgressBar) -> impl FnMut(u64, u64) + Send {
+    |read, total| {
+        bar.set_length(total);
+        bar.set_position(read);
+    }
+}
+
 /// Something that doesn't say how far it is.
 pub(crate) fn unknown(doing: String) -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_message(doing);

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use eventbooker_core::Context;
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::Answer;
+use eventbooker_core::trace::TraceParent;
 use eventbooker_engine::{Clock, Entropy, Participate, trace};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
@@ -33,7 +34,7 @@ use thiserror::Error;
 use crate::circuit::{Availability, Circuit, Leave};
 use crate::tokens::Tokens;
 use crate::wire::steps::{StepItem, StepResult};
-use crate::wire::{Batch, ITEMS_MAX, Raw, Results, TRACEPARENT, understand};
+use crate::wire::{Batch, ITEMS_MAX, Raw, Results, understand};
 
 /// How long a call with steps may take. Shorter than an errand's lease.
 pub const STEPS_WITHIN: Duration = Duration::from_secs(5);
@@ -228,7 +229,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
             .header(header::CONTENT_TYPE, "application/json");
         // Steps of many sagas go together, and each says its own.
         if let Some(trace) = trace::current() {
-            request = request.header(TRACEPARENT, &trace.header()[..]);
+            request = request.header(TraceParent::HEADER, &trace.header()[..]);
         }
         let request = request.body(Full::from(body)).expect("its parts are plain");
         let response = self.http.request(request).await;

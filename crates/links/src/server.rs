@@ -33,7 +33,7 @@ use self::problem::Problem;
 pub(crate) use self::problem::ProblemShape;
 pub(crate) use self::routes::described;
 use crate::tokens::Tokens;
-use crate::wire::{Batch, HasTrouble, Raw, Results, TRACEPARENT};
+use crate::wire::{Batch, HasTrouble, Raw, Results};
 
 /// What the routes stand on.
 #[derive(Clone)]
@@ -148,7 +148,7 @@ async fn description(State(internal): State<Internal>, request: Request<Body>) -
 
 /// The trace of a whole call. Nothing is decided by it.
 fn trace_of(request: &Request<Body>) -> Option<TraceParent> {
-    let header = request.headers().get(TRACEPARENT)?;
+    let header = request.headers().get(TraceParent::HEADER)?;
     TraceParent::read(header.as_bytes()).ok()
 }
 

@@ -25,9 +25,6 @@ pub const ITEMS_MAX: usize = 256;
 /// The largest body, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// In which trace a call is made, as the W3C has it, where all of it is made in one.
-pub(crate) const TRACEPARENT: &str = "traceparent";
-
 /// A batch of questions.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Batch<I> {

@@ -60,7 +60,7 @@ const PART_ASKED_FOR: &str = "hx-request";
 const LANGUAGE_KEPT_S: u32 = 365 * 24 * 3600;
 
 /// The pages of a service that has the rows of these contexts. What a form changes and the page that it
-/// stands on are at the same service; all else that a page shows is looked up.
+/// stands on are at the same service, but for paying in; all else that a page shows is looked up.
 pub(crate) fn routes(here: Contexts) -> Router<Web> {
     let everywhere =
         Router::new().route("/language", post(choose_language)).merge(assets::routes());

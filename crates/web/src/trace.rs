@@ -33,7 +33,7 @@ use tower::Service;
 use tracing::field::Empty;
 use tracing::{Span, info_span};
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACEPARENT: HeaderName = HeaderName::from_static(TraceParent::HEADER);
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// What others keep in a trace for themselves is handed on up to this; more is left out altogether.
 const STATE_BYTES_MAX: usize = 512;

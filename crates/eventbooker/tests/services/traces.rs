@@ -73,7 +73,7 @@ fn looks_belong_to_the_page_that_they_are_for() {
     let page = user.ask("GET", "/user/bookings").header("accept", "text/html");
     let page = page.header("traceparent", CALLER).answer();
     assert_eq!(page.status, 200, "{page:?}");
-    until_logged(services.server(Context::Events), &CALLER[3..35], "EventsWith");
+    until_logged(services.server(Context::Events), &CALLER[3..35], "looked at");
     services.stop();
 }
 

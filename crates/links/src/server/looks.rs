@@ -23,12 +23,13 @@ pub(super) fn understand_look(of: Context, item: &RawValue) -> Result<Look, Stri
 
 /// What there is to see, in the order of the looks.
 pub async fn serve_looks(engine: &Engine, looks: Vec<Look>) -> Vec<Result<Seen, String>> {
+    // What is looked for may be what people have told about themselves.
+    tracing::debug!(looks = looks.len(), "looked at");
     let seen = join_all(looks.into_iter().map(|look| see(engine, look))).await;
     seen.into_iter().map(|seen| seen.map_err(|error| error.to_string())).collect()
 }
 
 async fn see(engine: &Engine, look: Look) -> Result<Seen, StoreError> {
-    tracing::debug!(?look, "looked at");
     let (events, accounts, bookings) = (engine.events(), engine.accounts(), engine.bookings());
     let event_ids = |ids: Vec<i64>| ids.into_iter().map(EventId::new).collect();
     Ok(match look {

@@ -37,7 +37,7 @@ impl FromRequestParts<Web> for Organiser {
     type Rejection = Detour;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Detour> {
-        let Attendee { frame, actor, .. } = Attendee::from_request_parts(parts, web).await?;
+        let Attendee { frame, actor } = Attendee::from_request_parts(parts, web).await?;
         if actor.is_admin() {
             return Ok(Self { frame, actor });
         }
