@@ -45,11 +45,6 @@ const CONNECTIONS: usize = 1;
 pub(crate) async fn run(flags: Flags) -> Result<(), String> {
     let from = Database::parse(&flags.from, flags.from_password_file.as_deref(), FROM)?;
     let to = Database::parse(&flags.to, flags.to_password_file.as_deref(), TO)?;
-    if from.is_shared() && !to.is_shared() {
-        // A file finds an event's slots by journals whose entries lie in the order of their bookings,
-        // and several replicas don't write them so.
-        return Err("--to: what is on a server can be copied to servers only".to_owned());
-    }
     let mut source = Source::open(&from, flags.services).await?;
     // Before the source is read through: what is wrong with the target is known in no time.
     let contexts = source.store.contexts();

@@ -107,7 +107,7 @@ pub enum OpenError {
         /// Where the rows come from.
         source_name: String,
     },
-    /// A copy goes into an empty database.
+    /// A copy goes into a database without rows of what is copied.
     #[error(
         "{database} isn't empty, there are rows in {table}; copy into a database or a schema without any"
     )]

@@ -14,7 +14,7 @@ use eventbooker_store::{
     EventWorkQueries as _, IdentityQueries as _,
 };
 use eventbooker_store::{Changes, EventsPage, OpenError, Store, StoreError, Wants};
-use eventbooker_testkit::rows::{at, event, held, one_of_each, save, slot, tally};
+use eventbooker_testkit::rows::{at, booking, event, held, one_of_each, save, slot, tally};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -197,39 +197,54 @@ async fn a_search_for_slots_has_an_end_however_many_bookings_have_ended() {
     assert_eq!(looks, [vec![], vec![7, 5, 3]]);
 }
 
-/// A row with a number that this program doesn't know is an error that names it, for every way
-/// that leads to the row; it is neither a panic nor skipped.
-/// Where services ran apart, slots began in another order than their bookings' numbers; a file that they
-/// are copied into goes on with them and numbers of its own.
+/// Where services ran apart, slots began in another order than their bookings' numbers, and some have
+/// still to begin. A file that they are copied into goes on with them and numbers of its own.
 #[tokio::test]
 async fn slots_are_found_whatever_order_they_were_copied_in() {
-    let (_directory, path) = place();
-    let target = SqliteCopyTarget::open(&path, "elsewhere", Contexts::ALL).expect("it is empty");
+    for in_parts in [false, true] {
+        let (_directory, path) = place();
+        let mut events = [3, 4].map(|id| Event { tally: tally(0), ..event(id) });
+        let holds =
+            [(3, 5), (3, 2), (4, 4), (3, 8), (3, 9), (3, 1), (4, 6), (3, 7), (4, 12), (4, 11)];
+        let mut seats = begun(&mut events, &holds);
+        // Two of these holds have ended since.
+        seats.slots_added.retain(|slot| ![8, 12].contains(&slot.booking_id.get()));
+        seats.events_added = events.to_vec();
+        let late = booking(10, 3, 1, State::Occupying, 60);
+        let bookings = Changes { bookings_added: vec![late], ..Changes::default() };
+        if in_parts {
+            copy_into(&path, Context::Events.into(), vec![seats]).await;
+            copy_into(&path, Context::Bookings.into(), vec![bookings]).await;
+            let others = Contexts::from(Context::Identity).and(Context::Accounts.into());
+            copy_into(&path, others, Vec::new()).await;
+        } else {
+            copy_into(&path, Contexts::ALL, vec![seats, bookings]).await;
+        }
+
+        let store = open(&path, Access::Serve).expect("it is whole");
+        let mut changes = begun(&mut events, &[(3, 13), (4, 14), (3, 10), (3, 15)]);
+        changes.tallies_changed = events.iter().map(|event| (event.id, event.tally)).collect();
+        save(&store, changes).await;
+        for limit in 1..=9 {
+            let found =
+                [page_by_page(&store, 3, limit).await, page_by_page(&store, 4, limit).await];
+            let expected = [vec![15, 13, 10, 9, 7, 5, 2, 1], vec![14, 11, 6, 4]];
+            assert_eq!(found, expected, "in parts: {in_parts}, {limit} a page");
+        }
+    }
+}
+
+/// Copies rows whose bookings have numbers up to 12.
+async fn copy_into(path: &Path, contexts: Contexts, rows: Vec<Changes>) {
+    let target = SqliteCopyTarget::open(path, "elsewhere", contexts).expect("it has none of them");
     let last_ids = LastIds { booking: Some(12), ..LastIds::default() };
     let store = target.begin(last_ids).await.expect("begun");
-    let mut events = [event(3), event(4)].map(|mut event| {
-        event.tally = tally(0);
-        event
-    });
-    let elsewhere =
-        [(3, 5), (3, 2), (4, 4), (3, 8), (3, 9), (3, 1), (4, 6), (3, 7), (4, 12), (4, 11)];
-    let mut changes = begun(&mut events, &elsewhere);
-    // Two of these holds have ended since.
-    changes.slots_added.retain(|slot| ![8, 12].contains(&slot.booking_id.get()));
-    changes.events_added = events.to_vec();
-    save(&*store, changes).await;
-    drop(store);
-    target.complete().await.expect("linked");
-    Box::new(target).finish().await.expect("finished");
-
-    let store = open(&path, Access::Serve).expect("it is whole");
-    let mut changes = begun(&mut events, &[(3, 13), (4, 14), (3, 15)]);
-    changes.tallies_changed = events.iter().map(|event| (event.id, event.tally)).collect();
-    save(&store, changes).await;
-    for limit in 1..=9 {
-        let found = [page_by_page(&store, 3, limit).await, page_by_page(&store, 4, limit).await];
-        assert_eq!(found, [vec![15, 13, 9, 7, 5, 2, 1], vec![14, 11, 6, 4]], "{limit} a page");
+    for changes in rows {
+        save(&*store, changes).await;
     }
+    drop(store);
+    target.complete().await.expect("completed");
+    Box::new(target).finish().await.expect("finished");
 }
 
 /// Holds of these bookings, begun in this order on these events.
@@ -257,6 +272,8 @@ async fn page_by_page(store: &SqliteStore, event: i64, limit: u32) -> Vec<i64> {
     }
 }
 
+/// A row with a number that this program doesn't know is an error that names it, for every way
+/// that leads to the row; it is neither a panic nor skipped.
 #[tokio::test]
 async fn numbers_that_mean_nothing_are_named() {
     let (_directory, path) = place();

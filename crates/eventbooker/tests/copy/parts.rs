@@ -101,6 +101,11 @@ fn four_databases_on_a_server_become_one() {
     there_and_back(Database::postgres, Database::postgres);
 }
 
+#[test]
+fn four_databases_on_a_server_become_one_file() {
+    there_and_back(Database::postgres, Database::embedded);
+}
+
 /// Whatever was begun is finished as it was begun, and a part that is there isn't written over.
 #[test]
 fn a_part_comes_once() {

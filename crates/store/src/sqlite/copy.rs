@@ -130,8 +130,13 @@ impl CopyTarget for SqliteCopyTarget {
 
     /// Slots come before the journal that they began with.
     async fn complete(&self) -> Result<(), StoreError> {
+        let here = self.contexts.and(self.others);
         if self.contexts.has(Context::Events) {
             journal::link_slots(&self.conn())?;
+        }
+        // Whichever of them came last.
+        if here.has(Context::Events) && here.has(Context::Bookings) {
+            journal::note_order(&self.conn())?;
         }
         Ok(())
     }

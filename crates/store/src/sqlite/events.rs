@@ -340,11 +340,7 @@ fn walk_slots(
         let Some(booking_id) = entry.booking_id.filter(|_| entry.kind == JournalKind::Held) else {
             continue;
         };
-        if booking_id < first_ordered {
-            page.next = Some(first_ordered);
-            return Ok(false);
-        }
-        if before.is_none_or(|before| booking_id < before) {
+        if booking_id >= first_ordered && before.is_none_or(|before| booking_id < before) {
             page.slots.extend(statement.query_row([booking_id.get()], slot).optional()?);
             page.next = Some(booking_id);
         }

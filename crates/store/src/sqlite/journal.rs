@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use eventbooker_core::bookings::State;
 use eventbooker_core::events::{JournalEntry, JournalKind, Seats};
 use eventbooker_core::{BookingId, EventId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -80,18 +81,25 @@ pub(super) fn save(conn: &Connection, entries: &[JournalEntry]) -> rusqlite::Res
     Ok(began)
 }
 
-/// Tells every slot the number of the entry that it began with, and lists whether they began in the
-/// order of their bookings.
+/// Tells every slot the number of the entry that it began with.
 pub(super) fn link_slots(conn: &Connection) -> rusqlite::Result<()> {
     let held = codes::of_entry(JournalKind::Held);
     let link = "UPDATE slots SET entry = j.number FROM journal j
                 WHERE j.kind = ?1 AND j.booking_id = slots.booking_id";
-    conn.execute(link, [held])?;
-    let order = "UPDATE tallies SET unordered_to = (SELECT max(booking_id) FROM slots)
-                 WHERE EXISTS (SELECT 1 FROM
-                   (SELECT entry, lag(entry) OVER (ORDER BY booking_id) AS before FROM slots)
-                   WHERE entry < before)";
-    conn.execute(order, []).map(drop)
+    conn.execute(link, [held]).map(drop)
+}
+
+/// Tells lists of slots that those of bookings up to now needn't have begun in the order of their
+/// numbers: some have begun in another one, or have still to begin.
+pub(super) fn note_order(conn: &Connection) -> rusqlite::Result<()> {
+    let held = codes::of_entry(JournalKind::Held);
+    let occupying = codes::of_state(State::Occupying);
+    let note = "UPDATE tallies SET unordered_to = (SELECT last FROM ids WHERE kind = 'booking')
+                WHERE EXISTS (SELECT 1 FROM bookings WHERE state = ?2) OR EXISTS (SELECT 1 FROM
+                  (SELECT booking_id, lag(booking_id) OVER (ORDER BY number) AS before
+                   FROM journal WHERE kind = ?1)
+                  WHERE booking_id < before)";
+    conn.execute(note, (held, occupying)).map(drop)
 }
 
 /// All entries of an event, newest first.
