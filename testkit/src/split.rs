@@ -1,9 +1,9 @@
-//! A service in four: an engine and a database for each context, and lines between them.
+//! A service in parts, mostly in four: an engine and a database for each, and lines between them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbooker_core::Context;
+use eventbooker_core::{Context, Contexts};
 use eventbooker_engine::check::{Databases, Report};
 use eventbooker_engine::{Engine, Neighbours, Parts, Place, Settings};
 use eventbooker_store::{Access, Changes, Store};
@@ -16,58 +16,70 @@ use crate::rows;
 use crate::service::{UNLIMITED, in_words};
 use crate::{ManualClock, SeededEntropy};
 
-/// One of the four.
-struct Quarter {
+/// One of them.
+struct Part {
+    /// Whose rows it has.
+    here: Contexts,
     engine: Engine,
     /// The line on which the others reach it.
     line: Arc<Near>,
     database: Database,
 }
 
-/// Four services that know of each other. By one clock, for they share it in the tests only.
+/// Services that know of each other. By one clock, for they share it in the tests only.
 pub struct Split {
     /// Their clock.
     pub clock: Arc<ManualClock>,
-    quarters: Vec<Quarter>,
+    parts: Vec<Part>,
 }
 
 impl Split {
     /// Four services that have just been installed.
     pub async fn start() -> Self {
-        Self::with(Settings { holds: UNLIMITED, recount_every: None, ..Settings::default() }).await
+        Self::in_parts(&Context::ALL.map(Contexts::from)).await
     }
 
-    /// The same, as an operator wants them.
+    /// Services with these contexts each, which are all of them together.
+    pub async fn in_parts(of: &[Contexts]) -> Self {
+        let settings = Settings { holds: UNLIMITED, recount_every: None, ..Settings::default() };
+        Self::in_parts_with(of, settings).await
+    }
+
+    /// Four services, as an operator wants them.
     pub async fn with(settings: Settings) -> Self {
+        Self::in_parts_with(&Context::ALL.map(Contexts::from), settings).await
+    }
+
+    async fn in_parts_with(of: &[Contexts], settings: Settings) -> Self {
         let clock = Arc::<ManualClock>::default();
-        let lines = Context::ALL.map(|_| Arc::<Near>::default());
-        let mut quarters = Vec::with_capacity(lines.len());
-        for (context, line) in Context::ALL.into_iter().zip(&lines) {
+        let lines: Vec<(Contexts, Arc<Near>)> =
+            of.iter().map(|here| (*here, Arc::default())).collect();
+        let mut parts = Vec::with_capacity(lines.len());
+        for (here, line) in &lines {
             let database = Database::new();
             let store = database.open(Access::Tool).await.expect("the database opens");
-            let parts = Parts {
+            let made_of = Parts {
                 store: Arc::new(FaultyStore::new(store, Faults::default(), None)),
                 clock: Arc::clone(&clock) as _,
                 entropy: Arc::new(SeededEntropy::new(1)),
                 write_answer: in_words,
             };
-            let neighbours = neighbours_of(context, &lines);
-            let engine = Engine::start_among(neighbours, parts, settings.clone()).await;
+            let neighbours = neighbours_of(*here, &lines);
+            let engine = Engine::start_among(neighbours, made_of, settings.clone()).await;
             let engine = engine.expect("it starts");
             line.connect(&engine);
-            quarters.push(Quarter { engine, line: Arc::clone(line), database });
+            parts.push(Part { here: *here, engine, line: Arc::clone(line), database });
         }
-        Self { clock, quarters }
+        Self { clock, parts }
     }
 
-    fn quarter(&self, context: Context) -> &Quarter {
-        let place = Context::ALL.iter().position(|it| *it == context);
-        &self.quarters[place.expect("each has its quarter")]
+    fn part(&self, context: Context) -> &Part {
+        self.parts.iter().find(|part| part.here.has(context)).expect("somebody has it")
     }
 
     /// The engine that has a context's rows.
     pub fn engine(&self, context: Context) -> &Engine {
-        &self.quarter(context).engine
+        &self.part(context).engine
     }
 
     /// The store that has them.
@@ -77,12 +89,12 @@ impl Split {
 
     /// The database in which they are.
     pub fn database(&self, context: Context) -> &Database {
-        &self.quarter(context).database
+        &self.part(context).database
     }
 
     /// Cuts whoever has a context off from the others, or connects them again.
     pub fn cut(&self, context: Context, is_cut: bool) {
-        self.quarter(context).line.cut(is_cut);
+        self.part(context).line.cut(is_cut);
     }
 
     /// Registers users, whose passwords nobody knows.
@@ -106,10 +118,10 @@ impl Split {
 
     /// Recounts every invariant over all databases, while the services go on.
     pub async fn recount(&self) -> Report {
-        let mut databases = Vec::with_capacity(self.quarters.len());
-        for (context, quarter) in Context::ALL.into_iter().zip(&self.quarters) {
-            let store = quarter.database.open(Access::Look).await.expect("the database opens");
-            databases.push((context.into(), store));
+        let mut databases = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let store = part.database.open(Access::Look).await.expect("the database opens");
+            databases.push((part.here, store));
         }
         let report = Databases::of(databases).recount(&mut |_, _| {}).await;
         report.expect("the rows can be read")
@@ -128,28 +140,22 @@ impl Split {
     }
 
     async fn stop_engines(&self) {
-        for quarter in &self.quarters {
-            tokio::time::timeout(PATIENCE, quarter.engine.stop()).await.expect("it stops");
+        for part in &self.parts {
+            tokio::time::timeout(PATIENCE, part.engine.stop()).await.expect("it stops");
         }
     }
 }
 
-/// Everything that isn't this context's is with its neighbours.
-fn neighbours_of(
-    context: Context,
-    [identity, events, accounts, bookings]: &[Arc<Near>; 4],
-) -> Neighbours {
-    let mut neighbours = Neighbours {
-        identity: Place::Elsewhere(Arc::clone(identity) as _),
-        events: Place::Elsewhere(Arc::clone(events) as _),
-        accounts: Place::Elsewhere(Arc::clone(accounts) as _),
-        bookings: Place::Elsewhere(Arc::clone(bookings) as _),
+/// Everything that isn't here is with its neighbours.
+fn neighbours_of(here: Contexts, lines: &[(Contexts, Arc<Near>)]) -> Neighbours {
+    let line_to = |context| {
+        let line = lines.iter().find(|(of, _)| of.has(context) && !here.has(context));
+        line.map(|(_, line)| Arc::clone(line))
     };
-    match context {
-        Context::Identity => neighbours.identity = Place::Here,
-        Context::Events => neighbours.events = Place::Here,
-        Context::Accounts => neighbours.accounts = Place::Here,
-        Context::Bookings => neighbours.bookings = Place::Here,
+    Neighbours {
+        identity: line_to(Context::Identity).map_or(Place::Here, |it| Place::Elsewhere(it)),
+        events: line_to(Context::Events).map_or(Place::Here, |it| Place::Elsewhere(it)),
+        accounts: line_to(Context::Accounts).map_or(Place::Here, |it| Place::Elsewhere(it)),
+        bookings: line_to(Context::Bookings).map_or(Place::Here, |it| Place::Elsewhere(it)),
     }
-    neighbours
 }

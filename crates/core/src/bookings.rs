@@ -41,8 +41,8 @@ pub struct Booking {
     pub state: State,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When its hold ends if nobody pays, or would have ended if it was paid at once; when it was
-    /// made, as long as it holds nothing.
+    /// When its hold ends if nobody pays, or would have ended if it was paid at once. Of a booking that
+    /// has no seats yet it says nothing.
     pub expires_at: Timestamp,
 }
 

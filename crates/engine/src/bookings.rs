@@ -250,7 +250,7 @@ impl Command for MoveBooking {
             Step::Repeated | Step::UnderWay => return Ok(BookingAt { booking: was, at: now }),
         }
         let progress = saga::run(batch, moved)?;
-        let booking = progress.booking.expect("only an expiry removes a booking");
+        let booking = progress.booking.expect("a booking that somebody moves is still there");
         match (self.to, &progress.refusal) {
             // The hold is what it was, and its owner has until the deadline to find the money.
             (Move::Confirm, Some(refusal)) => return Err(refusal.clone()),

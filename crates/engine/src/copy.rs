@@ -104,9 +104,8 @@ pub async fn copy(
     key: &Key,
     progress: Progress<'_>,
 ) -> Result<Contents, StoreError> {
-    let mut contents = read(from, Some(to), key, progress).await?;
-    contents.answers_are_mixed = beside_others;
-    Ok(contents)
+    let contents = Contents { answers_are_mixed: beside_others, ..Contents::default() };
+    read(from, Some(to), contents, key, progress).await
 }
 
 /// Tells what a snapshot's rows are.
@@ -115,18 +114,19 @@ pub async fn contents(
     key: &Key,
     progress: Progress<'_>,
 ) -> Result<Contents, StoreError> {
-    read(of, None, key, progress).await
+    read(of, None, Contents::default(), key, progress).await
 }
 
 async fn read<'a>(
     from: &mut dyn FullSnapshot,
     to: Option<&'a mut dyn Writer>,
+    mut contents: Contents,
     key: &'a Key,
     progress: Progress<'a>,
 ) -> Result<Contents, StoreError> {
     from.rewind().await?;
     let counted = from.rows().await?;
-    let contents = Contents { last_ids: from.last_ids().await?, ..Contents::default() };
+    contents.last_ids = from.last_ids().await?;
     let mut tables = Tables { to, key, meter: Meter::new(counted, progress), contents };
     tables.read_events(from).await?;
     tables.read_accounts(from).await?;
@@ -240,7 +240,8 @@ impl Tables<'_> {
 
     /// Which of these the target has already, by their keys.
     async fn known_answers(&mut self, page: &[Answer]) -> Result<BTreeSet<AnswerKey>, StoreError> {
-        let Some(to) = self.to.as_deref_mut() else { return Ok(BTreeSet::new()) };
+        let target = self.to.as_deref_mut().filter(|_| self.contents.answers_are_mixed);
+        let Some(to) = target else { return Ok(BTreeSet::new()) };
         let answers = page.iter().map(|answer| answer.key.clone()).collect();
         let found = to.load(&Wants { answers, ..Wants::default() }, NO_TIME).await?.answers;
         to.release().await?;

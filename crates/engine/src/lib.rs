@@ -381,7 +381,7 @@ fn describe_metrics() {
     );
     describe_gauge!(
         "eventbooker_parked_releases",
-        "Bookings of cancelled events that can't be released for now, because their rows are damaged, the store refuses them or an account is full"
+        "Bookings of cancelled events that can't be released for now, because their rows are damaged, the store refuses them, an account is full or, with bookings elsewhere, nobody knows them there"
     );
     describe_gauge!(
         "eventbooker_recount_findings",

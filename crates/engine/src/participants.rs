@@ -75,7 +75,7 @@ impl Engine {
 struct Serve {
     request: Request,
     /// Whether its booking has been charged and not refunded, if somebody has looked. What nobody
-    /// remembers was posted before this participant served others, so it doesn't change any more.
+    /// remembers was posted long ago, so it doesn't change any more.
     was_charged: Option<bool>,
 }
 

@@ -62,15 +62,16 @@ struct Releases {
 struct Left {
     event_id: EventId,
     booking_id: BookingId,
-    /// Whose money is to go back, if it is paid. A hold that is found here stays unpaid: its event is
-    /// cancelled.
+    /// Whose money may be to go back. Where the event is here, a hold stays unpaid, because its event is
+    /// cancelled; where it is elsewhere, it can be on its way to being paid, or get there.
     paid_by: Option<UserId>,
 }
 
 impl Left {
-    fn of(booking: &Booking) -> Self {
+    fn of(rules: &Rules, booking: &Booking) -> Self {
         let Booking { id, event_id, user_id, state, .. } = *booking;
-        let paid_by = (state == State::Complete).then_some(user_id);
+        let may_be_paid = state == State::Complete || !rules.has(Participant::Events);
+        let paid_by = may_be_paid.then_some(user_id);
         Self { event_id, booking_id: id, paid_by }
     }
 }
@@ -158,7 +159,7 @@ async fn read(
 ) -> Result<Vec<Left>, StoreError> {
     let now = engine.now();
     let left = |booking: Booking| {
-        can_be_released(engine.rules(), &booking, now).then(|| Left::of(&booking))
+        can_be_released(engine.rules(), &booking, now).then(|| Left::of(engine.rules(), &booking))
     };
     match engine.store().bookings(ids.clone()).await {
         Err(StoreError::Refused(_)) => {}

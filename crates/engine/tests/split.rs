@@ -6,8 +6,8 @@ use std::time::Duration;
 use eventbooker_core::accounts::PostingKind;
 use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{Draft, SlotState};
-use eventbooker_core::{BookingId, Context, EventId, Money, UserId};
-use eventbooker_engine::{Found, Refusal};
+use eventbooker_core::{BookingId, Context, Contexts, EventId, Money, UserId};
+use eventbooker_engine::{Found, Freed, Refusal};
 use eventbooker_store::StoreError;
 use eventbooker_testkit::service::{ADMIN, attendee, book, purchase, refused};
 use eventbooker_testkit::{Split, outcome};
@@ -145,6 +145,55 @@ async fn what_was_booked_on_a_cancelled_event_is_released_and_paid_back() {
     let event = split.store(Context::Events).event(event).await.expect("read").expect("there");
     assert_eq!(event.cancellation.map(|it| it.is_releasing), Some(false));
     split.stop().await;
+}
+
+/// The money is where the bookings are, and goes back in the transaction that hears of the
+/// cancellation, of a hold that was just being paid as well.
+#[tokio::test]
+async fn a_hold_that_was_being_paid_is_released_where_the_money_is_here() {
+    let [identity, events, accounts, bookings] = Context::ALL.map(Contexts::from);
+    let split = Split::in_parts(&[identity, events, accounts.and(bookings)]).await;
+    let (event, [_, held, _]) = sold_and_held(&split).await;
+    split.cut(Context::Events, true);
+    let book = split.engine(Context::Bookings).clone();
+    let paying =
+        tokio::spawn(async move { book.confirm(attendee(ANN), None, held.id, None).await });
+    split
+        .until("it is charged", async |split: &Split| {
+            let found = split.store(Context::Bookings).bookings(vec![held.id]).await;
+            found.expect("read")[0].state == State::Completing
+        })
+        .await;
+    let cancelled = split.engine(Context::Events).cancel_event(ADMIN, event, None).await;
+    outcome(cancelled).expect("an admin may");
+    let word = split.engine(Context::Bookings).release(event, vec![held.id]).await;
+    assert_eq!(word, [Ok(Freed::Now)]);
+    assert_eq!(balance(&split, ANN).await, 120, "two of the four seats were paid before");
+    split.cut(Context::Events, false);
+    split
+        .until("all of it is released", async |split: &Split| {
+            held_and_sold(split, event).await == (0, 0) && balance(split, ANN).await == 200
+        })
+        .await;
+    paying.await.expect("it is answered").expect("it was taken");
+    split.stop().await;
+}
+
+/// Its row is damaged: it stays where it is, and keeps no other booking from being released.
+#[tokio::test]
+async fn a_booking_that_nobody_can_read_keeps_no_other_from_being_released() {
+    let split = Split::start().await;
+    let (event, [_, held, _]) = sold_and_held(&split).await;
+    let damage = format!("UPDATE bookings SET state = 99 WHERE id = {}", held.id);
+    assert_eq!(split.database(Context::Bookings).change(&damage), 1);
+    let cancelled = split.engine(Context::Events).cancel_event(ADMIN, event, None).await;
+    outcome(cancelled).expect("an admin may");
+    split
+        .until("the others are released", async |split: &Split| {
+            held_and_sold(split, event).await == (1, 0)
+        })
+        .await;
+    split.stop_spoilt().await;
 }
 
 /// Its row is gone, as from a database that was restored: the seats are left alone, so that somebody

@@ -206,7 +206,7 @@ serve_flags! {
     /// [default: 48]
     #[arg(long, value_name = "HOURS")]
     idempotency_hours: u32;
-    /// How long what was answered to sagas in other services is remembered, in days; at least 2.
+    /// How long what was answered to sagas in other services is remembered, in days; at least 7, for whoever hasn't heard an answer by then isn't given it any more.
     /// [default: 30]
     #[arg(long, value_name = "DAYS")]
     memory_days: u32;

@@ -57,7 +57,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("hashes_at_once_max", &["0", "1025", "-1", "many"]),
     ("session_hours", &["0", "8785", "-1", "many"]),
     ("idempotency_hours", &["0", "23", "8785", "-1", "many"]),
-    ("memory_days", &["0", "1", "367", "-1", "many"]),
+    ("memory_days", &["0", "6", "367", "-1", "many"]),
     ("recount_hours", &["8785", "-1", "many"]),
     ("inbox_commands_max", &["0", "1000001", "-1", "many"]),
     ("connections_max", &["0", "1000001", "-1", "many"]),

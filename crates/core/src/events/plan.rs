@@ -146,7 +146,11 @@ impl Draft {
         if !(0..=PRICE_MINOR_MAX).contains(&self.price_minor) {
             faults.push(PlanFault::PriceOutOfRange);
         }
-        let minutes = in_range(self.payment_window_minutes, 1, PAYMENT_WINDOW_MINUTES_MAX);
+        let minutes = in_range(
+            self.payment_window_minutes,
+            PaymentWindow::SHORTEST.as_minutes(),
+            PAYMENT_WINDOW_MINUTES_MAX,
+        );
         if minutes.is_none() {
             faults.push(PlanFault::PaymentWindowOutOfRange);
         }

@@ -53,7 +53,9 @@ impl Engine {
     async fn rested(&self, act: Act, at: BookingAt, give_up: Timestamp) -> Answer<BookingAt> {
         let id = at.booking.id;
         let found = self.at_rest(at, give_up).await;
-        let is_refused = found.is_none_or(|at| at.booking.state == State::Occupied);
+        // A confirmation that was refused leaves the hold as it was; of anything else, nothing stays.
+        let is_refused =
+            found.is_none_or(|at| act == Act::Confirm && at.booking.state == State::Occupied);
         let refusal = if is_refused { self.said_no(id).await } else { None };
         let outcome = verdict(act, found, refusal);
         // A refusal has left rows behind all the same.

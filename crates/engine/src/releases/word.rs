@@ -43,7 +43,9 @@ pub(super) fn spawn(
         loop {
             let soon = word.clock.now().plus(AGAIN_AFTER);
             alarm.look_by(soon);
-            match word.look().await {
+            let looked = word.look().await;
+            unknown_gauge.set(count(word.unknown.values().filter(|is_sure| **is_sure).count()));
+            match looked {
                 // As long as something becomes of it there is more to say.
                 Ok(true) => continue,
                 Ok(false) => {}
@@ -51,7 +53,6 @@ pub(super) fn spawn(
                     tracing::warn!(%error, "could not look for bookings of cancelled events");
                 }
             }
-            unknown_gauge.set(count(word.unknown.values().filter(|is_sure| **is_sure).count()));
             alarm.sleep_until(&*word.clock, soon).await;
         }
     })
@@ -65,7 +66,7 @@ struct Word {
     told_until: BTreeMap<EventId, BookingId>,
     /// Bookings that their keeper doesn't know, and whether it was asked about them more than once: what
     /// was just ending when the seats were looked at isn't known either.
-    unknown: BTreeMap<BookingId, bool>,
+    unknown: BTreeMap<(EventId, BookingId), bool>,
 }
 
 impl Word {
@@ -73,9 +74,7 @@ impl Word {
     async fn look(&mut self) -> Result<bool, StoreError> {
         let events = self.engine.store().releasing_events(EVENTS_MAX).await?;
         self.told_until.retain(|event_id, _| events.binary_search(event_id).is_ok());
-        if events.is_empty() {
-            self.unknown.clear();
-        }
+        self.unknown.retain(|(event_id, _), _| events.binary_search(event_id).is_ok());
         let mut is_of_use = false;
         for event_id in events {
             is_of_use |= self.look_at(event_id).await?;
@@ -90,6 +89,12 @@ impl Word {
             let page = self.engine.store().slots(event_id, before, TOGETHER_MAX).await?;
             let SlotsPage { slots, next } = page;
             let ids: Vec<BookingId> = slots.iter().map(|slot| slot.booking_id).collect();
+            // What has lost its seats since isn't named any more.
+            self.unknown.retain(|(event, id), _| {
+                let is_on_page =
+                    next.is_none_or(|next| *id >= next) && before.is_none_or(|before| *id < before);
+                *event != event_id || !is_on_page || ids.contains(id)
+            });
             if !ids.is_empty() {
                 is_of_use |= self.tell(event_id, ids).await;
             }
@@ -114,8 +119,8 @@ impl Word {
         for (id, answer) in ids.into_iter().zip(answers) {
             match answer {
                 Ok(Freed::Unknown) => {
-                    let before = self.unknown.get(&id).copied();
-                    self.unknown.insert(id, before.is_some());
+                    let before = self.unknown.get(&(event_id, id)).copied();
+                    self.unknown.insert((event_id, id), before.is_some());
                     if before == Some(false) {
                         tracing::error!(
                             event = %event_id, booking = %id,
@@ -125,7 +130,7 @@ impl Word {
                     }
                 }
                 Ok(freed) => {
-                    self.unknown.remove(&id);
+                    self.unknown.remove(&(event_id, id));
                     is_of_use |= freed == Freed::Now;
                 }
                 Err(why) => trouble = trouble.or(Some(why)),
@@ -148,7 +153,7 @@ impl Engine {
     ) -> Vec<Result<Freed, String>> {
         match self.release_all(event_id, &ids).await {
             Ok(freed) => freed.into_iter().map(Ok).collect(),
-            Err(Error::Bug) if ids.len() > 1 => {
+            Err(Error::Bug | Error::Store(StoreError::Refused(_))) if ids.len() > 1 => {
                 // One of them is to blame, and keeps no other from being released.
                 let mut answers = Vec::with_capacity(ids.len());
                 for id in ids {
@@ -170,7 +175,7 @@ impl Engine {
             .iter()
             .filter_map(of_event)
             .filter(|booking| can_be_released(self.rules(), booking, now))
-            .map(Left::of)
+            .map(|booking| Left::of(self.rules(), booking))
             .collect();
         if !left.is_empty() {
             let released = self.submit_patiently(Release { left: left.clone() }).await?;

@@ -193,7 +193,7 @@ impl ServeFlags {
         let hours = |hours: u32| Duration::from_secs(u64::from(hours) * 3600);
         let session = within("session_hours", self.session_hours, 1..=24 * 366, 168)?;
         let answers = within("idempotency_hours", self.idempotency_hours, 24..=24 * 366, 48)?;
-        let memories = within("memory_days", self.memory_days, 2..=366, 30)?;
+        let memories = within("memory_days", self.memory_days, 7..=366, 30)?;
         let recount = within("recount_hours", self.recount_hours, 0..=24 * 366, 24)?;
         let inbox = within("inbox_commands_max", self.inbox_commands_max, 1..=1_000_000, 8192)?;
         let hashes = within("hashes_at_once_max", self.hashes_at_once_max, 1..=1024, 2)?;
