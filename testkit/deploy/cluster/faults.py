@@ -145,6 +145,8 @@ FAULTS = {
         "no warning": drop("Deployment/auth-server", f"{FIRST} lifecycle"),
     },
     rules.policies_mean_something: {
+        "open": drop("NetworkPolicy/closed"),
+        "half open": put("NetworkPolicy/closed", "spec policyTypes", ["Ingress"]),
         "for nobody": put("NetworkPolicy/book-links", f"{LABELS} {INSTANCE}", "bok"),
         "no port": put("NetworkPolicy/book-links", "spec ingress 0 ports 0 port", "intern"),
         "no port there": put("NetworkPolicy/book-links", "spec egress 0 ports 0 port", 8082),
@@ -174,6 +176,8 @@ FAULTS = {
             put("NetworkPolicy/auth-server", "spec egress +", {"to": [{"podSelector": {}}]}),
         ),
         "missing": drop("NetworkPolicy/account-links"),
+        "missing at its start": drop("NetworkPolicy/account-links", "spec egress 0"),
+        "missing at its end": drop("NetworkPolicy/account-links", "spec ingress 0"),
         "no names": drop("NetworkPolicy/auth-server", "spec egress 1"),
     },
     rules.names_are_known: {

@@ -147,7 +147,11 @@ def replicas_survive_a_machine(objects):
 
 
 def policies_mean_something(objects):
-    """Each policy selects a Pod, and each of its ports is one of a Pod at that end."""
+    """Whoever comes later is closed, too. Each policy selects a Pod, and each of its ports is one of a Pod
+    at that end."""
+    closed = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    if closed not in [policy["spec"] for policy in objects.of("NetworkPolicy")]:
+        yield "who is in no policy is open"
     for policy in objects.of("NetworkPolicy"):
         name, spec = policy["metadata"]["name"], policy["spec"]
         own = [w for w in objects.workloads() if selects(spec["podSelector"], w.labels)]
