@@ -4,6 +4,7 @@ A fault is `drop` or `put`: an object by its kind and name, the way to a member 
 then. Names of ConfigMaps and Secrets are without the hash of their content."""
 
 import rules
+import shipped
 
 POD = "spec template spec"
 FIRST = f"{POD} containers 0"
@@ -12,7 +13,8 @@ COMPONENT = "app.kubernetes.io/component"
 INSTANCE = "app.kubernetes.io/instance"
 PROFILE = "metadata labels pod-security.kubernetes.io/enforce"
 NOTES = f"metadata annotations {rules.INGRESS}"
-BACKEND = "spec rules 0 http paths 0 backend service"
+PATHS = "spec rules 0 http paths"
+BACKEND = f"{PATHS} 0 backend service"
 
 
 def found(objects, thing):
@@ -175,6 +177,7 @@ FAULTS = {
             put("NetworkPolicy/book-links", "spec ingress 0 from +", AUTH),
             put("NetworkPolicy/auth-server", "spec egress +", {"to": [{"podSelector": {}}]}),
         ),
+        "spans": setting("OTLP_ENDPOINT", "http://collector.monitoring:4318"),
         "missing": drop("NetworkPolicy/account-links"),
         "missing at its start": drop("NetworkPolicy/account-links", "spec egress 0"),
         "missing at its end": drop("NetworkPolicy/account-links", "spec ingress 0"),
@@ -186,8 +189,8 @@ FAULTS = {
         "no Service for an Ingress": drop("Service/account-public"),
         "no Service for a database": drop("Service/book-database"),
         "internal": together(
-            put("Ingress/services", f"{BACKEND} name", "book-internal"),
-            put("Ingress/services", f"{BACKEND} port name", "internal"),
+            put("Ingress/public", f"{BACKEND} name", "book-internal"),
+            put("Ingress/public", f"{BACKEND} port name", "internal"),
         ),
     },
     rules.settings_agree: {
@@ -200,6 +203,9 @@ FAULTS = {
         "no folder": setting("TRUSTED_KEYS", "/run/secrets/trusted"),
         "another internal port": setting("INTERNAL_LISTEN", "0.0.0.0:8082"),
         "another service": setting("SERVICES", "auth", "book-settings"),
+        "nowhere": drop("ConfigMap/account-settings", "data EVENTBOOKER_EVENTS_URL"),
+        "itself": setting("BOOK_URL", "http://book-internal:8081", "book-settings"),
+        "no such protocol": setting("EVENTS_URL", "https://events-internal:8081", "book-settings"),
         "a public port": setting("EVENTS_URL", "http://events-internal:8080", "book-settings"),
         "another participant": setting("EVENTS_URL", "http://account-internal:8081", "book-settings"),
     },
@@ -217,16 +223,116 @@ FAULTS = {
         "no public key": drop("Secret/trusted", "data book.pem"),
     },
     rules.the_controller_behaves: {
-        "twice": drop("Ingress/services", f"{NOTES}proxy-next-upstream"),
-        "no patience": put("Ingress/identity", f"{NOTES}proxy-read-timeout", "30"),
-        "large bodies": drop("Ingress/identity", f"{NOTES}proxy-body-size"),
-        "metrics": drop("Ingress/operations"),
-        "nobody is asked": drop("Ingress/services", f"{NOTES}auth-url"),
-        "another is asked": put(
-            "Ingress/services",
-            f"{NOTES}auth-url",
-            "http://auth-internal.saga.svc.cluster.local:8081/auth",
-        ),
-        "headers": put("Ingress/services", f"{NOTES}auth-response-headers", "X-User"),
+        "twice": drop("Ingress/public", f"{NOTES}proxy-next-upstream"),
+        "no patience": put("Ingress/public", f"{NOTES}proxy-read-timeout", "30"),
+        "no answer": drop("Ingress/public", f"{NOTES}proxy-connect-timeout"),
+        "large bodies": drop("Ingress/public", f"{NOTES}proxy-body-size"),
+        "streams that wait": put("Ingress/public", f"{NOTES}proxy-buffering", "on"),
+        "metrics": drop("Ingress/closed", f"{PATHS} 1"),
+        "internal": drop("Ingress/closed", f"{PATHS} 0"),
+        "for all": drop("Ingress/closed", f"{NOTES}denylist-source-range"),
     },
+    rules.the_controller_asks_who_it_is: {
+        "nobody is asked": drop("Ingress/public", f"{NOTES}auth-url"),
+        "another is asked": put(
+            "Ingress/public",
+            f"{NOTES}auth-url",
+            "http://auth-internal.saga.svc.cluster.local:8081/auth?optional=true",
+        ),
+        "nobody may be nobody": put(
+            "Ingress/public",
+            f"{NOTES}auth-url",
+            "http://auth-public.saga.svc.cluster.local:8080/auth",
+        ),
+        "no word": put(
+            "Ingress/public",
+            f"{NOTES}auth-response-headers",
+            "X-User-Id,X-User,X-Email,X-First-Name,X-Last-Name,traceparent",
+        ),
+        "no trace": put(
+            "Ingress/public",
+            f"{NOTES}auth-response-headers",
+            "X-Identity,X-User-Id,X-User,X-Email,X-First-Name,X-Last-Name",
+        ),
+    },
+    rules.paths_lead_where_the_shipped_proxy_leads: {
+        "another service": put("Ingress/public", f"{PATHS} 1 backend service name", "auth-public"),
+        "a path less": drop("Ingress/public", f"{PATHS} 3"),
+        "a path more": put("Ingress/public", f"{PATHS} 3 path", "/accounts?/"),
+        "no rest": drop("Ingress/public", f"{PATHS} 8"),
+        "a longer one wins": put("Ingress/closed", f"{PATHS} 0 path", "/(account|internal|metrics)/"),
+        "no patterns": drop("Ingress/closed", f"{NOTES}use-regex"),
+    },
+}
+
+# What can change in what is shipped, by the file that it is in, and which rule has to find it.
+DRIFT = {
+    "a path moves": (
+        rules.paths_lead_where_the_shipped_proxy_leads,
+        shipped.PROXY,
+        ("~^/user/account(/|$)                                 account;", "~^/user/account(/|$) book;"),
+    ),
+    "a path comes": (
+        rules.paths_lead_where_the_shipped_proxy_leads,
+        shipped.PROXY,
+        ("~^/account/ ", "~^/money/ account;\n        ~^/account/ "),
+    ),
+    "a path goes": (
+        rules.paths_lead_where_the_shipped_proxy_leads,
+        shipped.PROXY,
+        ("        ~^/admin/users(/|$)                                  auth;\n", ""),
+    ),
+    "the rest moves": (
+        rules.paths_lead_where_the_shipped_proxy_leads,
+        shipped.PROXY,
+        ("default                                              events;", "default book;"),
+    ),
+    "another order": (
+        rules.paths_lead_where_the_shipped_proxy_leads,
+        shipped.PROXY,
+        (
+            "        ~^/admin/users/[^/]+/deposit$                        account;\n"
+            "        ~^/admin/users(/|$)                                  auth;\n",
+            "        ~^/admin/users(/|$)                                  auth;\n"
+            "        ~^/admin/users/[^/]+/deposit$                        account;\n",
+        ),
+    ),
+    "another path is closed": (
+        rules.the_controller_behaves,
+        shipped.PROXY,
+        ("location /internal {", "location /inside {"),
+    ),
+    "more patience": (
+        rules.the_controller_behaves,
+        shipped.PROXY,
+        ("proxy_read_timeout 35s;", "proxy_read_timeout 65s;"),
+    ),
+    "another question": (
+        rules.the_controller_asks_who_it_is,
+        shipped.PROXY,
+        ("/auth?optional=true;", "/auth;"),
+    ),
+    "another header": (
+        rules.the_controller_asks_who_it_is,
+        shipped.PROXY,
+        ("        proxy_set_header traceparent $trace;\n", "        proxy_set_header X-Trace $trace;\n"),
+    ),
+    "another caller": (
+        rules.only_these_ways_are_open,
+        shipped.CALLS,
+        (
+            "{ of: Context::Bookings, callers: &[Context::Events]",
+            "{ of: Context::Bookings, callers: &[Context::Events, Context::Accounts]",
+        ),
+    ),
+    "a caller less": (
+        rules.only_these_ways_are_open,
+        shipped.CALLS,
+        ("callers: &[Context::Identity, Context::Bookings]", "callers: &[Context::Bookings]"),
+    ),
+    "a setting less": (
+        rules.settings_agree,
+        shipped.SETTINGS,
+        ("`EVENTBOOKER_INTERNAL_LISTEN`", "`EVENTBOOKER_LISTEN_INTERNAL`"),
+    ),
 }

@@ -117,11 +117,12 @@ class Objects:
         return [w for w in self.workloads() if selector["matchLabels"] and selects(selector, w.labels)]
 
     def settings(self, server):
-        """The variables of a server, the later ConfigMap over the earlier one."""
+        """The variables of a server: the later ConfigMap over the earlier one, and its own over both."""
         variables = {}
         for container in server.containers:
             for source in container.get("envFrom", []):
                 variables |= (self.get("ConfigMap", source["configMapRef"]["name"]) or {}).get("data", {})
+            variables |= {own["name"]: own["value"] for own in container.get("env", [])}
         return variables
 
     def secret(self, name, key):

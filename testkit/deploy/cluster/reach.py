@@ -72,8 +72,9 @@ def ways(objects):
                     found.add((outside, target.name, name))
     for source in objects.workloads():
         for outside in OUTSIDE:
-            if is_open(objects, "Egress", source, (outside, {}), {443}):
-                found.add((source.name, outside, "https"))
+            for name, number in (("https", 443), ("otlp", 4318)):
+                if is_open(objects, "Egress", source, (outside, {}), {number}):
+                    found.add((source.name, outside, name))
         if is_open(objects, "Egress", source, ("kube-system", DNS), {53}):
             found.add((source.name, "kube-system", "dns"))
     return found

@@ -5,23 +5,14 @@ from urllib.parse import urlsplit
 
 import yaml
 
+import shipped
 from objects import ROOT, secret_items, selects
 from reach import ways
 
 OWN_IMAGE = "eventbooker:local"
-# Settings of services that run apart. They leave this list when docs/OPERATIONS.md has them.
-COMING = {
-    "EVENTBOOKER_SERVICES",
-    "EVENTBOOKER_INTERNAL_LISTEN",
-    "EVENTBOOKER_SIGNING_KEY_FILE",
-    "EVENTBOOKER_TRUSTED_KEYS",
-    "EVENTBOOKER_EVENTS_URL",
-    "EVENTBOOKER_ACCOUNT_URL",
-    "EVENTBOOKER_BOOK_URL",
-}
 INGRESS = "nginx.ingress.kubernetes.io/"
-# Headers that tell a service who asks. What a client writes into them has to be replaced.
-IDENTITY = {"X-User-Id", "X-User", "X-Email", "X-First-Name", "X-Last-Name", "X-Identity"}
+# What is for the program's tracing and isn't called like the other settings.
+OTEL = {"OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}
 
 
 def containers_are_bounded(objects):
@@ -174,8 +165,8 @@ def policies_mean_something(objects):
 
 
 def only_these_ways_are_open(objects):
-    """The controller and Prometheus to the public port, a server to its own database and to those whose
-    URL it has; all else is refused."""
+    """The controller and Prometheus to the public port, a server to its own database, to those that it may
+    call, and to a collector if it sends spans there; all else is refused."""
     expected = set()
     for server in objects.servers():
         expected |= {(outside, server.name, "http") for outside in ("ingress-nginx", "monitoring")}
@@ -185,11 +176,12 @@ def only_these_ways_are_open(objects):
             for other in objects.workloads()
             if not other.is_server and other.instance == server.instance
         }
-        for key, value in objects.settings(server).items():
-            if key.endswith("_URL"):
-                service = objects.get("Service", urlsplit(value).hostname)
-                for target in objects.targets(service) if service else []:
-                    expected.add((server.name, target.name, "internal"))
+        collector = objects.settings(server).get("EVENTBOOKER_OTLP_ENDPOINT")
+        if collector:
+            expected.add((server.name, urlsplit(collector).hostname.split(".")[1], "otlp"))
+    if len(objects.servers()) > 1:
+        names = {server.instance: server.name for server in objects.servers()}
+        expected |= {(names[who], names[whom], "internal") for who, whom in shipped.calls()}
     found = ways(objects)
     for who, whom, port in sorted(found - expected):
         yield f"{who} reaches {whom} ({port})"
@@ -224,11 +216,8 @@ def names_are_known(objects):
 
 
 def settings_agree(objects):
-    page = (ROOT / "docs" / "OPERATIONS.md").read_text()
-    table = page.split("<!-- settings -->")[1].split("<!-- end -->")[0]
-    known = set(re.findall(r"`(EVENTBOOKER_[A-Z_]+)`", table))
-    for name in sorted(COMING & known):
-        yield f"{name} is no longer to come"
+    known = shipped.settings() | OTEL
+    instances = {server.instance for server in objects.servers()}
     hosts = {
         ("https" if ingress["spec"].get("tls") else "http") + "://" + rule["host"]
         for ingress in objects.of("Ingress")
@@ -236,10 +225,14 @@ def settings_agree(objects):
     }
     for server in objects.servers():
         settings = objects.settings(server)
-        for name in sorted(set(settings) - known - COMING):
+        for name in sorted(set(settings) - known):
             yield f"{server.name}: there is no setting {name}"
         if {settings.get("EVENTBOOKER_PUBLIC_ORIGIN")} != hosts:
             yield f"{server.name}: its origin is not where the Ingress listens"
+        # Each has to know where all others are, whether or not it asks them.
+        others = {f"EVENTBOOKER_{other.upper()}_URL" for other in instances - {server.instance}}
+        if others != {name for name in settings if name.endswith("_URL")}:
+            yield f"{server.name}: doesn't know where the others are, or more than that"
         host = urlsplit(settings.get("EVENTBOOKER_DATABASE", "")).hostname
         if host != f"{server.instance}-database":
             yield f"{server.name}: its database is {host}"
@@ -259,7 +252,7 @@ def settings_agree(objects):
                 service = objects.get("Service", url.hostname) or {"spec": {"ports": []}}
                 if (url.port, "internal") not in [(p["port"], p["name"]) for p in service["spec"]["ports"]]:
                     yield f"{server.name}: nobody is at {value}"
-                if url.hostname != f"{name.split('_')[1].lower()}-internal":
+                if url.scheme != "http" or url.hostname != f"{name.split('_')[1].lower()}-internal":
                     yield f"{server.name}: {name} is somebody else"
 
 
@@ -297,33 +290,86 @@ def services_prove_themselves(objects):
         yield "not all services know all public keys"
 
 
-def the_controller_behaves(objects):
-    """What docs/OPERATIONS.md asks of a proxy."""
-    identity_paths = re.compile(r"/(auth|login|logout|register|sign-in|sign-up|sign-out)$")
-    closed = set()
+def closed_paths(objects):
+    """Ingresses by whether nobody gets anything there."""
+    opened, closed = [], []
     for ingress in objects.of("Ingress"):
+        notes = ingress["metadata"]["annotations"]
+        is_closed = notes.get(f"{INGRESS}denylist-source-range") == "0.0.0.0/0,::/0"
+        (closed if is_closed else opened).append(ingress)
+    return opened, closed
+
+
+def paths_of(ingresses):
+    return [
+        (path["path"], path["backend"]["service"]["name"])
+        for ingress in ingresses
+        for rule in ingress["spec"]["rules"]
+        for path in rule["http"]["paths"]
+    ]
+
+
+def the_controller_behaves(objects):
+    """What docs/OPERATIONS.md asks of a proxy, as the one that is shipped does it."""
+    proxy = shipped.Proxy()
+    seconds = ("proxy_connect_timeout", "proxy_send_timeout", "proxy_read_timeout")
+    wanted = {name.replace("_", "-"): proxy.directives[name].removesuffix("s") for name in seconds}
+    wanted |= {
+        "proxy-body-size": proxy.directives["client_max_body_size"],
+        # It knows no difference between a GET and a PUT.
+        "proxy-next-upstream": "off",
+        # Or it would have to be told so by each answer.
+        "proxy-buffering": "off",
+    }
+    opened, closed = closed_paths(objects)
+    for ingress in opened:
         name, notes = ingress["metadata"]["name"], ingress["metadata"]["annotations"]
-        paths = [path["path"] for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
-        if notes.get(f"{INGRESS}denylist-source-range") == "0.0.0.0/0,::/0":
-            closed |= set(paths)
-            continue
-        if notes.get(f"{INGRESS}proxy-next-upstream") != "off":
-            yield f"Ingress {name} sends a PUT twice"
-        if int(notes.get(f"{INGRESS}proxy-read-timeout", 0)) <= 30:
-            yield f"Ingress {name} is less patient than the service"
-        if notes.get(f"{INGRESS}proxy-body-size") != "64k":
-            yield f"Ingress {name} takes other bodies than the service"
-        if len(objects.servers()) == 1 or all(identity_paths.match(path) for path in paths):
-            continue
-        url = urlsplit(notes.get(f"{INGRESS}auth-url", ""))
-        if url.hostname != f"auth-public.{objects.namespace()}.svc.cluster.local" or url.path != "/auth":
+        for note, value in wanted.items():
+            if notes.get(f"{INGRESS}{note}") != value:
+                yield f"Ingress {name}: {note} is not {value}"
+    # One process has nothing to say to others.
+    expected = proxy.closed if len(objects.servers()) > 1 else {"/metrics"}
+    if {path for path, _ in paths_of(closed)} != expected:
+        yield f"it is not {sorted(expected)} that is shown to nobody"
+
+
+def the_controller_asks_who_it_is(objects):
+    """As the shipped proxy does, before each request."""
+    if len(objects.servers()) == 1:
+        return
+    proxy = shipped.Proxy()
+    port = objects.get("Service", f"{proxy.auth}-public")["spec"]["ports"][0]["port"]
+    auth = f"http://{proxy.auth}-public.{objects.namespace()}.svc.cluster.local:{port}{proxy.asks}"
+    for ingress in closed_paths(objects)[0]:
+        name, notes = ingress["metadata"]["name"], ingress["metadata"]["annotations"]
+        if notes.get(f"{INGRESS}auth-url") != auth:
             yield f"Ingress {name} doesn't ask who it is"
-        elif url.port != objects.get("Service", "auth-public")["spec"]["ports"][0]["port"]:
-            yield f"Ingress {name} asks at another port who it is"
-        if set(notes.get(f"{INGRESS}auth-response-headers", "").split(",")) != IDENTITY:
-            yield f"Ingress {name} lets clients say who they are"
-    if closed != {"/metrics"}:
-        yield "/metrics is shown to everybody"
+        handed_on = notes.get(f"{INGRESS}auth-response-headers", "").lower().split(",")
+        if set(handed_on) != proxy.headers:
+            yield f"Ingress {name} doesn't hand on {sorted(proxy.headers)}, or more than that"
+
+
+def paths_lead_where_the_shipped_proxy_leads(objects):
+    """The same patterns lead to the same services. Where several fit, the shipped proxy takes the first one,
+    ingress-nginx the longest one, without regard to case."""
+    if len(objects.servers()) == 1:
+        return
+    proxy = shipped.Proxy()
+    opened, closed = closed_paths(objects)
+    found = paths_of(opened)
+    expected = [(path, f"{service}-public") for path, service in [*proxy.patterns, ("/", proxy.rest)]]
+    for path, service in sorted(set(found) ^ set(expected)):
+        yield f"{path} leads to {service} in one of both only"
+    everywhere = [(path, None) for path, _ in paths_of(closed)] + found
+    everywhere.sort(key=lambda path: -len(path[0]))
+    for path in sorted({*proxy.samples(), *shipped.paths(), "/metrics", "/internal/v1/book/look"}):
+        fit = (to for pattern, to in everywhere if re.match(pattern, path, re.IGNORECASE))
+        leads, there = next(fit, "nobody"), proxy.service(path)
+        if leads != (there and f"{there}-public"):
+            yield f"{path} leads to {leads}"
+    for ingress in objects.of("Ingress"):
+        if ingress["metadata"]["annotations"].get(f"{INGRESS}use-regex") != "true":
+            yield f"Ingress {ingress['metadata']['name']} takes patterns for paths"
 
 
 ALL = [
@@ -341,4 +387,6 @@ ALL = [
     databases_are_apart,
     services_prove_themselves,
     the_controller_behaves,
+    the_controller_asks_who_it_is,
+    paths_lead_where_the_shipped_proxy_leads,
 ]

@@ -3,7 +3,7 @@ shown what it is there for, and has to find it."""
 
 import copy
 import os
-import re
+import shutil
 import subprocess
 
 import kubernetes_validate
@@ -11,10 +11,14 @@ import pytest
 import yaml
 
 import rules
-from faults import FAULTS
+import shipped
+from faults import DRIFT, FAULTS
 from objects import ROOT, Objects, copied, rendered
 
 OVERLAYS = ["single", "saga"]
+# With each component that an overlay can take in.
+WITH = {f"{overlay} with traces": overlay for overlay in OVERLAYS}
+ALL = [*OVERLAYS, *WITH]
 # The oldest that is looked after, and the newest.
 VERSIONS = ["1.35", "1.37"]
 
@@ -26,11 +30,19 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def all_objects(folder):
-    return {overlay: rendered(folder / "overlays" / overlay) for overlay in OVERLAYS}
+    overlays = folder / "overlays"
+    for name, overlay in WITH.items():
+        shutil.copytree(overlays / overlay, overlays / name)
+        file = overlays / name / "kustomization.yaml"
+        text = file.read_text()
+        # As somebody would do it who wants it.
+        assert text.count("\n# components: ") == 1
+        file.write_text(text.replace("\n# components: ", "\ncomponents: "))
+    return {overlay: rendered(overlays / overlay) for overlay in ALL}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", ALL)
 def test_the_schemas_hold(all_objects, overlay, version):
     for body in all_objects[overlay].bodies:
         kubernetes_validate.validate(body, version, strict=True)
@@ -44,7 +56,7 @@ def test_the_schemas_find_a_name_that_is_not_there(all_objects, version):
         kubernetes_validate.validate(body, version, strict=True)
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", ALL)
 @pytest.mark.parametrize("rule", rules.ALL, ids=lambda rule: rule.__name__)
 def test_the_rules_hold(all_objects, overlay, rule):
     assert list(rule(all_objects[overlay])) == []
@@ -64,38 +76,14 @@ def test_every_rule_is_shown_a_fault():
     assert list(FAULTS) == rules.ALL
 
 
-LEADS = {
-    "/": "book-public",
-    "/login": "auth-public",
-    "/logout": "auth-public",
-    "/register": "auth-public",
-    "/auth": "auth-public",
-    "/account/deposit": "account-public",
-    "/events": "events-public",
-    "/events/create": "events-public",
-    "/events/7": "events-public",
-    "/events/7/live": "events-public",
-    "/events/7/book": "book-public",
-    "/events/7/confirm": "book-public",
-    "/events/7/bookings": "book-public",
-    "/bookings/7/cancel": "book-public",
-    "/book/create": "book-public",
-    "/user/bookings": "book-public",
-}
-
-
-def test_each_service_is_asked_for_what_is_its_own(all_objects):
-    """As ingress-nginx chooses where one path of a host is a pattern: without regard to case, the longest."""
-    paths = [
-        (path["path"], path["backend"]["service"]["name"])
-        for ingress in all_objects["saga"].of("Ingress")
-        for rule in ingress["spec"]["rules"]
-        for path in rule["http"]["paths"]
-    ]
-    paths.sort(key=lambda path: -len(path[0]))
-    for asked, expected in LEADS.items():
-        found = next(to for path, to in paths if re.match(path, asked, re.IGNORECASE))
-        assert found == expected, asked
+@pytest.mark.parametrize("drift", DRIFT)
+def test_what_is_shipped_cannot_change_alone(all_objects, monkeypatch, drift):
+    rule, changed, (there, then) = DRIFT[drift]
+    as_it_is = {path: shipped.text(path) for path in (shipped.PROXY, shipped.CALLS, shipped.SETTINGS)}
+    assert there in as_it_is[changed]
+    changed_text = as_it_is | {changed: as_it_is[changed].replace(there, then)}
+    monkeypatch.setattr(shipped, "text", changed_text.__getitem__)
+    assert list(rule(all_objects["saga"])) != []
 
 
 def test_what_is_secret_is_nowhere_else(all_objects):
@@ -107,12 +95,68 @@ def test_what_is_secret_is_nowhere_else(all_objects):
                 assert value.strip() and value.strip() not in others
 
 
+def secret_files(folder):
+    files = folder.glob("overlays/**/secrets/**/*")
+    return {path: path.read_bytes() for path in files if path.is_file()}
+
+
 def test_secrets_that_are_there_stay(folder):
-    files = [path for path in folder.glob("overlays/**/secrets/**/*") if path.is_file()]
-    before = {path: path.read_bytes() for path in files}
+    before = secret_files(folder)
     subprocess.run([folder / "make-secrets"], check=True)
-    assert before and all(path.read_bytes() == content for path, content in before.items())
-    assert all(path.stat().st_mode & 0o077 == 0 for path in files)
+    assert before and secret_files(folder) == before
+    assert all(path.stat().st_mode & 0o077 == 0 for path in before)
+
+
+def public_half(key):
+    return subprocess.run(["openssl", "pkey", "-in", key, "-pubout"], check=True, capture_output=True).stdout
+
+
+@pytest.mark.parametrize("service", ["auth", "book"])
+def test_a_key_is_changed_while_old_and_new_replicas_understand_each_other(tmp_path, service):
+    folder = copied(tmp_path)
+    overlay = folder / "overlays" / "saga"
+    key, trusted = overlay / service / "secrets" / "signing-key.pem", overlay / "secrets" / "trusted"
+    states = []
+
+    def look():
+        states.append((public_half(key), (trusted / f"{service}.pem").read_bytes()))
+
+    untouched = secret_files(folder)
+    look()
+    for step in ("1 of 3", "2 of 3", "3 of 3"):
+        said = subprocess.run(
+            [folder / "make-secrets", "rotate", service], check=True, stdout=subprocess.PIPE, text=True
+        )
+        assert said.stdout.startswith(step)
+        # Deploying makes what is missing, which is nothing.
+        subprocess.run([folder / "make-secrets"], check=True)
+        look()
+    for (signs, trusts), (signs_then, trusts_then) in zip(states, states[1:]):
+        assert signs in trusts_then and signs_then in trusts
+    (old, _), (new, trusts) = states[0], states[-1]
+    assert new != old and trusts == new
+    changed = {path for path, content in secret_files(folder).items() if untouched.get(path) != content}
+    assert changed == {key, trusted / f"{service}.pem"}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in changed)
+
+
+def test_a_step_that_was_interrupted_is_taken_again(tmp_path):
+    folder = copied(tmp_path)
+    overlay = folder / "overlays" / "saga"
+    next_key = overlay / "book" / "secrets" / "next-signing-key.pem"
+    # Made, and nobody knows it yet.
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", next_key], check=True)
+    rotate = [folder / "make-secrets", "rotate", "book"]
+    assert subprocess.run(rotate, check=True, capture_output=True).stdout.startswith(b"1 of 3")
+    assert public_half(next_key) in (overlay / "secrets" / "trusted" / "book.pem").read_bytes()
+
+
+@pytest.mark.parametrize("arguments", [["rotate"], ["rotate", "nobody"], ["remove"]])
+def test_what_make_secrets_does_not_know_it_refuses(folder, arguments):
+    before = secret_files(folder)
+    refused = subprocess.run([folder / "make-secrets", *arguments], capture_output=True)
+    assert refused.returncode != 0 and refused.stderr != b""
+    assert secret_files(folder) == before
 
 
 def test_secrets_are_made_of_files_that_git_ignores():
