@@ -25,5 +25,5 @@ check: ## Formatting, lints, licences
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	testkit/deny
 
-bench: ## Measure on both stores, print tables, write bench/results/ (needs wrk and PostgreSQL)
+bench: ## Measure on both stores, print tables, write bench/results/ (needs wrk, nginx and PostgreSQL)
 	bench/run

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Fallible;
@@ -49,8 +49,16 @@ pub(crate) async fn end_on_signal() {
     let running = lock(&RUNNING);
     INTERRUPTED.store(true, Ordering::Relaxed);
     for process in running.iter().filter_map(Weak::upgrade) {
-        // One that has ended already is as good.
-        let _ = lock(&process).kill();
+        kill(&mut lock(&process));
+    }
+}
+
+/// Kills a process, and all of its group if it leads one.
+fn kill(process: &mut Process) {
+    // Until somebody has waited for it its number is its own, and so is that of its group.
+    if let Ok(None) = process.try_wait() {
+        let _ = kill_process_group(Pid::from_child(process), Signal::KILL);
+        let _ = process.kill();
     }
 }
 
@@ -165,8 +173,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         let mut process = lock(&self.process);
-        // One that has ended already is as good.
-        let _ = process.kill();
+        kill(&mut process);
         let _ = process.wait();
     }
 }

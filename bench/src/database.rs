@@ -43,10 +43,7 @@ impl Place {
     /// A fresh database. What belongs to it and isn't in it lies in `dir`.
     pub(crate) fn database(&self, dir: &Path) -> Fallible<Database> {
         match self {
-            Self::Files => {
-                let file = dir.join("bench.db");
-                Ok(Database { url: format!("sqlite:{}", file.display()), at: At::File(file) })
-            }
+            Self::Files => Ok(Database::file(dir.join("bench.db"))),
             Self::Server(server) => server.database(),
         }
     }
@@ -154,6 +151,11 @@ enum At {
 }
 
 impl Database {
+    /// A file of the embedded store.
+    pub(crate) fn file(file: PathBuf) -> Self {
+        Self { url: format!("sqlite:{}", file.display()), at: At::File(file) }
+    }
+
     /// As the program takes it.
     pub(crate) fn url(&self) -> &str {
         &self.url

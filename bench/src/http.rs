@@ -42,6 +42,11 @@ pub(crate) struct Metrics {
     pub(crate) commands: f64,
     /// Answers with a status from 500 on.
     pub(crate) failures: f64,
+    /// Calls of other services, and what was asked in them.
+    pub(crate) calls: f64,
+    pub(crate) call_items: f64,
+    /// Bookings that were confirmed.
+    pub(crate) confirmed: f64,
 }
 
 /// An answer.
@@ -134,6 +139,11 @@ impl Metrics {
                 "eventbooker_http_responses_total" if labels.contains("\"5xx\"") => {
                     metrics.failures += value;
                 }
+                "eventbooker_internal_calls_total" => metrics.calls += value,
+                "eventbooker_internal_items_total" => metrics.call_items += value,
+                "eventbooker_journal_entries_total" if labels.contains("\"confirmed\"") => {
+                    metrics.confirmed += value;
+                }
                 _ => {}
             }
         }
@@ -146,6 +156,21 @@ impl Metrics {
             batches: self.batches - before.batches,
             commands: self.commands - before.commands,
             failures: self.failures - before.failures,
+            calls: self.calls - before.calls,
+            call_items: self.call_items - before.call_items,
+            confirmed: self.confirmed - before.confirmed,
+        }
+    }
+
+    /// What several services have counted together.
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self {
+            batches: self.batches + other.batches,
+            commands: self.commands + other.commands,
+            failures: self.failures + other.failures,
+            calls: self.calls + other.calls,
+            call_items: self.call_items + other.call_items,
+            confirmed: self.confirmed + other.confirmed,
         }
     }
 
@@ -168,10 +193,18 @@ mod tests {
                     eventbooker_batch_commands_sum{lane=\"1\"} 100\n\
                     eventbooker_batch_commands_count{lane=\"1\"} 10\n\
                     eventbooker_http_responses_total{status=\"2xx\"} 400\n\
-                    eventbooker_http_responses_total{status=\"5xx\"} 3\n";
+                    eventbooker_http_responses_total{status=\"5xx\"} 3\n\
+                    eventbooker_internal_calls_total{to=\"events\",route=\"steps\"} 5\n\
+                    eventbooker_internal_items_total{to=\"events\",route=\"steps\"} 50\n\
+                    eventbooker_journal_entries_total{kind=\"held\"} 40\n\
+                    eventbooker_journal_entries_total{kind=\"confirmed\"} 20\n";
         let metrics = Metrics::parse(text);
         assert!((metrics.commands_per_batch() - 20.0).abs() < f64::EPSILON);
         assert!((metrics.failures - 3.0).abs() < f64::EPSILON);
+        let both = metrics.with(metrics);
+        assert!((both.calls - 10.0).abs() < f64::EPSILON);
+        assert!((both.since(metrics).call_items - 50.0).abs() < f64::EPSILON);
+        assert!((metrics.confirmed - 20.0).abs() < f64::EPSILON);
         assert!(Metrics::default().commands_per_batch().abs() < f64::EPSILON);
     }
 }

@@ -18,6 +18,7 @@ mod progress;
 mod report;
 mod sales;
 mod server;
+mod services;
 mod watchers;
 mod wrk;
 

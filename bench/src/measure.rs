@@ -6,6 +6,7 @@ mod footprint;
 mod latency;
 mod peer;
 mod replicas;
+mod services;
 mod storm;
 mod streams;
 mod throughput;
@@ -50,6 +51,8 @@ pub(crate) enum Measurement {
     Event,
     /// Two replicas against one; only on a server.
     Replicas,
+    /// Full sagas in four services behind nginx, against one process; only on files.
+    Services,
     /// Percentiles of a booking at half of the maximum load.
     Latency,
     /// From a deadline to free seats: 1,000 holds spread over 10 s.
@@ -75,6 +78,7 @@ impl Measurement {
             Self::SagaShared => throughput::saga_shared(bench),
             Self::Event => throughput::event(bench),
             Self::Replicas => replicas::run(bench),
+            Self::Services => services::run(bench),
             Self::Latency => latency::run(bench),
             Self::Deadlines => deadlines::run(bench),
             Self::Storm => storm::run(bench),
@@ -86,7 +90,8 @@ impl Measurement {
 
     /// Whether it can be measured on a store.
     pub(crate) fn suits(self, store: StoreKind) -> bool {
-        self != Self::Replicas || store == StoreKind::Postgres
+        let only_on = |measurement, on| self != measurement || store == on;
+        only_on(Self::Replicas, StoreKind::Postgres) && only_on(Self::Services, StoreKind::Sqlite)
     }
 
     /// How it is called on the command line.
@@ -208,7 +213,7 @@ impl Bench {
         capacity: u32,
         price_minor: i64,
     ) -> Fallible<()> {
-        let sales = self.runtime.block_on(Sales::add_up(&site.database))?;
+        let sales = self.runtime.block_on(Sales::add_up(&site.database, &site.database))?;
         sales.verify(capacity, price_minor)
     }
 

@@ -26,6 +26,10 @@ pub(crate) enum Unit {
     TimesPeer,
     /// Times the rate of one replica.
     TimesOneReplica,
+    /// Times the rate of one process.
+    TimesOneProcess,
+    /// In a full saga.
+    PerSaga,
     /// Times the rate without streams.
     TimesWithout,
     /// Milliseconds.
@@ -47,6 +51,8 @@ impl Unit {
             Self::TimesBefore => format!("{value:.2} × before"),
             Self::TimesPeer => format!("{value:.1} × peer"),
             Self::TimesOneReplica => format!("{value:.2} × one"),
+            Self::TimesOneProcess => format!("{value:.2} × one process"),
+            Self::PerSaga => format!("{value:.2} a saga"),
             Self::TimesWithout => format!("{value:.2} × without"),
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::Seconds => format!("{value:.2} s"),
@@ -63,6 +69,8 @@ impl Unit {
             Self::TimesBefore => "timesBefore",
             Self::TimesPeer => "timesPeer",
             Self::TimesOneReplica => "timesOneReplica",
+            Self::TimesOneProcess => "timesOneProcess",
+            Self::PerSaga => "perSaga",
             Self::TimesWithout => "timesWithout",
             Self::Milliseconds => "ms",
             Self::Seconds => "s",

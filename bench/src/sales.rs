@@ -32,12 +32,13 @@ pub(crate) struct Sales {
 }
 
 impl Sales {
-    /// Adds them up.
-    pub(crate) async fn add_up(database: &Database) -> Fallible<Self> {
-        let mut snapshot = snapshot(database).await?;
+    /// Adds them up from the database with the bookings and the one with the accounts.
+    pub(crate) async fn add_up(bookings: &Database, accounts: &Database) -> Fallible<Self> {
         let mut sales = Self::default();
+        let mut snapshot_of_bookings = snapshot(bookings).await?;
         loop {
-            let page = snapshot.bookings(PAGE_ROWS).await.map_err(|error| error.to_string())?;
+            let page = snapshot_of_bookings.bookings(PAGE_ROWS).await;
+            let page = page.map_err(|error| error.to_string())?;
             if page.is_empty() {
                 break;
             }
@@ -45,8 +46,10 @@ impl Sales {
                 sales.add_booking(booking);
             }
         }
+        let mut snapshot_of_accounts = snapshot(accounts).await?;
         loop {
-            let page = snapshot.postings(PAGE_ROWS).await.map_err(|error| error.to_string())?;
+            let page = snapshot_of_accounts.postings(PAGE_ROWS).await;
+            let page = page.map_err(|error| error.to_string())?;
             if page.is_empty() {
                 return Ok(sales);
             }
@@ -71,6 +74,11 @@ impl Sales {
             PostingKind::Charge => amount,
             PostingKind::Refund => -amount,
         };
+    }
+
+    /// Whether every booking is complete.
+    pub(crate) fn are_complete(self) -> bool {
+        self.complete == self.bookings
     }
 
     /// Fails unless every booking is complete and paid, and there were seats for all of them.

@@ -22,6 +22,9 @@ const CHECK_MAX: Duration = Duration::from_secs(600);
 /// How often it is asked whether it is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
+/// Linux counts time so for everybody.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 /// An address of this machine that nobody listens on.
 pub(crate) fn free_address() -> Fallible<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -74,6 +77,16 @@ impl Ending {
 impl Server {
     /// Starts the service on a database and waits until it is ready.
     pub(crate) fn start(program: &Path, url: &str, dir: &Path) -> Fallible<Self> {
+        Self::start_with(program, url, dir, &[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_with(
+        program: &Path,
+        url: &str,
+        dir: &Path,
+        flags: &[String],
+    ) -> Fallible<Self> {
         let address = free_address()?;
         let mut command = Command::new(program);
         command
@@ -82,6 +95,7 @@ impl Server {
             // The load comes from few users and one address.
             .args(["--holds-per-user-max", "0", "--held-seats-per-user-max", "0"])
             .args(["--registrations-per-address", "1000000"])
+            .args(flags)
             .stdout(Stdio::null());
         let started = Instant::now();
         let child = Child::spawn(command, &dir.join(format!("server-{}.log", address.port())))?;
@@ -124,11 +138,23 @@ impl Server {
         Ok(Memory { resident_mib: mib("VmRSS")?, own_mib: mib("RssAnon")?, of_files_mib })
     }
 
+    /// What it has used of the cores since its start.
+    pub(crate) fn cpu_seconds(&self) -> Fallible<f64> {
+        let path = format!("/proc/{}/stat", self.child.pid());
+        let stat = std::fs::read_to_string(&path)
+            .map_err(|error| format!("can't read {path}: {error}"))?;
+        // Behind the name, which may hold anything, user and system time are the 12th and 13th.
+        let (_, fields) = stat.rsplit_once(") ").unwrap_or_default();
+        let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
+        let ticks = ticks.sum::<Result<f64, _>>().map_err(|error| format!("{path}: {error}"))?;
+        Ok(ticks / TICKS_PER_SECOND)
+    }
+
     /// Stops it and recounts its database. Fails if it answered with a 5xx, did not stop in time
     /// and well, or left anything oversold or lost.
     pub(crate) fn stop(self) -> Fallible<Ending> {
         let stop_seconds = self.terminate()?;
-        let check_seconds = self.check()?;
+        let check_seconds = self.check(&[])?;
         Ok(Ending { stop_seconds, check_seconds })
     }
 
@@ -145,14 +171,15 @@ impl Server {
         Ok(started.elapsed().as_secs_f64())
     }
 
-    /// Recounts every invariant; returns how many seconds that took.
-    fn check(&self) -> Fallible<f64> {
+    /// Recounts every invariant of the database, and of those that these flags name; returns how many
+    /// seconds that took.
+    pub(crate) fn check(&self, others: &[&str]) -> Fallible<f64> {
         let _busy = busy("recounting every invariant");
         let mut command = Command::new(&self.program);
         let found = self.dir.join("check");
         let said = std::fs::File::create(&found)
             .map_err(|error| format!("can't create {}: {error}", found.display()))?;
-        command.args(["check", "--database", &self.url]).stdout(said);
+        command.args(["check", "--database", &self.url]).args(others).stdout(said);
         let started = Instant::now();
         let child = Child::spawn(command, &self.dir.join("check.log"))?;
         child.wait_for_success(CHECK_MAX).map_err(|error| {

@@ -149,6 +149,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .build(connector);
+        describe();
         Self { http, address, from, to, means, circuit: Mutex::default() }
     }
 
@@ -223,6 +224,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
             .authority(self.address.0.clone())
             .path_and_query(path.expect("routes are plain"))
             .build();
+        count(to, route, items.len());
         let token = self.means.tokens.service_token(from, to);
         let mut request = HttpRequest::post(uri.expect("its parts were looked at"))
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
@@ -306,6 +308,24 @@ impl<C: Connect + Clone + Send + Sync + 'static> Drop for Call<'_, C> {
             self.client.has_failed(self.leave, "nobody waited for its answer");
         }
     }
+}
+
+fn describe() {
+    metrics::describe_counter!(
+        "eventbooker_internal_calls_total",
+        "Calls of other services that were made, by service and route"
+    );
+    metrics::describe_counter!(
+        "eventbooker_internal_items_total",
+        "Items of calls of other services that were made, by service and route"
+    );
+}
+
+/// Counts a call with so many items.
+fn count(to: Context, route: &str, items: usize) {
+    let labels = [("to", to.name().to_owned()), ("route", route.to_owned())];
+    metrics::counter!("eventbooker_internal_calls_total", &labels).increment(1);
+    metrics::counter!("eventbooker_internal_items_total", &labels).increment(items as u64);
 }
 
 /// What lies at the bottom of an error; the words above it say nothing.
