@@ -31,7 +31,7 @@ const CALLS_MAX: f64 = 0.5;
 const P99_MS_MAX: f64 = 250.0;
 const PRICE_MINOR: i64 = 2500;
 /// Seconds of load that nobody counts, for caches and connections to get warm.
-const WARM_UP_SECONDS: u32 = 1;
+const WARM_UP_SECONDS: u32 = 2;
 /// Whatever was on its way when the load ended comes to rest within this.
 const REST_MAX: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
