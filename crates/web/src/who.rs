@@ -5,6 +5,7 @@
 //! in `X-Identity`: signed, and good for [2 s](eventbooker_links::tokens::IDENTITY_LIFE). A service
 //! without users believes nothing else. The `X-User-…` headers are for programs that have no keys to
 //! verify it with; here nothing is known by them, and `X-User-Id` has to name whom the signed word names.
+//! One that comes when its word has expired has waited for too long somewhere, and may come again.
 //!
 //! What was signed and what was verified is remembered for as long as it is good, so that a crowd of
 //! requests costs few signatures.
@@ -142,6 +143,12 @@ impl Identities {
         counter!("eventbooker_identities_refused_total", "reason" => why.name()).increment(1);
         if self.logged.take(&(), self.tokens.now().as_micros()).is_ok() {
             tracing::warn!(reason = %why, "a request that says who sends it was refused");
+        }
+        // Whoever it is was signed in just now: a client that is told otherwise would sign in again.
+        if matches!(why, Unnamed::Unproven(Unproven::Expired)) {
+            let detail = "this came too late after auth had said who sends it; nothing was done, \
+                          try again";
+            return Problem::new(ProblemKind::Overloaded, detail);
         }
         Problem::new(
             ProblemKind::Unauthenticated,

@@ -232,7 +232,10 @@ async fn a_word_is_good_for_a_moment_and_no_longer_than_the_session() {
     apart.advance(just_before(IDENTITY_LIFE + IDENTITY_LEEWAY));
     assert_eq!(apart.balance(&told).await.status, StatusCode::OK);
     apart.advance(MOMENT);
-    assert_eq!(apart.balance(&told).await.status, StatusCode::UNAUTHORIZED);
+    let late = apart.balance(&told).await;
+    assert_eq!(late.status, StatusCode::SERVICE_UNAVAILABLE, "whoever it is stays signed in");
+    assert_eq!(late.headers["retry-after"], "1");
+    assert_eq!(late.json()["type"], "/problems/overloaded");
     assert_eq!(
         apart.balance(&apart.auth("/auth", session).await.told()).await.status,
         StatusCode::OK
@@ -244,7 +247,9 @@ async fn a_word_is_good_for_a_moment_and_no_longer_than_the_session() {
     apart.advance(week.saturating_sub(passed + left));
     let last = apart.auth("/auth", session).await.told();
     apart.advance(left + IDENTITY_LEEWAY);
-    assert_eq!(apart.balance(&last).await.status, StatusCode::UNAUTHORIZED, "the session is over");
+    let late = apart.balance(&last).await;
+    assert_eq!(late.status, StatusCode::SERVICE_UNAVAILABLE, "the session is over");
+    assert_eq!(apart.auth("/auth", session).await.status, StatusCode::UNAUTHORIZED, "and so");
     apart.split.stop().await;
 }
 
@@ -256,7 +261,7 @@ async fn a_word_is_judged_by_the_clocks_of_machines() {
     let told = apart.auth("/auth", Some(&apart.session)).await.told();
     assert_eq!(apart.balance(&told).await.status, StatusCode::OK);
     apart.machines.advance(IDENTITY_LIFE + IDENTITY_LEEWAY);
-    assert_eq!(apart.balance(&told).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(apart.balance(&told).await.status, StatusCode::SERVICE_UNAVAILABLE);
     apart.split.stop().await;
 }
 
@@ -273,7 +278,7 @@ async fn who_has_signed_out_is_nobody_within_five_seconds() {
     assert_eq!(apart.auth("/auth", session).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(apart.balance(&told).await.status, StatusCode::OK, "it has been said");
     apart.advance(Duration::from_secs(4));
-    assert_eq!(apart.balance(&told).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(apart.balance(&told).await.status, StatusCode::SERVICE_UNAVAILABLE);
     apart.split.stop().await;
 }
 
