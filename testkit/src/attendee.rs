@@ -49,7 +49,7 @@ impl Round {
 }
 
 /// An event to book.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
     /// Its number.
     pub id: i64,

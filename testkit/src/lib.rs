@@ -9,8 +9,10 @@
 //! | [`service`] | [`Service`]: an engine on a real store, that must be sound when a test is done |
 //! | [`rows`] | rows and whole changes to fill stores with |
 //! | [`attendee`] | a client that knows to the last minor unit what has to be there |
+//! | [`customer`], [`sale`] | the same of services that come and go, and many of them at once |
 //! | [`client`], [`server`] | a client over HTTP, and the real program as a process |
 //! | [`database`] | [`Database`](database::Database): a look past the service |
+//! | [`network`] | machines in small, with cables that can be pulled |
 //! | [`postgres`] | PostgreSQL servers, and schemas on one that tests share |
 //! | [`wire`] | a wire to PostgreSQL that a test tampers with |
 //! | [`contract`] | what every store has to do, as functions over any of them |
@@ -25,13 +27,16 @@ pub mod attendee;
 pub mod client;
 pub mod clock;
 pub mod contract;
+pub mod customer;
 pub mod database;
 pub mod entropy;
 pub mod faults;
 pub mod near;
+pub mod network;
 pub mod nginx;
 pub mod postgres;
 pub mod rows;
+pub mod sale;
 pub mod server;
 pub mod service;
 pub mod services;

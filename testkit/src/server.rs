@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use crate::client::{Client, PASSWORD};
 use crate::clock::PATIENCE;
 use crate::database::Database;
+use crate::network::Machine;
 
 /// The service promises to be gone within this after SIGTERM.
 pub const STOP_MAX: Duration = Duration::from_secs(10);
@@ -166,6 +167,16 @@ impl Installation {
             command.args(ON_A_FREE_PORT);
         }
         command.args(flags).envs(environment.iter().copied());
+        let server = Server::start(command, LISTENING, Log::Kept);
+        server.wait_until_ready();
+        server
+    }
+
+    /// The same on a machine of its own, where the flags say.
+    pub fn serve_on(&self, machine: &Machine, flags: &[&str]) -> Server {
+        let mut command = machine.command(&self.program);
+        command.arg("serve").args(flags);
+        self.prepare(&mut command);
         let server = Server::start(command, LISTENING, Log::Kept);
         server.wait_until_ready();
         server

@@ -1,5 +1,5 @@
 //! The four services as processes of their own, each with its database, behind nginx: a cluster in
-//! small, on loopback.
+//! small, on loopback, or each on a machine of a test's own [network](crate::network).
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use crate::client::{Client, PASSWORD};
 use crate::clock::PATIENCE;
 use crate::database::Database;
+use crate::network::{Cable, Machine, Network};
 use crate::nginx::{Nginx, free_port};
 use crate::server::{Installation, Ran, Server};
 
@@ -18,6 +19,8 @@ pub struct Services {
     installation: Installation,
     members: Vec<Member>,
     proxy: Nginx,
+    /// Where services see the proxy.
+    proxy_address: String,
     flags: Vec<String>,
 }
 
@@ -27,6 +30,8 @@ struct Member {
     /// Where it listens for everybody, and for the other services.
     public: SocketAddr,
     internal: SocketAddr,
+    /// Its own, if it isn't the test's.
+    machine: Option<Machine>,
     server: Option<Server>,
 }
 
@@ -38,8 +43,24 @@ impl Services {
 
     /// The same with the proxy on this port, or on a free one.
     pub fn start_on(program: &str, flags: &[&str], port: Option<u16>) -> Self {
+        let members = Context::ALL.map(Member::of).into();
+        Self::install(program, flags, members, "127.0.0.1".to_owned(), port)
+    }
+
+    /// The same, each on a machine of its own.
+    pub fn start_in(network: &mut Network, program: &str, flags: &[&str]) -> Self {
+        let members = Context::ALL.map(|context| Member::on(network.machine(), context)).into();
+        Self::install(program, flags, members, network.own_address(), None)
+    }
+
+    fn install(
+        program: &str,
+        flags: &[&str],
+        members: Vec<Member>,
+        proxy_address: String,
+        port: Option<u16>,
+    ) -> Self {
         let installation = Installation::on(program, Database::embedded());
-        let members: Vec<Member> = Context::ALL.into_iter().map(Member::of).collect();
         std::fs::create_dir(installation.directory().join("trusted")).expect("room for a folder");
         for member in &members {
             let (signing, public) = (member.signing_key(), member.public_key());
@@ -55,7 +76,7 @@ impl Services {
             servers.iter().map(|(name, address)| (*name, address.as_str())).collect();
         let proxy = Nginx::with("services.conf", &servers, port);
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut services = Self { installation, members, proxy, flags };
+        let mut services = Self { installation, members, proxy, proxy_address, flags };
         for context in Context::ALL {
             services.serve(context);
         }
@@ -83,7 +104,7 @@ impl Services {
             "--trusted-keys".to_owned(),
             "trusted".to_owned(),
             "--trusted-proxies".to_owned(),
-            "127.0.0.1".to_owned(),
+            self.proxy_address.clone(),
         ];
         for other in self.members.iter().filter(|other| other.context != context) {
             flags
@@ -91,7 +112,11 @@ impl Services {
         }
         flags.extend(self.flags.iter().cloned());
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        self.members[place].server = Some(self.installation.serve(&flags));
+        let server = match &self.members[place].machine {
+            Some(machine) => self.installation.serve_on(machine, &flags),
+            None => self.installation.serve(&flags),
+        };
+        self.members[place].server = Some(server);
     }
 
     /// One of them, which is running.
@@ -102,6 +127,11 @@ impl Services {
     /// One of them, to be ended somehow. It isn't running any more.
     pub fn take(&mut self, context: Context) -> Server {
         self.members[Self::place(context)].server.take().expect("it is running")
+    }
+
+    /// The machine of one of them, which has one.
+    pub fn machine(&self, context: Context) -> &Machine {
+        self.members[Self::place(context)].machine.as_ref().expect("it has one of its own")
     }
 
     /// Where one of them listens for the others.
@@ -139,10 +169,28 @@ impl Services {
 
     /// Changes rows of one of them behind its back. Returns how many.
     pub fn change(&self, context: Context, statement: &str) -> usize {
+        self.connect(context).execute(statement, []).expect("a statement")
+    }
+
+    /// Rows of numbers in the database of one of them.
+    pub fn rows<const N: usize>(&self, context: Context, query: &str) -> Vec<[i64; N]> {
+        let database = self.connect(context);
+        let mut statement = database.prepare(query).expect("the query is right");
+        let rows = statement.query_map([], |row| {
+            let mut numbers = [0; N];
+            for (place, number) in numbers.iter_mut().enumerate() {
+                *number = row.get(place)?;
+            }
+            Ok(numbers)
+        });
+        rows.and_then(Iterator::collect).expect("the columns hold numbers")
+    }
+
+    fn connect(&self, context: Context) -> Connection {
         let file = self.installation.directory().join(format!("{context}.db"));
         let database = Connection::open(file).expect("its database is there");
         database.busy_timeout(PATIENCE).expect("a setting");
-        database.execute(statement, []).expect("a statement")
+        database
     }
 
     /// Recounts every invariant over their databases.
@@ -175,7 +223,14 @@ impl Member {
     fn of(context: Context) -> Self {
         let host = 2 + u8::try_from(Services::place(context)).expect("there are four");
         let address = || SocketAddr::from(([127, 0, 0, host], free_port()));
-        Self { context, public: address(), internal: address(), server: None }
+        Self { context, public: address(), internal: address(), machine: None, server: None }
+    }
+
+    /// On a machine of its own.
+    fn on(machine: Machine, context: Context) -> Self {
+        let [public, internal] =
+            [Cable::Public, Cable::Internal].map(|cable| machine.address(cable));
+        Self { context, public, internal, machine: Some(machine), server: None }
     }
 
     fn signing_key(&self) -> String {
