@@ -64,6 +64,7 @@ impl Alarm {
     pub(crate) async fn sleep_until(&self, clock: &dyn Clock, instant: Timestamp) {
         self.next_micros.fetch_min(instant.as_micros(), Ordering::Relaxed);
         tokio::select! {
+            biased;
             () = clock.sleep_until(instant) => {}
             () = self.sooner.notified() => {}
         }
@@ -161,6 +162,7 @@ impl<D: Due> Watch<D> {
                 continue;
             }
             tokio::select! {
+                biased;
                 Some(slice) = self.slices.join_next() => self.hear(slice),
                 // By no clock that can be set: it is for what falls due in other lanes meanwhile.
                 () = tokio::time::sleep(AFTER_FAILURE) => {}

@@ -205,6 +205,7 @@ impl Engine {
     pub(crate) async fn until_moved(&self, mut waiting: Waiting<'_>, give_up: Timestamp) {
         let clock = &self.inner.parts.clock;
         tokio::select! {
+            biased;
             () = waiting.moved() => {}
             () = clock.sleep_until(clock.now().plus(LOOK_AT_BOOKING_EVERY).min(give_up)) => {}
         }

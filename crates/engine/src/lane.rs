@@ -10,13 +10,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Instant;
 
 use eventbooker_core::bookings::State;
 use eventbooker_core::bookings::errand::Errand;
 use eventbooker_store::{Changes, StoreError, Wants, Writer};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::batch::{Batch, Rules};
 use crate::command::{Answer, Command, Decided, Job, Key, Task};
@@ -44,7 +45,13 @@ enum Message {
 /// All lanes of the engine.
 pub(crate) struct Lanes {
     inboxes: Vec<mpsc::Sender<Message>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    running: Mutex<Vec<Running>>,
+}
+
+/// Where a lane runs.
+enum Running {
+    Thread(thread::JoinHandle<()>),
+    Task(JoinHandle<()>),
 }
 
 impl Lanes {
@@ -55,7 +62,7 @@ impl Lanes {
         listeners: &Listeners,
     ) -> Result<Self, StoreError> {
         let mut inboxes = Vec::with_capacity(settings.lanes);
-        let mut threads = Vec::with_capacity(settings.lanes);
+        let mut running = Vec::with_capacity(settings.lanes);
         for number in 0..settings.lanes {
             let (sender, inbox) = mpsc::channel(settings.inbox_commands_max);
             let lane = LaneTask {
@@ -69,18 +76,10 @@ impl Lanes {
                 listeners: listeners.clone(),
                 meters: Meters::new(number),
             };
-            // A thread of its own, because the embedded store's calls block.
-            let thread = thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
-                tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .expect("a lane's runtime needs nothing that could be missing")
-                    .block_on(lane.run());
-            });
-            threads.push(thread.expect("the system gives the process a few threads"));
+            running.push(lane.start(settings.lanes_have_threads));
             inboxes.push(sender);
         }
-        Ok(Self { inboxes, threads: Mutex::new(threads) })
+        Ok(Self { inboxes, running: Mutex::new(running) })
     }
 
     pub(crate) async fn submit<C: Command>(
@@ -124,16 +123,26 @@ impl Lanes {
             // A lane that has stopped already is as good.
             let _ = inbox.send(Message::Stop).await;
         }
-        let threads =
-            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a lane's thread had panicked");
-                }
+        let running =
+            std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
+        for lane in running {
+            if !lane.ended().await {
+                tracing::error!("a lane had panicked");
             }
-        });
-        let _ = joined.await;
+        }
+    }
+}
+
+impl Running {
+    /// Waits for its end, which isn't a panic.
+    async fn ended(self) -> bool {
+        match self {
+            Self::Thread(thread) => {
+                let joined = tokio::task::spawn_blocking(move || thread.join().is_ok());
+                joined.await.unwrap_or(false)
+            }
+            Self::Task(task) => task.await.is_ok(),
+        }
     }
 }
 
@@ -176,6 +185,22 @@ enum Trouble {
 }
 
 impl LaneTask {
+    /// Starts it, on a thread of its own or as a task.
+    fn start(self, has_thread: bool) -> Running {
+        if !has_thread {
+            return Running::Task(tokio::spawn(self.run()));
+        }
+        let thread =
+            thread::Builder::new().name(format!("lane-{}", self.number)).spawn(move || {
+                tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .expect("a lane's runtime needs nothing that could be missing")
+                    .block_on(self.run());
+            });
+        Running::Thread(thread.expect("the system gives the process a few threads"))
+    }
+
     async fn run(mut self) {
         let mut messages = Vec::with_capacity(self.batch_commands_max);
         while self.inbox.recv_many(&mut messages, self.batch_commands_max).await > 0 {

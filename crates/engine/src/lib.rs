@@ -99,6 +99,9 @@ pub struct Settings {
     pub users_may_deposit: bool,
     /// Lanes; more than one pays only on a store with more than one writer.
     pub lanes: usize,
+    /// Whether each lane has a thread of its own, because the embedded store's calls block. A simulation
+    /// has none: nothing happens beside its own thread.
+    pub lanes_have_threads: bool,
     /// Commands that may wait in one lane. One more is refused at once.
     pub inbox_commands_max: usize,
     /// Commands that a lane decides in one transaction at most.
@@ -127,6 +130,7 @@ impl Default for Settings {
             holds: HoldLimits::default(),
             users_may_deposit: false,
             lanes: 1,
+            lanes_have_threads: true,
             inbox_commands_max: 8192,
             batch_commands_max: 1024,
             hashes_at_once_max: 2,

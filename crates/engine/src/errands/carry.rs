@@ -77,6 +77,7 @@ async fn ask(
     let mut asked = JoinSet::new();
     asked.spawn(async move { participant.ask(requests).await });
     let (answers, otherwise) = tokio::select! {
+        biased;
         joined = asked.join_next() => match joined {
             Some(Ok(answers)) => (answers, "there was no answer"),
             Some(Err(error)) => {

@@ -112,7 +112,7 @@ impl CopyTarget for SqliteCopyTarget {
         // It may have changed since it was opened.
         self.refuse_rows_of_others()?;
         self.mark(last_ids).map_err(failed)?;
-        let readers = Readers::start(|| connect(&self.path, READER_CACHE_KIB)).map_err(failed)?;
+        let readers = Readers::start(&|| connect(&self.path, READER_CACHE_KIB)).map_err(failed)?;
         let checkpointer =
             Checkpointer::start(connect(&self.path, READER_CACHE_KIB).map_err(failed)?);
         Ok(Arc::new(SqliteStore {

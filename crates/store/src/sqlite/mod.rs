@@ -72,15 +72,26 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens a file for what it holds; an empty one gets all contexts.
     pub fn open(path: &Path, access: Access) -> Result<Self, OpenError> {
-        Self::open_as(path, access, Asked::AsItIs)
+        Self::open_as(path, access, Asked::AsItIs, Readers::start)
     }
 
     /// Opens a file for these contexts, whatever else it holds; an empty one gets them and no others.
     pub fn open_for(path: &Path, access: Access, contexts: Contexts) -> Result<Self, OpenError> {
-        Self::open_as(path, access, Asked::These(contexts))
+        Self::open_as(path, access, Asked::These(contexts), Readers::start)
     }
 
-    fn open_as(path: &Path, access: Access, asked: Asked) -> Result<Self, OpenError> {
+    /// The same as a tool does it, and without a thread of its own: queries are answered in that of
+    /// whoever asks. For simulations, in which nothing may happen beside their own thread.
+    pub fn open_in_place(path: &Path, contexts: Contexts) -> Result<Self, OpenError> {
+        Self::open_as(path, Access::Tool, Asked::These(contexts), Readers::in_place)
+    }
+
+    fn open_as(
+        path: &Path,
+        access: Access,
+        asked: Asked,
+        readers: fn(&dyn Fn() -> rusqlite::Result<Connection>) -> rusqlite::Result<Readers>,
+    ) -> Result<Self, OpenError> {
         let unreachable = |reason: String| OpenError::Unreachable { database: name(path), reason };
         let lock = match access {
             Access::Serve => Some(lock_for_serving(path)?),
@@ -105,7 +116,7 @@ impl SqliteStore {
         drop(conn);
         let contexts = asked.opened(held);
         let start = || -> rusqlite::Result<(Readers, Option<Arc<Checkpointer>>)> {
-            let readers = Readers::start(|| connect(path, READER_CACHE_KIB))?;
+            let readers = readers(&|| connect(path, READER_CACHE_KIB))?;
             let checkpointer = match access {
                 Access::Serve => Some(Checkpointer::start(connect(path, READER_CACHE_KIB)?)),
                 Access::Tool | Access::Look => None,

@@ -8,9 +8,13 @@
 //! session, no booking's route and no deadline waits behind them.
 //!
 //! A query that finds every queue full is refused at once; nobody waits behind an unbounded line.
+//!
+//! Where nothing may happen beside the caller's thread there are no readers: each query is answered as
+//! it is asked.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use async_trait::async_trait;
@@ -46,12 +50,19 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) fn start(
-        connect: impl Fn() -> rusqlite::Result<Connection>,
+        connect: &dyn Fn() -> rusqlite::Result<Connection>,
     ) -> rusqlite::Result<Self> {
         Ok(Self {
-            rows: Pool::start("row-reader", ROW_READERS, &connect)?,
-            lists: Pool::start("list-reader", LIST_READERS, &connect)?,
+            rows: Pool::start("row-reader", ROW_READERS, connect)?,
+            lists: Pool::start("list-reader", LIST_READERS, connect)?,
         })
+    }
+
+    /// None: whoever asks reads.
+    pub(super) fn in_place(
+        connect: &dyn Fn() -> rusqlite::Result<Connection>,
+    ) -> rusqlite::Result<Self> {
+        Ok(Self { rows: Pool::in_place(connect)?, lists: Pool::in_place(connect)? })
     }
 
     pub(super) async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
@@ -60,22 +71,20 @@ impl Readers {
     }
 }
 
-pub(super) struct Pool {
-    queues: Vec<mpsc::Sender<Query>>,
-    next: AtomicUsize,
+pub(super) enum Pool {
+    Threads { queues: Vec<mpsc::Sender<Query>>, next: AtomicUsize },
+    InPlace(Mutex<Connection>),
 }
 
 impl Pool {
     fn start(
         name: &str,
         count: usize,
-        connect: &impl Fn() -> rusqlite::Result<Connection>,
+        connect: &dyn Fn() -> rusqlite::Result<Connection>,
     ) -> rusqlite::Result<Self> {
         let mut queues = Vec::with_capacity(count);
         for number in 0..count {
-            let conn = connect()?;
-            // A reader that could write would be a second writer.
-            conn.pragma_update(None, "query_only", true)?;
+            let conn = reading(connect)?;
             let (queue, mut waiting) = mpsc::channel::<Query>(WAITING_MAX);
             thread::Builder::new()
                 .name(format!("{name}-{number}"))
@@ -88,7 +97,11 @@ impl Pool {
                 .expect("the system gives the process a few threads");
             queues.push(queue);
         }
-        Ok(Self { queues, next: AtomicUsize::new(0) })
+        Ok(Self::Threads { queues, next: AtomicUsize::new(0) })
+    }
+
+    fn in_place(connect: &dyn Fn() -> rusqlite::Result<Connection>) -> rusqlite::Result<Self> {
+        Ok(Self::InPlace(Mutex::new(reading(connect)?)))
     }
 
     pub(super) async fn run<T, F>(&self, query: F) -> Result<T, StoreError>
@@ -109,18 +122,32 @@ impl Pool {
         mut query: Query,
         answered: oneshot::Receiver<rusqlite::Result<T>>,
     ) -> Result<T, StoreError> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        for turn in 0..self.queues.len() {
-            match self.queues[(first + turn) % self.queues.len()].try_send(query) {
-                Ok(()) => {
-                    let stopped = |_| StoreError::Away("a reading thread has stopped".to_owned());
-                    return Ok(answered.await.map_err(stopped)??);
+        let stopped = |_| StoreError::Away("a reading thread has stopped".to_owned());
+        match self {
+            Self::Threads { queues, next } => {
+                let first = next.fetch_add(1, Ordering::Relaxed);
+                for turn in 0..queues.len() {
+                    match queues[(first + turn) % queues.len()].try_send(query) {
+                        Ok(()) => return Ok(answered.await.map_err(stopped)??),
+                        Err(full) => query = full.into_inner(),
+                    }
                 }
-                Err(full) => query = full.into_inner(),
+                Err(StoreError::Overloaded)
+            }
+            Self::InPlace(conn) => {
+                let queries = &mut vec![query];
+                answer_together(&conn.lock().unwrap_or_else(PoisonError::into_inner), queries);
+                Ok(answered.await.map_err(stopped)??)
             }
         }
-        Err(StoreError::Overloaded)
     }
+}
+
+fn reading(connect: &dyn Fn() -> rusqlite::Result<Connection>) -> rusqlite::Result<Connection> {
+    let conn = connect()?;
+    // A reader that could write would be a second writer.
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
 }
 
 fn answer_together(conn: &Connection, queries: &mut Vec<Query>) {
