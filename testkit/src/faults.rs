@@ -41,6 +41,9 @@ pub enum Fault {
 /// Refuses the saves that it gives an error for.
 type Objection = Box<dyn Fn(&Changes) -> Option<StoreError> + Send>;
 
+/// Puts something between whoever writes and the real writer.
+type Between = Box<dyn Fn(Box<dyn Writer>) -> Box<dyn Writer> + Send + Sync>;
+
 /// What time it is by a store's own clock.
 type StoreClock = Box<dyn Fn() -> Timestamp + Send>;
 
@@ -249,13 +252,27 @@ fn fail_if_planned(left: &AtomicU32) -> Result<(), StoreError> {
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     faults: Faults,
-    lost_updates: Option<LostUpdates>,
+    between: Option<Between>,
 }
 
 impl FaultyStore {
     /// Puts faults between whoever uses this and the real store.
     pub fn new(inner: Arc<dyn Store>, faults: Faults, lost_updates: Option<LostUpdates>) -> Self {
-        Self { inner, faults, lost_updates }
+        let store = Self { inner, faults, between: None };
+        match lost_updates {
+            Some(lost) => store.with_writers(move |writer| lost.between(writer)),
+            None => store,
+        }
+    }
+
+    /// Puts something else between, too.
+    #[must_use]
+    pub fn with_writers(
+        mut self,
+        between: impl Fn(Box<dyn Writer>) -> Box<dyn Writer> + Send + Sync + 'static,
+    ) -> Self {
+        self.between = Some(Box::new(between));
+        self
     }
 }
 
@@ -267,8 +284,8 @@ impl Store for FaultyStore {
 
     async fn writer(&self) -> Result<Box<dyn Writer>, StoreError> {
         let mut writer = self.inner.writer().await?;
-        if let Some(lost_updates) = &self.lost_updates {
-            writer = lost_updates.between(writer);
+        if let Some(between) = &self.between {
+            writer = between(writer);
         }
         Ok(Box::new(FaultyWriter { inner: writer, faults: self.faults.clone() }))
     }

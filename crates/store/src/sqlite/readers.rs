@@ -37,7 +37,7 @@ const TOGETHER_MAX: usize = 256;
 
 type Reply<T> = oneshot::Sender<rusqlite::Result<T>>;
 
-enum Query {
+pub(super) enum Query {
     /// The most frequent one: whoever asks for the same event at the same time shares one read.
     Event(EventId, Reply<Option<Event>>),
     Other(Box<dyn FnOnce(&Connection) + Send>),

@@ -1,0 +1,242 @@
+//! The judge: whether what is in the databases is what people were told.
+
+use std::collections::BTreeMap;
+
+use eventbooker_core::accounts::PostingKind;
+use eventbooker_core::bookings::{Booking, Payment, State};
+use eventbooker_core::events::Event;
+use eventbooker_core::{BookingId, EventId, Money, UserId};
+
+use crate::orders::{Deed, Order};
+use crate::words::Word;
+
+/// What is in the databases when everything rests.
+#[derive(Default)]
+pub(crate) struct Rows {
+    pub(crate) bookings: BTreeMap<BookingId, Booking>,
+    pub(crate) postings: Vec<(UserId, PostingKind, Money)>,
+    pub(crate) balances: i64,
+    pub(crate) events: BTreeMap<EventId, Event>,
+}
+
+/// What is wrong, as far as people can tell.
+pub(crate) fn judge(orders: &[Order], rows: &Rows) -> Vec<String> {
+    let case = Case { orders, rows };
+    let mut wrong = Vec::new();
+    case.bookings(&mut wrong);
+    case.unaccounted(&mut wrong);
+    case.money(&mut wrong);
+    case.events(&mut wrong);
+    wrong
+}
+
+struct Case<'a> {
+    orders: &'a [Order],
+    rows: &'a Rows,
+}
+
+/// What people know of a booking.
+#[derive(Default)]
+struct Known {
+    /// They were told that it exists.
+    was_told: bool,
+    is_purchase: bool,
+    /// It has been held, they were told.
+    was_held: bool,
+    /// It is paid for, they were told.
+    was_complete: bool,
+    /// It is cancelled or being so, they were told when they asked for that.
+    was_cancelled: bool,
+    /// A purchase that came to nothing, they were told.
+    was_in_vain: bool,
+    may_be_confirmed: bool,
+    may_be_cancelled: bool,
+}
+
+impl Case<'_> {
+    fn known(&self, id: BookingId) -> Known {
+        let mut known = Known::default();
+        for order in self.orders {
+            let state = match order.word() {
+                Some(Word::Booking { id: told, state, .. }) if told == id => Some(state),
+                _ => None,
+            };
+            let is_about = state.is_some() || order.heard.contains(&id);
+            let may = order.may_have_happened();
+            match order.deed {
+                Deed::Book { .. } if is_about => {
+                    known.was_told = true;
+                    known.was_held |= state == Some(State::Occupied);
+                }
+                Deed::Purchase { .. } if is_about => {
+                    (known.was_told, known.is_purchase) = (true, true);
+                    known.was_complete |= state == Some(State::Complete);
+                    known.was_in_vain |= state == Some(State::Cancelled);
+                }
+                Deed::Confirm { booking } if booking == id => {
+                    known.may_be_confirmed |= may;
+                    known.was_complete |= state == Some(State::Complete);
+                }
+                Deed::Cancel { booking } if booking == id => {
+                    known.may_be_cancelled |= may;
+                    known.was_cancelled |= state.is_some();
+                }
+                _ => {}
+            }
+        }
+        known
+    }
+
+    fn may_be_called_off(&self, event: EventId) -> bool {
+        let is_that = |order: &&Order| order.deed == Deed::CallOff { event };
+        self.orders.iter().filter(is_that).any(Order::may_have_happened)
+    }
+
+    /// The event of which a booking is, by what was asked for.
+    fn event_of(&self, id: BookingId) -> Option<EventId> {
+        let is_about = |order: &&Order| {
+            order.heard.contains(&id)
+                || matches!(order.word(), Some(Word::Booking { id: told, .. }) if told == id)
+        };
+        self.orders.iter().filter(is_about).find_map(|order| match order.deed {
+            Deed::Book { event, .. } | Deed::Purchase { event, .. } => Some(event),
+            _ => None,
+        })
+    }
+
+    /// Each booking that anybody was told of stands as they were told.
+    fn bookings(&self, wrong: &mut Vec<String>) {
+        let mut ids: Vec<BookingId> = self.orders.iter().flat_map(|it| it.heard.clone()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            let known = self.known(id);
+            let called_off = self.event_of(id).is_none_or(|event| self.may_be_called_off(event));
+            let may_be_cancelled = known.may_be_cancelled || called_off;
+            let state = self.rows.bookings.get(&id).map(|booking| booking.state);
+            let why = match state {
+                Some(State::Complete) if known.was_cancelled => "it was cancelled",
+                Some(State::Complete) if known.was_in_vain => "it came to nothing",
+                Some(State::Complete) if !known.is_purchase && !known.may_be_confirmed => {
+                    "nobody has paid for it"
+                }
+                Some(State::Cancelled) if known.was_complete && !may_be_cancelled => {
+                    "it was paid for, and nobody has cancelled it"
+                }
+                Some(State::Cancelled) if known.was_held && !may_be_cancelled => {
+                    "it was held, and nobody has cancelled it"
+                }
+                None if known.was_complete => "it was paid for",
+                None if known.was_cancelled => "it was cancelled, and that is kept",
+                None if known.is_purchase => "purchases are kept",
+                Some(State::Complete | State::Cancelled) | None => continue,
+                Some(_) => "it should have come to rest",
+            };
+            let stands = state.map_or("gone".to_owned(), |state| state.to_string());
+            wrong.push(format!("booking {id} is {stands}, but {why}"));
+        }
+    }
+
+    /// Nothing is booked that nobody has asked for, and nothing twice.
+    fn unaccounted(&self, wrong: &mut Vec<String>) {
+        let mut wishes = BTreeMap::<_, usize>::new();
+        for order in self.orders {
+            let (event, seats, is_purchase) = match order.deed {
+                Deed::Book { event, seats } => (event, seats, false),
+                Deed::Purchase { event, seats } => (event, seats, true),
+                _ => continue,
+            };
+            if order.heard.is_empty() && order.may_have_happened() {
+                *wishes.entry((order.user, event, seats, is_purchase)).or_default() += 1;
+            }
+        }
+        let was_told = |id: &BookingId| self.orders.iter().any(|order| order.heard.contains(id));
+        for (id, booking) in self.rows.bookings.iter().filter(|(id, _)| !was_told(id)) {
+            let Booking { user_id, event_id, seats, payment, .. } = *booking;
+            let is_purchase = payment == Payment::AtOnce;
+            let wish = wishes.get_mut(&(user_id, event_id, seats.get(), is_purchase));
+            match wish.filter(|count| **count > 0) {
+                Some(count) => *count -= 1,
+                None => wrong.push(format!("nobody has asked for booking {id}")),
+            }
+        }
+    }
+
+    /// What was paid in is there, once each, and is all that there is.
+    fn money(&self, wrong: &mut Vec<String>) {
+        let deposits = self.rows.postings.iter().filter(|(_, kind, _)| *kind == PostingKind::Deposit);
+        let mut paid_in = BTreeMap::<_, usize>::new();
+        let mut sum = 0;
+        for (user, _, amount) in deposits {
+            *paid_in.entry((*user, amount.as_minor())).or_default() += 1;
+            sum += amount.as_minor();
+        }
+        for order in self.orders {
+            let Deed::Deposit { amount } = order.deed else { continue };
+            let times = paid_in.remove(&(order.user, amount)).unwrap_or(0);
+            let is_right = match order.word() {
+                Some(Word::Refused) => times == 0,
+                Some(_) => times == 1,
+                None => times <= 1,
+            };
+            if !is_right {
+                let (number, said) = (order.number, &order.settled);
+                wrong.push(format!("order {number}: {amount} were paid in {times} times, {said:?}"));
+            }
+        }
+        wrong.extend(paid_in.keys().map(|(user, amount)| {
+            format!("user {user} has paid in {amount}, and nobody knows of it")
+        }));
+        let complete = self.rows.bookings.values().filter(|it| it.state == State::Complete);
+        let charged: i64 = complete.map(|booking| booking.amount.as_minor()).sum();
+        let balances = self.rows.balances;
+        if sum != balances + charged {
+            wrong.push(format!("{sum} were paid in, {balances} are left, {charged} were charged"));
+        }
+    }
+
+    /// Events are as their organiser has left them.
+    fn events(&self, wrong: &mut Vec<String>) {
+        for (id, event) in &self.rows.events {
+            let of_event = |order: &&Order| match order.deed {
+                Deed::Reprice { event, .. } | Deed::Resize { event, .. } | Deed::CallOff { event } => {
+                    event == *id
+                }
+                _ => false,
+            };
+            // From the latest back to one that is known for good.
+            let mut prices = Vec::new();
+            let mut capacities = Vec::new();
+            let (mut knows_price, mut knows_capacity) = (false, false);
+            let mut is_called_off = Some(false);
+            for order in self.orders.iter().filter(of_event).rev() {
+                let is_sure = order.settled.is_some();
+                match order.deed {
+                    _ if !order.may_have_happened() => {}
+                    Deed::Reprice { price, .. } if !knows_price => {
+                        prices.push(price);
+                        knows_price = is_sure;
+                    }
+                    Deed::Resize { capacity, .. } if !knows_capacity => {
+                        capacities.push(capacity);
+                        knows_capacity = is_sure;
+                    }
+                    Deed::CallOff { .. } if is_sure => is_called_off = Some(true),
+                    Deed::CallOff { .. } if is_called_off == Some(false) => is_called_off = None,
+                    _ => {}
+                }
+            }
+            let (price, capacity) = (event.plan.price.as_minor(), event.plan.capacity.get());
+            if knows_price && !prices.contains(&price) {
+                wrong.push(format!("event {id} costs {price}, and not {prices:?}"));
+            }
+            if knows_capacity && !capacities.contains(&capacity) {
+                wrong.push(format!("event {id} has {capacity} seats, and not {capacities:?}"));
+            }
+            let is_cancelled = event.cancellation.is_some();
+            if is_called_off.is_some_and(|is_called_off| is_called_off != is_cancelled) {
+                wrong.push(format!("event {id} is cancelled: {is_cancelled}"));
+            }
+        }
+    }
+}
