@@ -43,7 +43,13 @@ pub(crate) struct Courier {
 
 impl Courier {
     pub(crate) fn new(network: Network) -> Self {
-        Self { network, parcels: BTreeMap::new(), parcels_ever: 0, calls_ever: 0, served: Vec::new() }
+        Self {
+            network,
+            parcels: BTreeMap::new(),
+            parcels_ever: 0,
+            calls_ever: 0,
+            served: Vec::new(),
+        }
     }
 
     /// When the next parcel is due.
@@ -116,8 +122,10 @@ impl Courier {
                 }
                 let broken = if is_whole { "" } else { ", broken" };
                 note!(
-                    diary, now,
-                    "answer {call} {server} → {caller}, there in {} ms{broken}: {what}", after[0]
+                    diary,
+                    now,
+                    "answer {call} {server} → {caller}, there in {} ms{broken}: {what}",
+                    after[0]
                 );
                 let parcel = Parcel::Answer { call, connection, way: back, message, is_whole };
                 self.send(now + after[0], parcel);
@@ -164,7 +172,13 @@ impl Courier {
                 }
                 Parcel::HangUp { connection } => {
                     for served in self.served.iter().filter(|it| it.connection == connection) {
-                        note!(diary, now, "{} learns that nobody waits for {}", served.way.1, served.call);
+                        note!(
+                            diary,
+                            now,
+                            "{} learns that nobody waits for {}",
+                            served.way.1,
+                            served.call
+                        );
                         served.end.shut(Shut::Closed);
                     }
                 }

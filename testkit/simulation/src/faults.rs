@@ -41,7 +41,8 @@ pub(crate) struct Faults {
 
 impl Faults {
     pub(crate) fn new(chance: Chance) -> Self {
-        let some = |percent, all: &[u64]| if chance.percent(percent) { *chance.one_of(all) } else { 0 };
+        let some =
+            |percent, all: &[u64]| if chance.percent(percent) { *chance.one_of(all) } else { 0 };
         let usual = Weather {
             cut_until: 0,
             lost_percent: some(60, &[1, 5, 20]),

@@ -146,25 +146,39 @@ impl Case<'_> {
                 Deed::Purchase { event, seats } => (event, seats, true),
                 _ => continue,
             };
-            if order.heard.is_empty() && order.may_have_happened() {
-                *wishes.entry((order.user, event, seats, is_purchase)).or_default() += 1;
+            if order.heard.is_empty() {
+                // Who hears that a hold is cancelled with its event was told of no number.
+                let is_refused = !order.may_have_happened();
+                *wishes.entry((order.user, event, seats, is_purchase, is_refused)).or_default() +=
+                    1;
             }
         }
         let was_told = |id: &BookingId| self.orders.iter().any(|order| order.heard.contains(id));
         for (id, booking) in self.rows.bookings.iter().filter(|(id, _)| !was_told(id)) {
             let Booking { user_id, event_id, seats, payment, .. } = *booking;
             let is_purchase = payment == Payment::AtOnce;
-            let wish = wishes.get_mut(&(user_id, event_id, seats.get(), is_purchase));
-            match wish.filter(|count| **count > 0) {
-                Some(count) => *count -= 1,
-                None => wrong.push(format!("nobody has asked for booking {id}")),
+            let is_cancelled_hold = !is_purchase && booking.state == State::Cancelled;
+            let mut is_wished = false;
+            for is_refused in [false, true] {
+                let wish = (user_id, event_id, seats.get(), is_purchase, is_refused);
+                let count = wishes.get_mut(&wish).filter(|count| **count > 0);
+                if let Some(count) =
+                    count.filter(|_| !is_wished && (!is_refused || is_cancelled_hold))
+                {
+                    *count -= 1;
+                    is_wished = true;
+                }
+            }
+            if !is_wished {
+                wrong.push(format!("nobody has asked for booking {id}"));
             }
         }
     }
 
     /// What was paid in is there, once each, and is all that there is.
     fn money(&self, wrong: &mut Vec<String>) {
-        let deposits = self.rows.postings.iter().filter(|(_, kind, _)| *kind == PostingKind::Deposit);
+        let deposits =
+            self.rows.postings.iter().filter(|(_, kind, _)| *kind == PostingKind::Deposit);
         let mut paid_in = BTreeMap::<_, usize>::new();
         let mut sum = 0;
         for (user, _, amount) in deposits {
@@ -181,7 +195,8 @@ impl Case<'_> {
             };
             if !is_right {
                 let (number, said) = (order.number, &order.settled);
-                wrong.push(format!("order {number}: {amount} were paid in {times} times, {said:?}"));
+                wrong
+                    .push(format!("order {number}: {amount} were paid in {times} times, {said:?}"));
             }
         }
         wrong.extend(paid_in.keys().map(|(user, amount)| {
@@ -199,39 +214,44 @@ impl Case<'_> {
     fn events(&self, wrong: &mut Vec<String>) {
         for (id, event) in &self.rows.events {
             let of_event = |order: &&Order| match order.deed {
-                Deed::Reprice { event, .. } | Deed::Resize { event, .. } | Deed::CallOff { event } => {
-                    event == *id
-                }
+                Deed::Reprice { event, .. }
+                | Deed::Resize { event, .. }
+                | Deed::CallOff { event } => event == *id,
                 _ => false,
             };
-            // From the latest back to one that is known for good.
-            let mut prices = Vec::new();
-            let mut capacities = Vec::new();
-            let (mut knows_price, mut knows_capacity) = (false, false);
+            let mut latest = [(0, None); 2];
+            // What may have been done at any time.
+            let mut unknown = [Vec::new(), Vec::new()];
             let mut is_called_off = Some(false);
-            for order in self.orders.iter().filter(of_event).rev() {
-                let is_sure = order.settled.is_some();
-                match order.deed {
-                    _ if !order.may_have_happened() => {}
-                    Deed::Reprice { price, .. } if !knows_price => {
-                        prices.push(price);
-                        knows_price = is_sure;
+            for order in self.orders.iter().filter(of_event).filter(|it| it.may_have_happened()) {
+                let version = match order.word() {
+                    Some(Word::Event { version }) => Some(version),
+                    _ => None,
+                };
+                let (what, value) = match order.deed {
+                    Deed::Reprice { price, .. } => (0, price),
+                    Deed::Resize { capacity, .. } => (1, i64::from(capacity)),
+                    _ => {
+                        let before = is_called_off.filter(|is_called_off| *is_called_off);
+                        is_called_off = version.map(|_| true).or(before);
+                        continue;
                     }
-                    Deed::Resize { capacity, .. } if !knows_capacity => {
-                        capacities.push(capacity);
-                        knows_capacity = is_sure;
+                };
+                match version {
+                    Some(version) if version >= latest[what].0 => {
+                        latest[what] = (version, Some(value));
                     }
-                    Deed::CallOff { .. } if is_sure => is_called_off = Some(true),
-                    Deed::CallOff { .. } if is_called_off == Some(false) => is_called_off = None,
-                    _ => {}
+                    Some(_) => {}
+                    None => unknown[what].push(value),
                 }
             }
-            let (price, capacity) = (event.plan.price.as_minor(), event.plan.capacity.get());
-            if knows_price && !prices.contains(&price) {
-                wrong.push(format!("event {id} costs {price}, and not {prices:?}"));
-            }
-            if knows_capacity && !capacities.contains(&capacity) {
-                wrong.push(format!("event {id} has {capacity} seats, and not {capacities:?}"));
+            let capacity = i64::from(event.plan.capacity.get());
+            let stands = [(event.plan.price.as_minor(), "costs"), (capacity, "has seats:")];
+            for (what, (value, says)) in stands.into_iter().enumerate() {
+                let last = latest[what].1;
+                if last.is_some_and(|last| last != value) && !unknown[what].contains(&value) {
+                    wrong.push(format!("event {id} {says} {value}, and not {last:?}"));
+                }
             }
             let is_cancelled = event.cancellation.is_some();
             if is_called_off.is_some_and(|is_called_off| is_called_off != is_cancelled) {

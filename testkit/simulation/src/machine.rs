@@ -262,8 +262,10 @@ fn keys(of: Context) -> Keys {
         seed[..service.name().len()].copy_from_slice(service.name().as_bytes());
         SigningKey::from_seed(&seed)
     };
-    let trusted: BTreeMap<_, _> =
-        SERVICES.into_iter().map(|service| (service, vec![key(service).public().clone()])).collect();
+    let trusted: BTreeMap<_, _> = SERVICES
+        .into_iter()
+        .map(|service| (service, vec![key(service).public().clone()]))
+        .collect();
     Keys::new(key(of), trusted)
 }
 

@@ -188,7 +188,13 @@ impl Network {
     }
 
     /// Hands over an answer. Whether somebody still waits for it.
-    pub(crate) fn answer(&self, connection: u64, call: u64, message: &[u8], is_whole: bool) -> bool {
+    pub(crate) fn answer(
+        &self,
+        connection: u64,
+        call: u64,
+        message: &[u8],
+        is_whole: bool,
+    ) -> bool {
         let mut state = self.state();
         let Some(connection) = state.connections.get_mut(&connection) else { return false };
         if connection.awaits != Some(call) {
@@ -211,9 +217,9 @@ impl Network {
 
     fn connect(&self, (from, to): Way) -> Result<Line, io::ErrorKind> {
         let mut state = self.state();
-        let is_cut = [(from, to), (to, from)].iter().any(|way| {
-            state.weather.get(way).is_some_and(|weather| weather.cut_until > state.now)
-        });
+        let is_cut = [(from, to), (to, from)]
+            .iter()
+            .any(|way| state.weather.get(way).is_some_and(|weather| weather.cut_until > state.now));
         if is_cut {
             return Err(io::ErrorKind::TimedOut);
         }

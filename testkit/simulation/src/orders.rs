@@ -28,9 +28,10 @@ impl Deed {
     /// Whose work it is.
     pub(crate) fn service(self) -> Context {
         match self {
-            Self::Book { .. } | Self::Purchase { .. } | Self::Confirm { .. } | Self::Cancel { .. } => {
-                Context::Bookings
-            }
+            Self::Book { .. }
+            | Self::Purchase { .. }
+            | Self::Confirm { .. }
+            | Self::Cancel { .. } => Context::Bookings,
             Self::Deposit { .. } => Context::Accounts,
             Self::Reprice { .. } | Self::Resize { .. } | Self::CallOff { .. } => Context::Events,
         }
@@ -176,8 +177,6 @@ impl Order {
     }
 }
 
-fn write_booking(
-    decided: &Decided<eventbooker_engine::BookingAt>,
-) -> Option<Vec<u8>> {
+fn write_booking(decided: &Decided<eventbooker_engine::BookingAt>) -> Option<Vec<u8>> {
     Some(words::of_booking(decided).into_bytes())
 }

@@ -22,6 +22,9 @@ const PATIENCE: Millis = 8_000;
 /// So often something with a key is repeated before somebody turns to something else for now.
 const TRIES_IN_A_ROW: u32 = 3;
 
+/// An organiser thinks so many times as long.
+const ORGANISER_PAUSES: u64 = 6;
+
 /// What was said, of which order and at which try.
 type Mail = Arc<Mutex<Vec<(usize, u32, Said)>>>;
 
@@ -139,15 +142,17 @@ impl People {
         let mail = std::mem::take(&mut *self.mail.lock().unwrap_or_else(PoisonError::into_inner));
         for (number, try_number, said) in mail {
             let is_waited_for = |person: &&mut Person| {
-                person.waits.as_ref().is_some_and(|waits| {
-                    (waits.order, waits.try_number) == (number, try_number)
-                })
+                person
+                    .waits
+                    .as_ref()
+                    .is_some_and(|waits| (waits.order, waits.try_number) == (number, try_number))
             };
             // Nobody listens any more to what comes too late.
             let Some(person) = self.people.iter_mut().find(is_waited_for) else { continue };
             note!(diary, now, "user {} hears of order {number}: {said}", person.user);
             person.waits = None;
-            person.next_at = now + self.chance.between(10, self.pause_max);
+            let pauses = if person.user == ADMIN.user_id { ORGANISER_PAUSES } else { 1 };
+            person.next_at = now + pauses * self.chance.between(10, self.pause_max);
             let order = &mut self.orders[number];
             if let Said::Answer(words) | Said::Meanwhile(words) = &said
                 && let Word::Booking { id, state, .. } = Word::read(words)
@@ -204,11 +209,7 @@ impl People {
         if !has_wishes {
             return None;
         }
-        let deed = if person.user == ADMIN.user_id {
-            self.organise()
-        } else {
-            self.attend(index)
-        };
+        let deed = if person.user == ADMIN.user_id { self.organise() } else { self.attend(index) };
         let (number, user) = (self.orders.len(), self.people[index].user);
         let has_key = self.chance.percent(60);
         let (settled, heard) = (None, Vec::new());
@@ -225,7 +226,7 @@ impl People {
             0..20 => {
                 // Each is of its own size, so that its posting can be told.
                 let number = i64::try_from(self.orders.len()).unwrap_or(0);
-                Deed::Deposit { amount: 10 + number }
+                Deed::Deposit { amount: 20 + number }
             }
             20..40 => Deed::Purchase { event, seats },
             40..65 => Deed::Book { event, seats },

@@ -20,6 +20,11 @@ pub(crate) enum Word {
     },
     /// A rule said no.
     Refused,
+    /// How an event stands.
+    Event {
+        /// How often it has changed.
+        version: i64,
+    },
     /// Something else was done.
     Done,
 }
@@ -36,6 +41,10 @@ impl Word {
                 let state = State::ALL.into_iter().find(|known| known.to_string() == state);
                 let state = state.expect("a known state");
                 Self::Booking { id: BookingId::new(id), state, amount: Money::from_minor(amount) }
+            }
+            Some("event") => {
+                let version = parts.next_back().and_then(|part| part.parse().ok());
+                Self::Event { version: version.expect("a version") }
             }
             Some("no:") => Self::Refused,
             _ => Self::Done,
@@ -65,9 +74,7 @@ pub(crate) fn of_account(decided: &Decided<Account>) -> String {
 
 /// What became of an event.
 pub(crate) fn of_event(decided: &Decided<Event>) -> String {
-    in_words(decided, |event| {
-        format!("event {} version {}", event.id, event.tally.version)
-    })
+    in_words(decided, |event| format!("event {} version {}", event.id, event.tally.version))
 }
 
 /// The same, as it is written down when a saga has come to rest.
