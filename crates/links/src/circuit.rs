@@ -7,6 +7,9 @@
 //! | open | is refused at once | 1 s, doubling to 5 s, ± a quarter → the next call is the probe |
 //! | probing | is refused at once | the probe succeeds → closed; it fails → open, for longer |
 //!
+//! A call whose end nobody waits for says nothing: whoever looks at a page may go away. If it was the
+//! probe, the next call is.
+//!
 //! What becomes of a call that was begun in an earlier turn of the circuit says nothing about this
 //! one and isn't heard.
 //!
@@ -128,6 +131,16 @@ impl Circuit {
         let probe_at = now.plus(wait(probes, chance));
         self.turn_to(State::Open { probe_at, probes });
         true
+    }
+
+    /// Nobody waited for a call's end, which says nothing of the neighbour. If it was the probe, the next
+    /// call is.
+    pub fn abandoned(&mut self, leave: Leave, now: Timestamp) {
+        if leave.turn == self.turn
+            && let State::Probing { probes } = self.state
+        {
+            self.turn_to(State::Open { probe_at: now, probes });
+        }
     }
 
     fn turn_to(&mut self, state: State) {
@@ -270,6 +283,25 @@ mod tests {
         assert!(!circuit.failed(early, probe_at, EVEN));
         assert!(circuit.succeeded(probe, probe_at));
         assert!(!circuit.failed(probe, probe_at, EVEN));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_says_nothing() {
+        let mut circuit = Circuit::default();
+        for _ in 0..RECENT_CALLS {
+            let leave = circuit.leave(NOW);
+            circuit.abandoned(leave, NOW);
+            assert_eq!(circuit.availability(NOW), Availability::Available);
+        }
+        let (mut circuit, opened_at) = open();
+        let probe_at = opened_at.plus(SECOND);
+        for _ in 0..2 {
+            let probe = circuit.leave(probe_at);
+            circuit.abandoned(probe, probe_at);
+            assert!(!circuit.succeeded(probe, probe_at), "it is over");
+        }
+        let probe = circuit.leave(probe_at);
+        assert!(circuit.succeeded(probe, probe_at));
     }
 
     #[test]

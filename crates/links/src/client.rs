@@ -18,10 +18,10 @@ use async_trait::async_trait;
 use axum::http::uri::{Authority, PathAndQuery, Scheme};
 use axum::http::{Request as HttpRequest, StatusCode, Uri, header};
 use bytes::Bytes;
-use eventbooker_core::Context;
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::Answer;
 use eventbooker_core::trace::TraceParent;
+use eventbooker_core::{Context, Timestamp};
 use eventbooker_engine::{Clock, Entropy, Participate, trace};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
@@ -30,14 +30,16 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::circuit::{Availability, Circuit, Leave};
 use crate::tokens::Tokens;
 use crate::wire::steps::{StepItem, StepResult};
 use crate::wire::{Batch, ITEMS_MAX, Raw, Results, understand};
 
-/// How long a call with steps may take. Shorter than an errand's lease.
-pub const STEPS_WITHIN: Duration = Duration::from_secs(5);
+/// How long a call with steps may take. Shorter than an errand waits for it, so that the circuit hears
+/// of one that takes longer.
+pub const STEPS_WITHIN: Duration = Duration::from_secs(4);
 /// How long a look may take.
 pub const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// The largest answer, in bytes: as many of the largest rows as a look may be for.
@@ -46,8 +48,11 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 const CONNECTED_WITHIN: Duration = Duration::from_millis(500);
 /// How long an unused connection is kept; shorter than the other side keeps it.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// Looks under way at the same time; others wait. A crowd that looks at pages must not take up what the
+/// neighbour has for steps of sagas.
+const LOOKS_AT_ONCE_MAX: usize = 64;
 /// Unused connections that are kept.
-const IDLE_CONNECTIONS_MAX: usize = 8;
+const IDLE_CONNECTIONS_MAX: usize = LOOKS_AT_ONCE_MAX;
 /// So much of what a neighbour says of a refusal is read.
 const DETAIL_CHARS_MAX: usize = 200;
 
@@ -129,6 +134,7 @@ pub struct Client<C = HttpConnector> {
     to: Context,
     means: Means,
     circuit: Mutex<Circuit>,
+    looks: Semaphore,
 }
 
 impl Client {
@@ -150,7 +156,15 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .build(connector);
         describe();
-        Self { http, address, from, to, means, circuit: Mutex::default() }
+        Self {
+            http,
+            address,
+            from,
+            to,
+            means,
+            circuit: Mutex::default(),
+            looks: Semaphore::new(LOOKS_AT_ONCE_MAX),
+        }
     }
 
     /// Whether the neighbour can be called.
@@ -196,10 +210,14 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
         tries: Tries,
     ) -> Result<Vec<Raw>, String> {
         let clock = &*self.means.clock;
+        let give_up = clock.now().plus(within);
+        let _turn = match tries {
+            Tries::One => None,
+            Tries::Two => Some(self.turn_to_look(give_up).await?),
+        };
         let leave = self.circuit().may_call(clock.now());
         let leave = leave.map_err(|_| format!("{} is away", self.to))?;
         let call = Call { client: self, leave, is_over: false };
-        let give_up = clock.now().plus(within);
         let heard = async {
             match self.send(route, items).await {
                 Err(Mute::Unheard(_)) if tries == Tries::Two => self.send(route, items).await,
@@ -212,6 +230,17 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
             () = clock.sleep_until(give_up) => Err(format!("{} said nothing in time", self.to)),
         };
         call.end(heard)
+    }
+
+    /// A place among those who look, which ends with the look.
+    async fn turn_to_look(&self, give_up: Timestamp) -> Result<SemaphorePermit<'_>, String> {
+        tokio::select! {
+            biased;
+            turn = self.looks.acquire() => turn.map_err(|closed| closed.to_string()),
+            () = self.means.clock.sleep_until(give_up) => {
+                Err(format!("too many look at {} at the same time", self.to))
+            }
+        }
     }
 
     async fn send<I: Serialize>(&self, route: &str, items: &[I]) -> Result<Vec<Raw>, Mute> {
@@ -284,7 +313,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Participate for Client<C> {
     }
 }
 
-/// A call under way. One that nobody sees to its end has failed.
+/// A call under way.
 struct Call<'a, C: Connect + Clone + Send + Sync + 'static> {
     client: &'a Client<C>,
     leave: Leave,
@@ -305,7 +334,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Call<'_, C> {
 impl<C: Connect + Clone + Send + Sync + 'static> Drop for Call<'_, C> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.client.has_failed(self.leave, "nobody waited for its answer");
+            self.client.circuit().abandoned(self.leave, self.client.means.clock.now());
         }
     }
 }

@@ -11,7 +11,7 @@ use eventbooker_core::events::Seats;
 use eventbooker_core::{BookingId, Context, EventId, Money, UserId};
 use eventbooker_links::circuit::Availability;
 use eventbooker_links::client::{Client, NoAnswer, STEPS_WITHIN};
-use eventbooker_links::wire::looks::Look;
+use eventbooker_links::wire::looks::{Look, Seen};
 use eventbooker_testkit::ManualClock;
 use eventbooker_testkit::clock::{MOMENT, PATIENCE, just_before};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -101,6 +101,21 @@ struct Stage {
 }
 
 impl Stage {
+    /// Somebody asks, and goes away before there is an answer.
+    async fn goes_away_while_asking(&self, parrot: &Parrot) {
+        let before = parrot.calls();
+        let called = async {
+            while parrot.calls() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = self.ask() => panic!("nobody has answered: {answer:?}"),
+            called = tokio::time::timeout(PATIENCE, called) => called.unwrap(),
+        }
+    }
+
     fn to(address: SocketAddr) -> Self {
         let clock = Arc::new(ManualClock::default());
         let client =
@@ -256,21 +271,51 @@ async fn a_probe_that_nobody_waits_for_leaves_the_way_free_for_another() {
     }
     parrot.says.send_replace(None);
     stage.clock.advance(Duration::from_secs(2));
-    let before = parrot.calls();
-    let called = async {
-        while parrot.calls() == before {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        answer = stage.ask() => panic!("nobody has answered: {answer:?}"),
-        called = tokio::time::timeout(PATIENCE, called) => called.unwrap(),
-    }
-    assert!(stage.is_away());
+    stage.goes_away_while_asking(&parrot).await;
     parrot.says.send_replace(Some(http("200 OK", SETTLED)));
-    stage.clock.advance(Duration::from_secs(10));
     assert_eq!(stage.ask().await, Ok(Answer::Settled));
+}
+
+/// Somebody closes a page again and again before it is there.
+#[tokio::test]
+async fn who_goes_away_says_nothing_of_the_neighbour() {
+    let parrot = Parrot::start(None).await;
+    let stage = Stage::to(parrot.address);
+    for _ in 0..20 {
+        stage.goes_away_while_asking(&parrot).await;
+        assert!(!stage.is_away());
+    }
+}
+
+#[tokio::test]
+async fn a_crowd_that_looks_takes_turns() {
+    const CROWD: usize = 100;
+    let parrot = Parrot::start(None).await;
+    let Stage { clock, client } = Stage::to(parrot.address);
+    let client = Arc::new(client);
+    let look = |client: Arc<Client>| async move { client.look(&[Look::Event { id: 3 }]).await };
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..CROWD {
+        crowd.spawn(look(Arc::clone(&client)));
+    }
+    // Those who look and those who wait, each with a limit.
+    let all_are_there = clock.until_asleep(CROWD);
+    tokio::time::timeout(PATIENCE, all_are_there).await.unwrap();
+    while parrot.calls() < 64 {
+        tokio::task::yield_now().await;
+    }
+    // Steps don't wait for looks.
+    let client = Arc::clone(&client);
+    let step = tokio::spawn(async move { client.steps(&[settle()]).await });
+    while parrot.calls() < 65 {
+        tokio::task::yield_now().await;
+    }
+    parrot.says.send_replace(Some(http("200 OK", r#"{"results":[{"events":[]}]}"#)));
+    for seen in crowd.join_all().await {
+        assert_eq!(seen, [Ok(Seen::Events(Vec::new()))]);
+    }
+    drop(step);
+    assert_eq!(parrot.calls(), CROWD + 1);
 }
 
 #[tokio::test]
