@@ -152,5 +152,10 @@ fn a_service_that_is_away_takes_nothing_along_but_its_own() {
     assert_eq!(refused.header("retry-after"), Some("1"));
     services.serve(Context::Identity);
     until("auth is asked again", || user.get("/bookings").status == 200);
+
+    // Nobody was sent it, so nobody has to wonder what became of it.
+    services.take(Context::Bookings).kill();
+    user.purchase(event, 1).problem(503, "store-unavailable");
+    services.serve(Context::Bookings);
     services.stop();
 }
