@@ -11,7 +11,9 @@ use eventbooker_core::bookings::saga::Answer;
 use eventbooker_core::events::{Event, JournalEntry};
 use eventbooker_core::identity::Person;
 use eventbooker_core::{BookingId, EventId, UserId};
-use eventbooker_engine::{BookingsNeighbour, Engine, Freed, IdentityNeighbour, Participate};
+use eventbooker_engine::{
+    BookingsNeighbour, Engine, Freed, IdentityNeighbour, NoAnswer, Participate,
+};
 use eventbooker_store::{
     AccountQueries, BookingQueries, BookingRoute, EventQueries, EventsPage, SlotsPage, StoreError,
 };
@@ -44,10 +46,10 @@ impl Near {
 
 #[async_trait]
 impl Participate for Near {
-    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, String>> {
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, NoAnswer>> {
         match self.engine() {
             Ok(engine) => engine.ask(requests).await,
-            Err(error) => vec![Err(error.to_string()); requests.len()],
+            Err(error) => vec![Err(NoAnswer::silence(error.to_string())); requests.len()],
         }
     }
 }
@@ -175,7 +177,7 @@ fn not_told<T>() -> Result<T, StoreError> {
 
 #[async_trait]
 impl<P: Participate> Participate for StepsOnly<P> {
-    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, String>> {
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, NoAnswer>> {
         self.0.ask(requests).await
     }
 }

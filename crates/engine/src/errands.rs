@@ -2,7 +2,7 @@
 //!
 //! A saga is saved before anybody is asked, with an errand that says who carries the question and
 //! until when. A definite answer comes back with the errand's token and moves the saga; anything
-//! else is tried again after a wait. What nobody carries, because a process died or an answer was
+//! else is asked again after a wait, for as long as it takes if nobody was to be heard. What nobody carries, because a process died or an answer was
 //! lost, is found in the store and taken up with a higher token; what the one before brings is then
 //! not heard.
 //!
@@ -247,12 +247,13 @@ mod tests {
     use eventbooker_core::bookings::saga::Answer;
 
     use super::*;
+    use crate::NoAnswer;
 
     struct Nobody;
 
     #[async_trait::async_trait]
     impl Participate for Nobody {
-        async fn ask(&self, _: Vec<Request>) -> Vec<Result<Answer, String>> {
+        async fn ask(&self, _: Vec<Request>) -> Vec<Result<Answer, NoAnswer>> {
             Vec::new()
         }
     }

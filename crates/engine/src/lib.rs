@@ -63,7 +63,7 @@ pub use self::live::{Subscription, Told, Update};
 pub use self::neighbours::{
     AccountsNeighbour, BookingsNeighbour, EventsNeighbour, IdentityNeighbour, Neighbours, Place,
 };
-pub use self::participants::Participate;
+pub use self::participants::{NoAnswer, Participate};
 pub use self::promises::WriteAnswer;
 pub use self::recount::{Hindrance, Recount, Recounts, UnfinishedRecount};
 pub use self::releases::Freed;
@@ -279,6 +279,13 @@ impl Engine {
     /// Fills a buffer with unpredictable bytes.
     pub fn draw(&self, bytes: &mut [u8]) {
         self.inner.parts.entropy.fill(bytes);
+    }
+
+    /// A little chance for each of some waits, so that what waits together comes back apart.
+    pub(crate) fn chances(&self, count: usize) -> Vec<u8> {
+        let mut chances = vec![0; count];
+        self.draw(&mut chances);
+        chances
     }
 
     /// What the database is known by, and its secret to sign with what clients bring back.

@@ -7,26 +7,62 @@ use eventbooker_core::bookings::participant::{
 };
 use eventbooker_core::bookings::saga::{Answer, Ask};
 use eventbooker_core::events::SlotState;
-use eventbooker_core::{BookingId, UserId};
+use eventbooker_core::{BookingId, Timestamp, UserId};
 use eventbooker_store::{StoreError, Wants};
+use thiserror::Error;
 use tokio::task::JoinSet;
 
 use crate::batch::{Batch, Rules};
 use crate::command::{Command, Lane};
-use crate::{Engine, Refusal, saga, trace};
+use crate::{Engine, Error, Refusal, saga, trace};
+
+/// Why there is no answer. The step may have been taken or not; whoever asks will ask again.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoAnswer {
+    /// Nothing was heard, as of anything else that was asked together with it: nobody could be
+    /// reached, nobody spoke in time, nothing could be understood. That says nothing of this step.
+    #[error("{why}")]
+    Silence {
+        /// Why nothing was heard.
+        why: String,
+        /// When it is worth asking again, if anybody knows.
+        until: Option<Timestamp>,
+    },
+    /// Whoever was asked has trouble with this very step.
+    #[error("{0}")]
+    Trouble(String),
+}
+
+impl NoAnswer {
+    /// Nothing was heard, and nobody knows for how long.
+    pub fn silence(why: impl Into<String>) -> Self {
+        Self::Silence { why: why.into(), until: None }
+    }
+}
+
+impl From<Error> for NoAnswer {
+    fn from(error: Error) -> Self {
+        match error {
+            // One that can't be decided is to blame for it.
+            Error::Bug => Self::Trouble(error.to_string()),
+            Error::Overloaded | Error::Draining | Error::Store(_) => {
+                Self::silence(error.to_string())
+            }
+        }
+    }
+}
 
 /// Somebody who can be asked, many things at once.
 #[async_trait]
 pub trait Participate: Send + Sync {
-    /// Answers each request, in their order, or says why there is no answer. No answer means that
-    /// the step may have been taken or not; whoever asks will ask again.
-    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, String>>;
+    /// Answers each request, in their order, or says why there is no answer.
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, NoAnswer>>;
 }
 
 /// An engine is a participant for the sagas of others.
 #[async_trait]
 impl Participate for Engine {
-    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, String>> {
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, NoAnswer>> {
         let mut asked = JoinSet::new();
         let count = requests.len();
         for (place, request) in requests.into_iter().enumerate() {
@@ -36,7 +72,7 @@ impl Participate for Engine {
                 (place, engine.serve(request).await)
             }));
         }
-        let mut answers = vec![Err("nobody has answered".to_owned()); count];
+        let mut answers = vec![Err(NoAnswer::silence("nobody has answered")); count];
         while let Some(joined) = asked.join_next().await {
             let Ok((place, answer)) = joined else { continue };
             answers[place] = answer;
@@ -46,18 +82,17 @@ impl Participate for Engine {
 }
 
 impl Engine {
-    async fn serve(&self, request: Request) -> Result<Answer, String> {
+    async fn serve(&self, request: Request) -> Result<Answer, NoAnswer> {
         let mut was_charged = None;
         loop {
             // Whoever asks has waited before: that there is much to do is no reason to say nothing.
-            let served = self.submit_patiently(Serve { request, was_charged }).await;
-            let served = served.map_err(|error| error.to_string())?;
-            match served.outcome.map_err(|refusal| refusal.to_string())? {
+            let served = self.submit_patiently(Serve { request, was_charged }).await?;
+            match served.outcome.map_err(|refusal| NoAnswer::Trouble(refusal.to_string()))? {
                 Said::Answer(answer) => return Ok(answer),
-                Said::Trouble(trouble) => return Err(trouble),
+                Said::Trouble(trouble) => return Err(NoAnswer::Trouble(trouble)),
                 Said::Look => {
                     let found = self.has_charge(request.user_id, request.booking_id).await;
-                    was_charged = Some(found.map_err(|error| error.to_string())?);
+                    was_charged = Some(found.map_err(Error::from)?);
                 }
             }
         }

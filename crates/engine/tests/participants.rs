@@ -9,7 +9,7 @@ use eventbooker_core::bookings::saga::{Answer, Ask, Denial};
 use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{OccupyRefusal, PaymentWindow, Release, Seats};
 use eventbooker_core::{BookingId, EventId, Money, UserId};
-use eventbooker_engine::{Participate, Settings};
+use eventbooker_engine::{NoAnswer, Participate, Settings};
 use eventbooker_testkit::clock::just_before;
 use eventbooker_testkit::database::is_embedded;
 use eventbooker_testkit::{Options, Service, begin};
@@ -42,8 +42,12 @@ fn request(booking: i64, event_id: EventId, ask: Ask) -> Request {
     }
 }
 
-async fn ask(service: &Service, request: Request) -> Result<Answer, String> {
+async fn ask(service: &Service, request: Request) -> Result<Answer, NoAnswer> {
     service.engine().ask(vec![request]).await.remove(0)
+}
+
+fn trouble(why: &str) -> Result<Answer, NoAnswer> {
+    Err(NoAnswer::Trouble(why.to_owned()))
 }
 
 async fn stands(service: &Service, event_id: EventId) -> (i64, u32) {
@@ -157,7 +161,7 @@ async fn memories_go_when_they_have_outlived_their_use() {
     assert_eq!(memories(), 0);
 
     let again = ask_for(7, Ask::Occupy).await;
-    assert_eq!(again, Err("booking 7 has its seats already".to_owned()));
+    assert_eq!(again, trouble("booking 7 has its seats already"));
     for booking in [7, 8] {
         assert_eq!(ask_for(booking, Ask::Settle).await, Ok(Answer::Settled));
     }
@@ -225,7 +229,7 @@ async fn an_old_hold_is_settled_and_one_that_never_was_is_not() {
         assert_eq!(settled, Ok(Answer::Settled));
     }
     let never = ask(&service, request(held + 1, event_id, Ask::Settle)).await;
-    assert_eq!(never, Err("there is nothing to settle for booking 2".to_owned()));
+    assert_eq!(never, trouble("there is nothing to settle for booking 2"));
     service.finish_spoilt().await;
 }
 
@@ -236,7 +240,7 @@ async fn a_slot_that_is_missing_is_a_trouble_and_not_a_panic() {
     service.sql("DELETE FROM slots");
     for step in [Ask::Settle, RELEASE] {
         let answer = ask(&service, request(7, event_id, step)).await;
-        assert_eq!(answer, Err("the slot of booking 7 is missing".to_owned()), "{step}");
+        assert_eq!(answer, trouble("the slot of booking 7 is missing"), "{step}");
     }
     service.finish_spoilt().await;
 }

@@ -22,7 +22,7 @@ use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::Answer;
 use eventbooker_core::trace::TraceParent;
 use eventbooker_core::{Context, Timestamp};
-use eventbooker_engine::{Clock, Entropy, Participate, trace};
+use eventbooker_engine::{Clock, Entropy, NoAnswer, Participate, trace};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::client::legacy::{self};
@@ -55,17 +55,6 @@ const LOOKS_AT_ONCE_MAX: usize = 64;
 const IDLE_CONNECTIONS_MAX: usize = LOOKS_AT_ONCE_MAX;
 /// So much of what a neighbour says of a refusal is read.
 const DETAIL_CHARS_MAX: usize = 200;
-
-/// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum NoAnswer {
-    /// Nothing was heard of the neighbour.
-    #[error("{0}")]
-    Silence(String),
-    /// The neighbour says so.
-    #[error("{0}")]
-    Trouble(String),
-}
 
 /// That isn't the address of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -197,7 +186,14 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
     ) -> Vec<Result<R, NoAnswer>> {
         match self.call(route, items, within, tries).await {
             Ok(results) => results.iter().map(|raw| understand(raw).map_err(trouble)).collect(),
-            Err(why) => items.iter().map(|_| Err(NoAnswer::Silence(why.clone()))).collect(),
+            Err(why) => {
+                let until = match self.availability() {
+                    Availability::Available => None,
+                    Availability::AwayUntil(instant) => Some(instant),
+                };
+                let silence = NoAnswer::Silence { why, until };
+                items.iter().map(|_| Err(silence.clone())).collect()
+            }
         }
     }
 
@@ -307,9 +303,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
 
 #[async_trait]
 impl<C: Connect + Clone + Send + Sync + 'static> Participate for Client<C> {
-    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, String>> {
-        let answers = self.steps(&requests).await;
-        answers.into_iter().map(|answer| answer.map_err(|error| error.to_string())).collect()
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, NoAnswer>> {
+        self.steps(&requests).await
     }
 }
 

@@ -23,7 +23,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use eventbooker_core::Contexts;
 use eventbooker_core::trace::TraceParent;
-use eventbooker_engine::{Clock, Engine, trace};
+use eventbooker_engine::{Clock, Engine, NoAnswer, trace};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -83,7 +83,7 @@ pub fn router(internal: Internal) -> axum::Router {
 impl Inner {
     /// Has those items of a batch answered that are understood, and puts the results into their
     /// order.
-    async fn serve<I, R: HasTrouble + Serialize, F: Future<Output = Vec<Result<R, String>>>>(
+    async fn serve<I, R: HasTrouble + Serialize, F: Future<Output = Vec<Result<R, NoAnswer>>>>(
         &self,
         route: &Route,
         request: Request<Body>,
@@ -106,13 +106,19 @@ impl Inner {
         let answers = trace::within(trace, answer(items)).await;
         // Whoever can do nothing is away, and hasn't trouble with each of these items.
         if answers.iter().all(Result::is_err) {
+            if let Some(why) = all_silent(&answers) {
+                return Err(Problem::away(why));
+            }
             self.engine.check_ready().await.map_err(|error| Problem::away(error.to_string()))?;
         }
         let mut answers = answers.into_iter();
-        let mut next = || answers.next().unwrap_or_else(|| Err("nobody has answered".to_owned()));
+        let mut next = || match answers.next() {
+            Some(answer) => answer.unwrap_or_else(|why| R::trouble(why.to_string())),
+            None => R::trouble("nobody has answered".to_owned()),
+        };
         let results = troubles
             .into_iter()
-            .map(|trouble| trouble.map_or_else(&mut next, Err).unwrap_or_else(R::trouble))
+            .map(|trouble| trouble.map_or_else(&mut next, R::trouble))
             .collect();
         Ok(json(&Results::<R> { database: None, number: None, results }))
     }
@@ -137,6 +143,16 @@ impl Inner {
     }
 }
 
+/// Why none of these could be answered, if that is because of none of them.
+fn all_silent<R>(answers: &[Result<R, NoAnswer>]) -> Option<String> {
+    let silence = |answer: &Result<R, NoAnswer>| match answer {
+        Err(NoAnswer::Silence { why, .. }) => Some(why.clone()),
+        Err(NoAnswer::Trouble(_)) | Ok(_) => None,
+    };
+    let whys: Option<Vec<String>> = answers.iter().map(silence).collect();
+    whys?.pop()
+}
+
 /// `GET /internal/openapi.json`, for any service that is trusted.
 async fn description(State(internal): State<Internal>, request: Request<Body>) -> Response {
     let (head, _) = request.into_parts();
@@ -155,4 +171,25 @@ fn trace_of(request: &Request<Body>) -> Option<TraceParent> {
 fn json(body: &impl Serialize) -> Response {
     let body = serde_json::to_vec(body).expect("texts and numbers can be written");
     ([(header::CONTENT_TYPE, "application/json")], Bytes::from(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_can_answer_nothing_is_away_unless_that_is_because_of_an_item() {
+        let silence = || Err(NoAnswer::silence("the disk is full"));
+        let trouble = || Err(NoAnswer::Trouble("the slot is missing".to_owned()));
+        let table = [
+            (vec![silence(), silence()], Some("the disk is full")),
+            (vec![silence(), trouble()], None),
+            (vec![Ok(()), silence()], None),
+            (vec![trouble()], None),
+            (vec![], None),
+        ];
+        for (answers, expected) in table {
+            assert_eq!(all_silent(&answers).as_deref(), expected, "{answers:?}");
+        }
+    }
 }

@@ -4,7 +4,11 @@
 //! carries the errand has it until `due_at`; after that anybody may take it over, with a higher
 //! token, and what the one before brings is not heard any more.
 //!
-//! A try is counted when it begins, so that one which nobody comes back from counts as well.
+//! A try is counted when it begins, so that one which nobody comes back from counts as well. Whoever
+//! was not to be heard has not failed: silence says nothing of this step, so it is no try, and is over
+//! as soon as its participant is back.
+//!
+//! Waits are spread by chance, which callers bring: what was in trouble together comes back apart.
 //!
 //! Invariants kept here: an errand's token only rises; only the holder of the current token moves
 //! the saga; a step that must be taken is parked, in sight of the operator, when it has failed for
@@ -29,6 +33,13 @@ pub const TRIES_MAX: u32 = tries_within(PARKED_AFTER);
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// The longest wait.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// The longest wait for somebody who was not to be heard. Short, for sagas go on within so long of an
+/// outage's end; and it may be short, because whoever is known to be away isn't called meanwhile.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Nobody is waited for any longer than this, whoever says until when they are away.
+const AWAY_MAX: Duration = Duration::from_secs(10);
+/// What waits for the same instant is spread over so long.
+const SPREAD: Duration = Duration::from_secs(1);
 /// The longest reason that is kept.
 const TROUBLE_CHARS_MAX: usize = 200;
 /// The reason when a try has come to nothing and nobody has said why.
@@ -138,10 +149,36 @@ impl Errand {
     }
 
     /// Notes that the try has failed. `is_forced` says that the saga has no other way.
-    pub fn fail(&mut self, trouble: &str, is_forced: bool, now: Timestamp) {
+    pub fn fail(&mut self, trouble: &str, is_forced: bool, now: Timestamp, chance: u8) {
         self.trouble = Some(plain(trouble));
-        self.due_at = now.plus(backoff(self.tries));
+        self.due_at = now.plus(jittered(backoff(self.tries), chance));
         self.is_parked = is_forced && self.tries >= TRIES_MAX;
+    }
+
+    /// Gives it back because whoever was asked was not to be heard, for this reason. `until` is when
+    /// they are worth another call, if anybody knows.
+    pub fn meet_silence(
+        &mut self,
+        why: &str,
+        until: Option<Timestamp>,
+        now: Timestamp,
+        chance: u8,
+    ) {
+        self.tries = self.tries.saturating_sub(1);
+        if let Some(until) = until {
+            return self.put_off(why, until, now, chance);
+        }
+        // It has been taken up anew after each silence, and as often for the steps before.
+        let silences = u32::try_from(self.token).unwrap_or(u32::MAX);
+        self.trouble = Some(plain(why));
+        self.due_at = now.plus(jittered(backoff(silences).min(SILENCE_MAX), chance));
+    }
+
+    /// Leaves it alone until whoever is to be asked is worth a call.
+    pub fn put_off(&mut self, why: &str, until: Timestamp, now: Timestamp, chance: u8) {
+        self.trouble = Some(plain(why));
+        let until = until.clamp(now, now.plus(AWAY_MAX));
+        self.due_at = until.plus(SPREAD * u32::from(chance) / u32::from(u8::MAX));
     }
 
     /// Gives it back untried, to be taken up at once.
@@ -174,6 +211,12 @@ const fn backoff(tries: u32) -> Duration {
     if wait.as_millis() < BACKOFF_MAX.as_millis() { wait } else { BACKOFF_MAX }
 }
 
+/// A wait, give or take a quarter.
+fn jittered(wait: Duration, chance: u8) -> Duration {
+    let even = u32::from(u8::MAX);
+    wait * (3 * even + 2 * u32::from(chance)) / (4 * even)
+}
+
 /// How many tries have failed when the waits between them make up a span.
 const fn tries_within(span: Duration) -> u32 {
     let mut tries = 1;
@@ -190,6 +233,8 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
+    /// As much chance as makes a wait hardly longer or shorter.
+    const EVEN: u8 = 128;
 
     fn errand() -> Errand {
         Errand::begin(BookingId::new(1), EventId::new(2), UserId::new(3), NOW)
@@ -213,9 +258,9 @@ mod tests {
     #[test]
     fn what_others_say_is_short_and_plain() {
         let mut errand = errand();
-        errand.fail("the bank\nis \u{1b}[31mзакрыт", false, NOW);
+        errand.fail("the bank\nis \u{1b}[31mзакрыт", false, NOW, 0);
         assert_eq!(errand.trouble.as_deref(), Some("the bank is  [31mзакрыт"));
-        errand.fail(&"я".repeat(1000), false, NOW);
+        errand.fail(&"я".repeat(1000), false, NOW, 0);
         assert_eq!(errand.trouble, Some("я".repeat(200)));
     }
 
@@ -233,7 +278,7 @@ mod tests {
         let (mut errand, mut now) = (errand(), NOW);
         for _ in 1..2 * TRIES_MAX {
             if comes_back {
-                errand.fail("away", is_forced, now);
+                errand.fail("out of order", is_forced, now, EVEN);
             }
             if errand.is_parked {
                 break;
@@ -280,9 +325,61 @@ mod tests {
         }
         let expected: Vec<Duration> = (0..11).map(|tries| LEASE + backoff(tries)).collect();
         assert_eq!(waits, expected);
-        errand.fail("the bank is closed", false, now);
+        errand.fail("the bank is closed", false, now, 0);
         errand.claim(false, errand.due_at);
         assert_eq!(errand.trouble.as_deref(), Some("the bank is closed"), "this says more");
+    }
+
+    #[test]
+    fn chance_spreads_waits_by_a_quarter() {
+        for (chance, millis) in [(0, 150), (255, 250)] {
+            let mut errand = errand();
+            errand.fail("away", false, NOW, chance);
+            assert_eq!(NOW.until(errand.due_at).as_millis(), millis);
+            let mut errand = self::errand();
+            errand.meet_silence("away", None, NOW, chance);
+            assert_eq!(NOW.until(errand.due_at).as_millis(), millis);
+        }
+        assert_eq!(jittered(BACKOFF_MAX, u8::MAX), Duration::from_secs(75));
+    }
+
+    #[test]
+    fn silence_is_no_try_and_is_asked_into_every_few_seconds() {
+        let (mut errand, mut now) = (errand(), NOW);
+        let mut waits = Vec::new();
+        while now < NOW.plus(2 * PARKED_AFTER) {
+            errand.meet_silence("away", None, now, EVEN);
+            assert_eq!((errand.tries, errand.is_parked), (0, false));
+            assert_eq!(errand.trouble.as_deref(), Some("away"));
+            waits.push(now.until(errand.due_at).as_millis());
+            now = errand.due_at;
+            assert_eq!(errand.claim(true, now), Claim::Taken);
+        }
+        assert_eq!(waits[..7], [200, 400, 800, 1601, 3203, 5004, 5004]);
+        assert!(waits.iter().all(|wait| *wait <= 6250));
+        errand.fail("out of order", true, now, EVEN);
+        assert_eq!(errand.tries, 1, "this is the first");
+    }
+
+    #[test]
+    fn whoever_is_away_is_waited_for_until_they_are_worth_a_call() {
+        let second = Duration::from_secs(1);
+        let probe_at = NOW.plus(3 * second);
+        let table = [
+            (probe_at, 0, probe_at),
+            (probe_at, u8::MAX, probe_at.plus(second)),
+            (NOW.minus(second), 0, NOW),
+            // Whoever says that they are away for ever is asked all the same.
+            (NOW.plus(PARKED_AFTER), 0, NOW.plus(10 * second)),
+        ];
+        for (until, chance, due_at) in table {
+            let mut errand = errand();
+            errand.meet_silence("away", Some(until), NOW, chance);
+            assert_eq!((errand.tries, errand.due_at), (0, due_at));
+            let mut errand = self::errand();
+            errand.put_off("away", until, NOW, chance);
+            assert_eq!((errand.tries, errand.due_at), (1, due_at), "nobody has tried");
+        }
     }
 
     #[test]

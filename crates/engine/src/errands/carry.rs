@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::{Question, want_saga};
 use crate::batch::{Batch, Rules};
 use crate::command::{Command, Lane};
-use crate::participants::Participate;
+use crate::participants::{NoAnswer, Participate};
 use crate::saga::Progress;
 use crate::{Clock, Engine, Error, Refusal, saga, trace};
 
@@ -52,12 +52,14 @@ async fn call(engine: Engine, participant: Arc<dyn Participate>, questions: Vec<
         questions.into_iter().partition(|question| question.until >= give_up);
     let mut told = JoinSet::new();
     for question in late {
-        told.spawn(tell(engine.clone(), question, Word::NotAsked));
+        told.spawn(tell(engine.clone(), Tell { question, word: Word::NotAsked, chance: 0 }));
     }
     let requests = questions.iter().map(|question| question.request).collect();
     let words = ask(&*clock, participant, requests, give_up).await;
-    for (question, word) in questions.into_iter().zip(words) {
-        told.spawn(tell(engine.clone(), question, word));
+    let chances = engine.chances(questions.len());
+    for ((question, word), chance) in questions.into_iter().zip(words).zip(chances) {
+        let word = word.map_or_else(Word::None, Word::Answer);
+        told.spawn(tell(engine.clone(), Tell { question, word, chance }));
     }
     told.join_all().await;
 }
@@ -68,7 +70,7 @@ async fn ask(
     participant: Arc<dyn Participate>,
     requests: Vec<Request>,
     give_up: Timestamp,
-) -> Vec<Word> {
+) -> Vec<Result<Answer, NoAnswer>> {
     let count = requests.len();
     if count == 0 {
         return Vec::new();
@@ -76,31 +78,31 @@ async fn ask(
     // In a task of its own, so that a panic is a failure like others. It ends with this one.
     let mut asked = JoinSet::new();
     asked.spawn(async move { participant.ask(requests).await });
+    let trouble = |why: &str| NoAnswer::Trouble(why.to_owned());
     let (answers, otherwise) = tokio::select! {
         biased;
         joined = asked.join_next() => match joined {
-            Some(Ok(answers)) => (answers, "there was no answer"),
+            Some(Ok(answers)) => (answers, trouble("there was no answer")),
             Some(Err(error)) => {
                 tracing::error!(%error, "a participant could not be asked");
-                (Vec::new(), "asking ended in a panic")
+                (Vec::new(), trouble("asking ended in a panic"))
             }
-            None => (Vec::new(), "nobody asked"),
+            None => (Vec::new(), trouble("nobody asked")),
         },
-        () = clock.sleep_until(give_up) => (Vec::new(), "there was no answer in time"),
+        () = clock.sleep_until(give_up) => {
+            (Vec::new(), NoAnswer::silence("there was no answer in time"))
+        }
     };
-    let answers = answers.into_iter().map(|answer| match answer {
-        Ok(answer) => Word::Answer(answer),
-        Err(trouble) => Word::Trouble(trouble),
-    });
-    let others = std::iter::repeat_with(|| Word::Trouble(otherwise.to_owned()));
-    answers.chain(others).take(count).collect()
+    let others = std::iter::repeat_with(|| Err(otherwise.clone()));
+    answers.into_iter().chain(others).take(count).collect()
 }
 
 /// Brings back what came of a question.
-async fn tell(engine: Engine, question: Question, word: Word) {
+async fn tell(engine: Engine, tell: Tell) {
+    let Tell { question, word, chance } = tell.clone();
     let Request { booking_id: booking, trace, .. } = question.request;
     let is_answer = matches!(word, Word::Answer(_));
-    let told = engine.submit_patiently(Tell { question: question.clone(), word }).await;
+    let told = engine.submit_patiently(tell).await;
     match told {
         Ok(decided) => {
             if let Ok(Some(trouble)) = decided.outcome {
@@ -115,8 +117,9 @@ async fn tell(engine: Engine, question: Question, word: Word) {
                     %booking, "the answer of a participant can't be acted on; run `eventbooker check`"
                 );
             });
-            let trouble = Word::Trouble("its answer could not be acted on".to_owned());
-            Box::pin(tell(engine, question, trouble)).await;
+            let why = NoAnswer::Trouble("its answer could not be acted on".to_owned());
+            let trouble = Tell { question, word: Word::None(why), chance };
+            Box::pin(self::tell(engine, trouble)).await;
         }
         // The errand stays, and somebody asks again when its lease has ended.
         Err(error) => {
@@ -128,19 +131,23 @@ async fn tell(engine: Engine, question: Question, word: Word) {
 }
 
 /// What became of a question.
+#[derive(Clone)]
 enum Word {
     /// The participant has answered.
     Answer(Answer),
-    /// It may have taken the step or not.
-    Trouble(String),
+    /// There is none, for this reason.
+    None(NoAnswer),
     /// There was no time to ask.
     NotAsked,
 }
 
 /// Brings an errand's word to its saga.
+#[derive(Clone)]
 struct Tell {
     question: Question,
     word: Word,
+    /// Spreads the wait, if there has to be one.
+    chance: u8,
 }
 
 impl Command for Tell {
@@ -157,7 +164,7 @@ impl Command for Tell {
     }
 
     fn decide(&self, batch: &mut Batch) -> Result<Option<String>, Refusal> {
-        let now = batch.now();
+        let (now, chance) = (batch.now(), self.chance);
         let Request { booking_id, ask, .. } = self.question.request;
         let errand = batch.errand(booking_id).cloned();
         let booking = batch.booking(booking_id);
@@ -174,11 +181,16 @@ impl Command for Tell {
             Word::Answer(answer) => match hear(batch, &before, ask, *answer) {
                 Ok(()) => return Ok(None),
                 Err(trouble) => {
-                    errand.fail(&trouble, ask.is_forced(), now);
+                    errand.fail(&trouble, ask.is_forced(), now, chance);
                     moves_nothing = Some(trouble);
                 }
             },
-            Word::Trouble(trouble) => errand.fail(trouble, ask.is_forced(), now),
+            Word::None(NoAnswer::Trouble(trouble)) => {
+                errand.fail(trouble, ask.is_forced(), now, chance);
+            }
+            Word::None(NoAnswer::Silence { why, until }) => {
+                errand.meet_silence(why, *until, now, chance);
+            }
             Word::NotAsked => errand.put_back(now),
         }
         batch.set_errand(errand);

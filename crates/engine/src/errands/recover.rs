@@ -54,7 +54,8 @@ impl Due for Errands {
     }
 
     fn command(engine: &Engine, errands: Vec<Errand>) -> TakeUp {
-        TakeUp { errands, rooms: engine.inner.desk.rooms() }
+        let chances = engine.chances(errands.len());
+        TakeUp { errands, rooms: engine.inner.desk.rooms(), chances }
     }
 
     fn note(&self, taken_up: usize, _: Timestamp) -> usize {
@@ -67,6 +68,8 @@ struct TakeUp {
     /// All of one lane.
     errands: Vec<Errand>,
     rooms: Rooms,
+    /// One for each of them, to spread its next wait.
+    chances: Vec<u8>,
 }
 
 impl Command for TakeUp {
@@ -85,13 +88,16 @@ impl Command for TakeUp {
 
     fn decide(&self, batch: &mut Batch) -> Result<usize, Refusal> {
         let mut rooms = self.rooms;
-        let taken_up = |errand: &&Errand| take_up(batch, errand.booking_id, &mut rooms);
-        Ok(self.errands.iter().filter(taken_up).count())
+        let errands = self.errands.iter().zip(&self.chances);
+        let taken_up = |(errand, chance): &(&Errand, &u8)| {
+            take_up(batch, errand.booking_id, &mut rooms, **chance)
+        };
+        Ok(errands.filter(taken_up).count())
     }
 }
 
 /// Takes up an errand. Returns whether anything became of it.
-fn take_up(batch: &mut Batch, id: BookingId, rooms: &mut Rooms) -> bool {
+fn take_up(batch: &mut Batch, id: BookingId, rooms: &mut Rooms, chance: u8) -> bool {
     let now = batch.now();
     let Some(mut errand) = batch.errand(id).filter(|errand| errand.is_free(now)).cloned() else {
         return false;
@@ -111,14 +117,20 @@ fn take_up(batch: &mut Batch, id: BookingId, rooms: &mut Rooms) -> bool {
     match errand.claim(request.ask.is_forced(), now) {
         Claim::NotFree => return false,
         Claim::Parked => batch.set_errand(errand),
-        Claim::Taken if is_here => go_on_here(batch, errand, &booking, &request),
+        Claim::Taken if is_here => go_on_here(batch, errand, &booking, &request, chance),
         Claim::Taken => batch.ask(errand, request),
     }
     true
 }
 
 /// Takes a saga further that began when its participant was elsewhere.
-fn go_on_here(batch: &mut Batch, mut errand: Errand, booking: &Booking, request: &Request) {
+fn go_on_here(
+    batch: &mut Batch,
+    mut errand: Errand,
+    booking: &Booking,
+    request: &Request,
+    chance: u8,
+) {
     let now = batch.now();
     match saga::run(batch, *booking) {
         Ok(progress) => {
@@ -126,7 +138,7 @@ fn go_on_here(batch: &mut Batch, mut errand: Errand, booking: &Booking, request:
             saga::change(batch, booking, progress);
         }
         Err(refusal) => {
-            errand.fail(&refusal.to_string(), request.ask.is_forced(), now);
+            errand.fail(&refusal.to_string(), request.ask.is_forced(), now, chance);
             batch.set_errand(errand);
         }
     }

@@ -9,7 +9,7 @@ use eventbooker_core::bookings::saga::{Answer, Ask};
 use eventbooker_core::bookings::{ConfirmRefusal, State};
 use eventbooker_core::events::Amendment;
 use eventbooker_core::{BookingId, EventId, UserId};
-use eventbooker_engine::{Neighbours, Participate, Place, Refusal};
+use eventbooker_engine::{Neighbours, NoAnswer, Participate, Place, Refusal};
 use eventbooker_testkit::service::{ADMIN, attendee};
 use eventbooker_testkit::{outcome, refused, steps_only};
 use tokio::sync::Semaphore;
@@ -35,7 +35,7 @@ impl Till {
 
 #[async_trait]
 impl Participate for Till {
-    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, String>> {
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, NoAnswer>> {
         let mut answers = Vec::new();
         for Request { booking_id, user_id, ask, .. } in requests {
             self.asked.lock().expect("nobody panics").push((booking_id, ask));
@@ -47,7 +47,9 @@ impl Participate for Till {
                     Ok(Answer::Charged)
                 }
                 Ask::Refund => Ok(Answer::Refunded),
-                Ask::Occupy | Ask::Settle | Ask::Release(_) => Err("it has no seats".to_owned()),
+                Ask::Occupy | Ask::Settle | Ask::Release(_) => {
+                    Err(NoAnswer::Trouble("it has no seats".to_owned()))
+                }
             });
         }
         answers

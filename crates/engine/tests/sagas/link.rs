@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::{Answer, Ask};
 use eventbooker_core::trace::TraceParent;
-use eventbooker_engine::{Engine, Participate};
+use eventbooker_engine::{Engine, NoAnswer, Participate};
 use tokio::sync::Notify;
 
 /// On which side of its effect a question fails.
@@ -20,15 +20,17 @@ pub(crate) enum When {
 /// What happens to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It fails.
+    /// It fails, and the participant says so.
     Fails(When),
+    /// It is lost on its way there, or its answer is on its way back.
+    Silent(When),
     /// It is asked twice, and the second answer counts.
     Repeated,
     /// It takes effect, and is answered with something that nobody asked for.
     Muddled,
     /// Asking panics.
     Panics,
-    /// It fails, and is delivered when all is over.
+    /// Nobody hears of it, and it is delivered when all is over.
     Late,
     /// Whoever asked is gone.
     Killed(When),
@@ -37,9 +39,10 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Fails(When::Before),
+    pub(crate) const ALL: [Self; 9] = [
         Self::Fails(When::After),
+        Self::Silent(When::Before),
+        Self::Silent(When::After),
         Self::Repeated,
         Self::Muddled,
         Self::Panics,
@@ -137,18 +140,24 @@ impl Link {
         Some(fault)
     }
 
-    async fn pass_on(&self, request: Request) -> Result<Answer, String> {
+    async fn pass_on(&self, request: Request) -> Result<Answer, NoAnswer> {
         let participant = lock(&self.participant).clone().expect("nobody has hung up yet");
         participant.ask(vec![request]).await.remove(0)
     }
 
-    async fn ask_one(&self, request: Request) -> Result<Answer, String> {
+    async fn ask_one(&self, request: Request) -> Result<Answer, NoAnswer> {
         let _at_work = AtWork::on(self);
-        let dead = || Err("the line is dead".to_owned());
+        let dead = || Err(NoAnswer::silence("the line is dead"));
+        let fails = || Err(NoAnswer::Trouble("it is out of order".to_owned()));
         match self.fault_for(request) {
             None => self.pass_on(request).await,
-            Some(Fault::Fails(When::Before)) => dead(),
+            Some(Fault::Fails(When::Before)) => fails(),
             Some(Fault::Fails(When::After)) => {
+                self.pass_on(request).await?;
+                fails()
+            }
+            Some(Fault::Silent(When::Before)) => dead(),
+            Some(Fault::Silent(When::After)) => {
                 self.pass_on(request).await?;
                 dead()
             }
@@ -212,7 +221,7 @@ impl Drop for AtWork<'_> {
 
 #[async_trait]
 impl Participate for Link {
-    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, String>> {
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, NoAnswer>> {
         let mut answers = Vec::with_capacity(requests.len());
         for request in requests {
             answers.push(self.ask_one(request).await);

@@ -191,7 +191,7 @@ async fn run(scenario: &Scenario, fault: Option<(usize, Fault)>) -> usize {
     asked
 }
 
-/// Each question of each scenario, with each fault: lost on the way there, lost on the way back,
+/// Each question of each scenario, with each fault: lost on the way there, lost on the way back, failed,
 /// asked twice, answered with nonsense, ended in a panic, delivered when all is over, and the asking
 /// process gone before and after.
 #[tokio::test]
@@ -236,7 +236,7 @@ async fn a_compensation_that_keeps_failing_is_parked() {
     pair.has_been_tried(TRIES_MAX - 2).await;
     let parked = pair.until_parked().await;
     assert_eq!(parked.tries, TRIES_MAX);
-    assert_eq!(parked.trouble.as_deref(), Some("the line is dead"));
+    assert_eq!(parked.trouble.as_deref(), Some("it is out of order"));
     assert_eq!(pair.booking().await.map(|booking| booking.state), Some(State::Refunding));
     assert_eq!(pair.answer().await, Some(Ok(State::Refunding)), "nobody waits for ever");
     pair.pass(Duration::from_secs(3600)).await;
@@ -247,6 +247,35 @@ async fn a_compensation_that_keeps_failing_is_parked() {
     assert_eq!(was_parked, Ok(true));
     pair.until_at_rest("the retried saga").await;
     assert_eq!(pair.engine().retry_saga(parked).await, Ok(false));
+    assert_eq!(pair.booking().await.map(|booking| booking.state), Some(State::Cancelled));
+    assert_eq!((pair.balance().await, pair.free_seats().await), (80, 2));
+    pair.finish().await;
+}
+
+/// Nobody is to be heard for hours, about a step that has to be taken. That is nobody's failure: it is
+/// over within seconds of the line's mending, and no operator has had to do with it.
+#[tokio::test]
+async fn silence_of_hours_ends_by_itself() {
+    let hours = Duration::from_secs(24 * 3600);
+    let mut pair = Pair::start(2, 80).await;
+    pair.begin(Act::Purchase);
+    pair.until_at_rest("the purchase").await;
+    pair.link.plan_often(3, Fault::Silent(When::Before), u32::MAX);
+    pair.begin(Act::Cancel);
+    // One more failure would be the last.
+    pair.has_been_tried(TRIES_MAX - 1).await;
+    for silences in [10, 12] {
+        pair.until("nobody is heard", |errand| errand.token > silences).await;
+        pair.pass(hours).await;
+    }
+    let errand = pair.until("nobody is heard", |errand| errand.token > 14).await;
+    assert_eq!((errand.is_parked, errand.trouble.as_deref()), (false, Some("the line is dead")));
+
+    pair.link.plan(None);
+    let mended = pair.engine().now();
+    pair.until_at_rest("the cancellation").await;
+    let took = mended.until(pair.engine().now());
+    assert!(took < Duration::from_secs(10), "{took:?}");
     assert_eq!(pair.booking().await.map(|booking| booking.state), Some(State::Cancelled));
     assert_eq!((pair.balance().await, pair.free_seats().await), (80, 2));
     pair.finish().await;

@@ -280,7 +280,10 @@ impl Pair {
                 }
             }
         });
-        so.await.expect(what)
+        match so.await {
+            Ok(errand) => errand,
+            Err(_) => panic!("not so: {what}: {:?}, {:?}", self.clock_now(), self.errands().await),
+        }
     }
 
     fn clock_now(&self) -> eventbooker_core::Timestamp {

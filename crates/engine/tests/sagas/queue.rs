@@ -11,7 +11,7 @@ use eventbooker_core::bookings::errand::{Errand, LEASE};
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::{Answer, Denial};
 use eventbooker_core::{BookingId, EventId, UserId};
-use eventbooker_engine::{Neighbours, Participate, Place};
+use eventbooker_engine::{Neighbours, NoAnswer, Participate, Place};
 use eventbooker_testkit::clock::NEW_YEAR;
 use eventbooker_testkit::database::Database;
 use eventbooker_testkit::{Outcome, steps_only};
@@ -45,7 +45,7 @@ impl BoxOffice {
 
 #[async_trait]
 impl Participate for BoxOffice {
-    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, String>> {
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, NoAnswer>> {
         for request in &requests {
             *self.asked.lock().expect("nobody panics").entry(request.booking_id).or_default() += 1;
         }

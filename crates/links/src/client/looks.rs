@@ -6,14 +6,13 @@ use eventbooker_core::bookings::Booking;
 use eventbooker_core::events::{Event, JournalEntry};
 use eventbooker_core::identity::Person;
 use eventbooker_core::{BookingId, EventId, UserId};
-use eventbooker_engine::{BookingsNeighbour, Freed, IdentityNeighbour};
+use eventbooker_engine::{BookingsNeighbour, Freed, IdentityNeighbour, NoAnswer};
 use eventbooker_store::{
     AccountQueries, BookingQueries, BookingRoute, EventQueries, EventsPage, SlotsPage, StoreError,
 };
 use hyper_util::client::legacy::connect::Connect;
 
 use super::{Client, LOOK_WITHIN, STEPS_WITHIN, Tries, clipped, trouble};
-use crate::client::NoAnswer;
 use crate::wire::ITEMS_MAX;
 use crate::wire::looks::{LOOKS_MAX, Look, Seen, SlotsShape};
 use crate::wire::notices::{NoticeItem, NoticeResult};
@@ -35,7 +34,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
 
     async fn see(&self, look: Look) -> Result<Seen, StoreError> {
         let seen = self.look(&[look]).await.pop();
-        let seen = seen.unwrap_or_else(|| Err(NoAnswer::Silence("nothing was said".to_owned())));
+        let seen = seen.unwrap_or_else(|| Err(NoAnswer::silence("nothing was said")));
         seen.map_err(|error| StoreError::Away(error.to_string()))
     }
 }

@@ -15,7 +15,7 @@ use axum::http::Request;
 use axum::response::Response;
 use eventbooker_core::bookings::participant::{self, Participant};
 use eventbooker_core::{BookingId, Context, Contexts, EventId};
-use eventbooker_engine::Participate as _;
+use eventbooker_engine::{Freed, NoAnswer, Participate as _};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -131,7 +131,9 @@ async fn book_notices(State(internal): State<Internal>, request: Request<Body>) 
             let event = EventId::new(of_event[0].event);
             freed.extend(engine.release(event, ids.collect()).await);
         }
-        freed.into_iter().map(|freed| freed.map(NoticeResult::from)).collect()
+        let result =
+            |freed: Result<Freed, String>| freed.map(NoticeResult::from).map_err(NoAnswer::Trouble);
+        freed.into_iter().map(result).collect()
     };
     internal.inner.serve(&BOOK_NOTICES, request, understand, answer).await
 }
@@ -209,6 +211,9 @@ async fn steps(
 
 async fn look(internal: &Internal, route: &Route, request: Request<Body>) -> Answered {
     let understand = |item: &_| understand_look(route.of, item);
-    let answer = |looks| serve_looks(&internal.inner.engine, looks);
+    let answer = async |looks| {
+        let seen = serve_looks(&internal.inner.engine, looks).await;
+        seen.into_iter().map(|seen| seen.map_err(NoAnswer::Trouble)).collect()
+    };
     internal.inner.serve(route, request, understand, answer).await
 }

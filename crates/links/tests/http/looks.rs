@@ -5,8 +5,8 @@ use std::sync::Arc;
 use eventbooker_core::bookings::State;
 use eventbooker_core::events::{Draft, Event};
 use eventbooker_core::{BookingId, Context, EventId, Money, UserId};
+use eventbooker_engine::NoAnswer;
 use eventbooker_engine::{IdentityNeighbour as _, SystemClock};
-use eventbooker_links::client::NoAnswer;
 use eventbooker_links::wire::looks::{Look, ROWS_MAX, Seen};
 use eventbooker_store::{
     AccountQueries as _, BookingQueries as _, BookingRoute, EventQueries as _, EventsPage,

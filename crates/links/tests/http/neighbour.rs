@@ -9,8 +9,9 @@ use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::{Answer, Ask};
 use eventbooker_core::events::Seats;
 use eventbooker_core::{BookingId, Context, EventId, Money, UserId};
+use eventbooker_engine::NoAnswer;
 use eventbooker_links::circuit::Availability;
-use eventbooker_links::client::{Client, NoAnswer, STEPS_WITHIN};
+use eventbooker_links::client::{Client, STEPS_WITHIN};
 use eventbooker_links::wire::looks::{Look, Seen};
 use eventbooker_testkit::ManualClock;
 use eventbooker_testkit::clock::{MOMENT, PATIENCE, just_before};
@@ -130,7 +131,7 @@ impl Stage {
 
     async fn silence(&self) -> String {
         match self.ask().await {
-            Err(NoAnswer::Silence(why)) => why,
+            Err(NoAnswer::Silence { why, .. }) => why,
             other => panic!("{:.200}", format!("{other:?}")),
         }
     }
@@ -231,7 +232,7 @@ async fn nobody_waits_longer_than_the_limit() {
         waited = tokio::time::timeout(PATIENCE, waits) => waited.unwrap(),
     }
     stage.clock.advance(MOMENT);
-    let silence = Err(NoAnswer::Silence("events said nothing in time".to_owned()));
+    let silence = Err(NoAnswer::silence("events said nothing in time"));
     assert_eq!(asked.await, silence);
 }
 
@@ -242,11 +243,13 @@ async fn a_neighbour_that_is_away_is_not_called_until_it_is_due() {
     let stage = Stage::to(parrot.address);
     for calls in 1..=5 {
         assert!(!stage.is_away());
-        stage.silence().await;
-        assert_eq!(parrot.calls(), calls);
+        let Err(NoAnswer::Silence { until, .. }) = stage.ask().await else { panic!("silence") };
+        assert_eq!((parrot.calls(), until.is_some()), (calls, calls == 5));
     }
     assert!(stage.is_away());
-    assert_eq!(stage.silence().await, "events is away");
+    let Availability::AwayUntil(until) = stage.client.availability() else { panic!("away") };
+    let silence = NoAnswer::Silence { why: "events is away".to_owned(), until: Some(until) };
+    assert_eq!(stage.ask().await, Err(silence), "there is no use in asking before");
     assert_eq!(parrot.calls(), 5);
     let lines = log.take();
     assert!(lines.len() == 1 && lines[0].contains("events"), "{lines:?}");
@@ -333,7 +336,7 @@ async fn each_question_has_an_answer_of_its_own() {
     // More than fit into one call.
     let answers = stage.client.steps(&vec![settle(); 300]).await;
     assert_eq!(answers.len(), 300);
-    assert!(answers.iter().all(|answer| matches!(answer, Err(NoAnswer::Silence(_)))));
+    assert!(answers.iter().all(|answer| matches!(answer, Err(NoAnswer::Silence { .. }))));
 }
 
 #[tokio::test]

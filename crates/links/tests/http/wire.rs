@@ -12,7 +12,7 @@ use eventbooker_core::bookings::saga::{Answer, Ask};
 use eventbooker_core::events::{PaymentWindow, Release, Seats};
 use eventbooker_core::{BookingId, Context, EventId, Money, UserId};
 use eventbooker_engine::Clock;
-use eventbooker_links::client::NoAnswer;
+use eventbooker_engine::NoAnswer;
 use eventbooker_links::wire::looks::{Look, Seen};
 use eventbooker_links::wire::notices::{Notice, NoticeItem, NoticeResult};
 use eventbooker_links::wire::steps::{Refused, StepItem, StepResult};

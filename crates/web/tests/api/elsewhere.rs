@@ -13,7 +13,7 @@ use eventbooker_core::bookings::participant::{Participant, Request};
 use eventbooker_core::bookings::saga::{Answer as Said, Ask, Denial};
 use eventbooker_core::events::{OccupyRefusal, PaymentWindow, Seats};
 use eventbooker_core::{BookingId, Money};
-use eventbooker_engine::{Neighbours, Participate, Place};
+use eventbooker_engine::{Neighbours, NoAnswer, Participate, Place};
 use eventbooker_testkit::client::{Answer, Client};
 use eventbooker_testkit::{Options, clock, steps_only};
 use eventbooker_web::WebSettings;
@@ -41,11 +41,11 @@ struct Rows {
 }
 
 impl Rows {
-    fn answer(&mut self, request: &Request) -> Result<Said, String> {
+    fn answer(&mut self, request: &Request) -> Result<Said, NoAnswer> {
         let Request { booking_id: id, seats, ask, .. } = *request;
         let (whose, amount) = (ask.of(), request.amount.as_minor());
         if self.away == Some(whose) {
-            return Err(format!("{whose:?} is away"));
+            return Err(NoAnswer::silence(format!("{whose:?} is away")));
         }
         let is_withdrawn = self.withdrawn.contains(&(id, whose));
         Ok(match ask {
@@ -97,7 +97,7 @@ fn offer(seats: Seats) -> Said {
 
 #[async_trait]
 impl Participate for Neighbour {
-    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Said, String>> {
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Said, NoAnswer>> {
         let mut rows = self.rows();
         requests.iter().map(|request| rows.answer(request)).collect()
     }
