@@ -37,6 +37,7 @@ mod recount;
 mod releases;
 mod saga;
 mod store_time;
+mod together;
 pub mod trace;
 pub mod trail;
 

@@ -1,16 +1,15 @@
 //! The participants of sagas: how they are asked, and what ours do for sagas elsewhere.
 
 use async_trait::async_trait;
+use eventbooker_core::Timestamp;
 use eventbooker_core::accounts::PostingKind;
 use eventbooker_core::bookings::participant::{
     Duty, Memory, Participant, Remembered, Request, duty,
 };
 use eventbooker_core::bookings::saga::{Answer, Ask};
 use eventbooker_core::events::SlotState;
-use eventbooker_core::{BookingId, Timestamp, UserId};
 use eventbooker_store::{StoreError, Wants};
 use thiserror::Error;
-use tokio::task::JoinSet;
 
 use crate::batch::{Batch, Rules};
 use crate::command::{Command, Lane};
@@ -63,51 +62,53 @@ pub trait Participate: Send + Sync {
 #[async_trait]
 impl Participate for Engine {
     async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, NoAnswer>> {
-        let mut asked = JoinSet::new();
-        let count = requests.len();
-        for (place, request) in requests.into_iter().enumerate() {
-            let engine = self.clone();
-            asked.spawn(trace::within(request.trace, async move {
+        let mut answers = vec![Err(NoAnswer::silence("nobody has answered")); requests.len()];
+        let asked = requests.into_iter().enumerate();
+        let mut asked: Vec<Asked> =
+            asked.map(|(place, request)| Asked { place, request, was_charged: None }).collect();
+        for Asked { request, .. } in &asked {
+            trace::at(request.trace, || {
                 tracing::debug!(booking = %request.booking_id, ask = %request.ask, "asked");
-                (place, engine.serve(request).await)
-            }));
+            });
         }
-        let mut answers = vec![Err(NoAnswer::silence("nobody has answered")); count];
-        while let Some(joined) = asked.join_next().await {
-            let Ok((place, answer)) = joined else { continue };
-            answers[place] = answer;
+        while !asked.is_empty() {
+            // Whoever asks has waited before: that there is much to do is no reason to say nothing.
+            let served = self.decide_all(asked, Asked::lane, |asked| ServeAll { asked }).await;
+            asked = Vec::new();
+            for (again, said) in served {
+                let place = again.place;
+                answers[place] = match said {
+                    Ok(Said::Answer(answer)) => Ok(answer),
+                    Ok(Said::Trouble(trouble)) => Err(NoAnswer::Trouble(trouble)),
+                    Ok(Said::Look) => match self.has_charge(&again.request).await {
+                        Ok(found) => {
+                            asked.push(Asked { was_charged: Some(found), ..again });
+                            continue;
+                        }
+                        Err(error) => Err(Error::from(error).into()),
+                    },
+                    Err(error) => Err(error.into()),
+                };
+            }
         }
         answers
     }
 }
 
 impl Engine {
-    async fn serve(&self, request: Request) -> Result<Answer, NoAnswer> {
-        let mut was_charged = None;
-        loop {
-            // Whoever asks has waited before: that there is much to do is no reason to say nothing.
-            let served = self.submit_patiently(Serve { request, was_charged }).await?;
-            match served.outcome.map_err(|refusal| NoAnswer::Trouble(refusal.to_string()))? {
-                Said::Answer(answer) => return Ok(answer),
-                Said::Trouble(trouble) => return Err(NoAnswer::Trouble(trouble)),
-                Said::Look => {
-                    let found = self.has_charge(request.user_id, request.booking_id).await;
-                    was_charged = Some(found.map_err(Error::from)?);
-                }
-            }
-        }
-    }
-
     /// Whether an account has been charged for a booking and not refunded, by its postings.
-    async fn has_charge(&self, user_id: UserId, id: BookingId) -> Result<bool, StoreError> {
-        let postings = self.store().postings_for(id).await?;
-        let newest = postings.iter().rfind(|posting| posting.user_id == user_id);
+    async fn has_charge(&self, request: &Request) -> Result<bool, StoreError> {
+        let postings = self.store().postings_for(request.booking_id).await?;
+        let newest = postings.iter().rfind(|posting| posting.user_id == request.user_id);
         Ok(newest.is_some_and(|posting| posting.kind == PostingKind::Charge))
     }
 }
 
 /// A saga elsewhere asks for a step of one of our participants.
-struct Serve {
+#[derive(Clone)]
+struct Asked {
+    /// Where in the call.
+    place: usize,
     request: Request,
     /// Whether its booking has been charged and not refunded, if somebody has looked. What nobody
     /// remembers was posted long ago, so it doesn't change any more.
@@ -124,9 +125,7 @@ enum Said {
     Look,
 }
 
-impl Command for Serve {
-    type Reply = Said;
-
+impl Asked {
     fn lane(&self) -> Lane {
         match self.request.ask.of() {
             Participant::Events => Lane::Event(self.request.event_id),
@@ -134,7 +133,7 @@ impl Command for Serve {
         }
     }
 
-    fn wants(&self, _: &Rules, wants: &mut Wants) {
+    fn wants(&self, wants: &mut Wants) {
         let Request { event_id, booking_id, user_id, ask, .. } = self.request;
         wants.memories.push(self.request.memory_key());
         match ask.of() {
@@ -146,14 +145,14 @@ impl Command for Serve {
         }
     }
 
-    fn decide(&self, batch: &mut Batch) -> Result<Said, Refusal> {
+    fn decide(&self, batch: &mut Batch) -> Said {
         let Request { event_id, booking_id, ask, .. } = self.request;
         let has_slot = batch.slot((event_id, booking_id)).is_some();
         let was_taken = match ask.of() {
             Participant::Events => Some(has_slot),
             Participant::Accounts => self.was_charged,
         };
-        Ok(match duty(batch.memory(&self.request.memory_key()), ask, was_taken) {
+        match duty(batch.memory(&self.request.memory_key()), ask, was_taken) {
             Duty::Say(answer) => Said::Answer(answer),
             Duty::Look => Said::Look,
             Duty::Balk if ask == Ask::Occupy => {
@@ -188,7 +187,30 @@ impl Command for Serve {
                 }
                 Err(refusal) => Said::Trouble(refusal.to_string()),
             },
-        })
+        }
+    }
+}
+
+/// What sagas elsewhere ask for together. None of them has anything to do with another.
+struct ServeAll {
+    /// All of one lane.
+    asked: Vec<Asked>,
+}
+
+impl Command for ServeAll {
+    type Reply = Vec<Said>;
+
+    fn lane(&self) -> Lane {
+        self.asked.first().map_or(Lane::Any, Asked::lane)
+    }
+
+    fn wants(&self, _: &Rules, wants: &mut Wants) {
+        self.asked.iter().for_each(|asked| asked.wants(wants));
+    }
+
+    fn decide(&self, batch: &mut Batch) -> Result<Vec<Said>, Refusal> {
+        let decide = |asked: &Asked| trace::at(asked.request.trace, || asked.decide(batch));
+        Ok(self.asked.iter().map(decide).collect())
     }
 }
 

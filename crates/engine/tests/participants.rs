@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use eventbooker_core::accounts::InsufficientFunds;
-use eventbooker_core::bookings::participant::Request;
+use eventbooker_core::bookings::participant::{Remembered, Request};
 use eventbooker_core::bookings::saga::{Answer, Ask, Denial};
 use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{OccupyRefusal, PaymentWindow, Release, Seats};
 use eventbooker_core::{BookingId, EventId, Money, UserId};
 use eventbooker_engine::{NoAnswer, Participate, Settings};
+use eventbooker_store::StoreError;
 use eventbooker_testkit::clock::just_before;
 use eventbooker_testkit::database::is_embedded;
 use eventbooker_testkit::{Options, Service, begin};
@@ -245,17 +246,78 @@ async fn a_slot_that_is_missing_is_a_trouble_and_not_a_panic() {
     service.finish_spoilt().await;
 }
 
-/// More questions than the lane's inbox has room for.
+/// More questions than the lane decides at once, and more commands with them than its inbox has room for.
 #[tokio::test]
 async fn questions_wait_for_their_turn() {
-    let settings = Settings { inbox_commands_max: 2, ..Options::default().settings };
+    let settings =
+        Settings { inbox_commands_max: 2, batch_commands_max: 4, ..Options::default().settings };
     let service = Service::with(Options { settings, ..Options::default() }).await;
     let event_id = service.create_event(60, 40, 30).await;
-    let requests: Vec<Request> =
-        (1..=40).map(|booking| request(booking, event_id, Ask::Occupy)).collect();
-    let answers = service.engine().ask(requests).await;
+    let answers = service.engine().ask(occupations(event_id)).await;
     let yes = answers.iter().filter(|answer| matches!(answer, Ok(Answer::Occupied { .. }))).count();
     assert_eq!(yes, 30, "{answers:?}");
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    service.finish_spoilt().await;
+}
+
+/// Of forty bookings.
+fn occupations(event_id: EventId) -> Vec<Request> {
+    (1..=40).map(|booking| request(booking, event_id, Ask::Occupy)).collect()
+}
+
+#[tokio::test]
+async fn what_is_asked_together_is_decided_together() {
+    let service = Service::start().await;
+    let event_id = service.create_event(80, 40, 30).await;
+    let before = service.faults.saves_tried();
+    let answers = service.engine().ask(occupations(event_id)).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(service.faults.saves_tried() - before, 1);
+    service.finish_spoilt().await;
+}
+
+/// One that the store refuses, one that a bug keeps from being decided, one with trouble: each is told
+/// so, and all others are answered.
+#[tokio::test]
+async fn whatever_is_wrong_with_one_question_is_wrong_with_no_other() {
+    let service = Service::start().await;
+    let event_id = service.create_event(80, 40, 30).await;
+    let doomed = service.create_event(80, 40, 30).await;
+    ask(&service, request(50, doomed, Ask::Occupy)).await.expect("there is room");
+    service.sql(&format!("DELETE FROM tallies WHERE event_id = {doomed}"));
+    service.sql(&format!("DELETE FROM events WHERE id = {doomed}"));
+    service.faults.object(|changes| {
+        let is_refused = |it: &Remembered| it.key.booking_id == BookingId::new(7);
+        let objection = || StoreError::Refused("a test wants this".to_owned());
+        changes.memories_added.iter().any(is_refused).then(objection)
+    });
+    let mut requests = occupations(event_id);
+    requests[20] = request(50, doomed, RELEASE);
+    requests[30] = request(31, event_id, Ask::Settle);
+    let answers = service.engine().ask(requests).await;
+    for (answer, booking) in answers.into_iter().zip(1..) {
+        let expected = match booking {
+            7 | 21 => trouble("an internal error"),
+            31 => trouble("there is nothing to settle for booking 31"),
+            _ => {
+                assert!(matches!(answer, Ok(Answer::Occupied { .. })), "{booking}: {answer:?}");
+                continue;
+            }
+        };
+        assert_eq!(answer, expected, "{booking}");
+    }
+    assert_eq!(service.free_seats(event_id).await, 80 - 2 * 37);
+    service.finish_spoilt().await;
+}
+
+/// A store that is full says nothing about any question.
+#[tokio::test]
+async fn a_store_that_fails_is_silence() {
+    let (service, event_id) = participant().await;
+    service.faults.object(|_| Some(StoreError::Full("a test wants this".to_owned())));
+    let answers = service.engine().ask(occupations(event_id)).await;
+    assert!(answers.iter().all(|it| matches!(it, Err(NoAnswer::Silence { .. }))), "{answers:?}");
+    service.faults.object(|_| None);
+    ask(&service, request(1, event_id, Ask::Occupy)).await.expect("there is room");
     service.finish_spoilt().await;
 }

@@ -50,17 +50,17 @@ async fn call(engine: Engine, participant: Arc<dyn Participate>, questions: Vec<
     // Asked all the same, a long queue would go on asking what nobody hears.
     let (questions, late): (Vec<Question>, Vec<Question>) =
         questions.into_iter().partition(|question| question.until >= give_up);
+    let put_back =
+        late.into_iter().map(|question| News { question, word: Word::NotAsked, chance: 0 });
     let mut told = JoinSet::new();
-    for question in late {
-        told.spawn(tell(engine.clone(), Tell { question, word: Word::NotAsked, chance: 0 }));
-    }
+    told.spawn(tell(engine.clone(), put_back.collect()));
     let requests = questions.iter().map(|question| question.request).collect();
     let words = ask(&*clock, participant, requests, give_up).await;
     let chances = engine.chances(questions.len());
-    for ((question, word), chance) in questions.into_iter().zip(words).zip(chances) {
-        let word = word.map_or_else(Word::None, Word::Answer);
-        told.spawn(tell(engine.clone(), Tell { question, word, chance }));
-    }
+    let news = questions.into_iter().zip(words).zip(chances).map(|((question, word), chance)| {
+        News { question, word: word.map_or_else(Word::None, Word::Answer), chance }
+    });
+    told.spawn(tell(engine, news.collect()));
     told.join_all().await;
 }
 
@@ -97,36 +97,29 @@ async fn ask(
     answers.into_iter().chain(others).take(count).collect()
 }
 
-/// Brings back what came of a question.
-async fn tell(engine: Engine, tell: Tell) {
-    let Tell { question, word, chance } = tell.clone();
-    let Request { booking_id: booking, trace, .. } = question.request;
-    let is_answer = matches!(word, Word::Answer(_));
-    let told = engine.submit_patiently(tell).await;
-    match told {
-        Ok(decided) => {
-            if let Ok(Some(trouble)) = decided.outcome {
-                trace::at(trace, || {
-                    tracing::error!(%booking, %trouble, "an answer moves nothing");
-                });
-            }
-        }
-        Err(Error::Bug) if is_answer => {
-            trace::at(trace, || {
+/// Brings back what came of questions.
+async fn tell(engine: Engine, news: Vec<News>) {
+    let mut unheard = Vec::new();
+    for (news, told) in engine.decide_all(news, News::lane, |news| TellAll { news }).await {
+        let Request { booking_id: booking, trace, .. } = news.question.request;
+        trace::at(trace, || match told {
+            Ok(None) => {}
+            Ok(Some(trouble)) => tracing::error!(%booking, %trouble, "an answer moves nothing"),
+            Err(Error::Bug) if matches!(news.word, Word::Answer(_)) => {
                 tracing::error!(
                     %booking, "the answer of a participant can't be acted on; run `eventbooker check`"
                 );
-            });
-            let why = NoAnswer::Trouble("its answer could not be acted on".to_owned());
-            let trouble = Tell { question, word: Word::None(why), chance };
-            Box::pin(self::tell(engine, trouble)).await;
-        }
-        // The errand stays, and somebody asks again when its lease has ended.
-        Err(error) => {
-            trace::at(trace, || {
+                let why = NoAnswer::Trouble("its answer could not be acted on".to_owned());
+                unheard.push(News { word: Word::None(why), ..news });
+            }
+            // The errand stays, and somebody asks again when its lease has ended.
+            Err(error) => {
                 tracing::warn!(%error, %booking, "could not save what a participant answered");
-            });
-        }
+            }
+        });
+    }
+    if !unheard.is_empty() {
+        Box::pin(tell(engine, unheard)).await;
     }
 }
 
@@ -141,50 +134,40 @@ enum Word {
     NotAsked,
 }
 
-/// Brings an errand's word to its saga.
+/// What became of a question, for its saga.
 #[derive(Clone)]
-struct Tell {
+struct News {
     question: Question,
     word: Word,
     /// Spreads the wait, if there has to be one.
     chance: u8,
 }
 
-impl Command for Tell {
-    /// Why the answer moves nothing, if it doesn't.
-    type Reply = Option<String>;
-
+impl News {
     fn lane(&self) -> Lane {
         Lane::Event(self.question.request.event_id)
     }
 
-    fn wants(&self, rules: &Rules, wants: &mut Wants) {
-        let Request { booking_id, event_id, user_id, .. } = self.question.request;
-        want_saga(rules, wants, booking_id, event_id, user_id);
-    }
-
-    fn decide(&self, batch: &mut Batch) -> Result<Option<String>, Refusal> {
+    /// Why the answer moves nothing, if it doesn't.
+    fn decide(&self, batch: &mut Batch) -> Option<String> {
         let (now, chance) = (batch.now(), self.chance);
         let Request { booking_id, ask, .. } = self.question.request;
-        let errand = batch.errand(booking_id).cloned();
-        let booking = batch.booking(booking_id);
         // Somebody else may carry the errand by now, or have ended it.
-        let (Some(mut errand), Some(before)) = (errand, booking) else { return Ok(None) };
+        let mut errand = batch.errand(booking_id).cloned()?;
+        let before = batch.booking(booking_id)?;
         // Tokens begin anew with each errand, so the token alone doesn't tell what was asked.
         if errand.token != self.question.token
             || !before.request().is_some_and(|asked| asked.asks_for_same(&self.question.request))
         {
-            return Ok(None);
+            return None;
         }
         let mut moves_nothing = None;
         match &self.word {
-            Word::Answer(answer) => match hear(batch, &before, ask, *answer) {
-                Ok(()) => return Ok(None),
-                Err(trouble) => {
-                    errand.fail(&trouble, ask.is_forced(), now, chance);
-                    moves_nothing = Some(trouble);
-                }
-            },
+            Word::Answer(answer) => {
+                let trouble = hear(batch, &before, ask, *answer).err()?;
+                errand.fail(&trouble, ask.is_forced(), now, chance);
+                moves_nothing = Some(trouble);
+            }
             Word::None(NoAnswer::Trouble(trouble)) => {
                 errand.fail(trouble, ask.is_forced(), now, chance);
             }
@@ -194,7 +177,33 @@ impl Command for Tell {
             Word::NotAsked => errand.put_back(now),
         }
         batch.set_errand(errand);
-        Ok(moves_nothing)
+        moves_nothing
+    }
+}
+
+/// Brings errands' news to their sagas. None of them has anything to do with another.
+struct TellAll {
+    /// All of one lane.
+    news: Vec<News>,
+}
+
+impl Command for TellAll {
+    /// For each, why the answer moves nothing, if it doesn't.
+    type Reply = Vec<Option<String>>;
+
+    fn lane(&self) -> Lane {
+        self.news.first().map_or(Lane::Any, News::lane)
+    }
+
+    fn wants(&self, rules: &Rules, wants: &mut Wants) {
+        for News { question, .. } in &self.news {
+            let Request { booking_id, event_id, user_id, .. } = question.request;
+            want_saga(rules, wants, booking_id, event_id, user_id);
+        }
+    }
+
+    fn decide(&self, batch: &mut Batch) -> Result<Self::Reply, Refusal> {
+        Ok(self.news.iter().map(|news| news.decide(batch)).collect())
     }
 }
 

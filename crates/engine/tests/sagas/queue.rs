@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use eventbooker_core::bookings::State;
 use eventbooker_core::bookings::errand::{Errand, LEASE};
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::{Answer, Denial};
+use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::{BookingId, EventId, UserId};
 use eventbooker_engine::{Neighbours, NoAnswer, Participate, Place};
+use eventbooker_store::StoreError;
 use eventbooker_testkit::clock::NEW_YEAR;
 use eventbooker_testkit::database::Database;
 use eventbooker_testkit::{Outcome, steps_only};
@@ -132,29 +133,31 @@ async fn what_was_not_asked_has_not_failed() {
     solo.engine.stop().await;
 }
 
+/// Leaves so many sagas behind, whose errands nobody carries.
+fn leave(database: &Database, count: i64) {
+    // The insert leads: one store wants its numbers before it, the other behind it.
+    let numbers = format!(
+        "FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+               SELECT i FROM n) numbers"
+    );
+    let then = NEW_YEAR.as_micros();
+    database.change(&format!(
+        "INSERT INTO bookings
+           (id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at)
+           SELECT i, 1, i, 1, 1, 0, 0, 1, {then}, {then} {numbers};
+         INSERT INTO errands
+           (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
+           SELECT i, 1, i, 1, {then}, 1, NULL, false {numbers}"
+    ));
+}
+
 /// Sagas that were left behind, far more than can be asked for within a lease. Only as many are
 /// taken up as can be asked soon, and all of them come to their end.
 #[tokio::test]
 async fn no_more_is_taken_up_than_can_be_asked() {
     const LEFT: i64 = 5000;
     let office = Arc::new(BoxOffice { hanging: CALLS_MAX.into(), ..BoxOffice::default() });
-    let solo = sold_out(&office, |database| {
-        // The insert leads: one store wants its numbers before it, the other behind it.
-        let numbers = format!(
-            "FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {LEFT})
-                   SELECT i FROM n) numbers"
-        );
-        let then = NEW_YEAR.as_micros();
-        database.change(&format!(
-            "INSERT INTO bookings
-               (id, event_id, user_id, seats, payment, amount, attempt, state, created_at, expires_at)
-               SELECT i, 1, i, 1, 1, 0, 0, 1, {then}, {then} {numbers};
-             INSERT INTO errands
-               (booking_id, event_id, user_id, token, due_at, tries, trouble, parked)
-               SELECT i, 1, i, 1, {then}, 1, NULL, false {numbers}"
-        ));
-    })
-    .await;
+    let solo = sold_out(&office, |database| leave(database, LEFT)).await;
     // Nothing more happens until time passes.
     solo.clock.until_asleep(SLEEPERS + CALLS_MAX).await;
     let taken_up = solo.errands().await.iter().filter(|errand| errand.token > 1).count();
@@ -168,5 +171,31 @@ async fn no_more_is_taken_up_than_can_be_asked() {
     })
     .await;
     assert_eq!(office.asked().len(), usize::try_from(LEFT).expect("positive"));
+    solo.engine.stop().await;
+}
+
+/// Answers that came together are acted on together, unless one of them can't be: that is tried again,
+/// and is in no other's way.
+#[tokio::test]
+async fn an_answer_that_cannot_be_acted_on_is_in_no_others_way() {
+    const LEFT: i64 = 100;
+    let office = Arc::new(BoxOffice::default());
+    let solo = sold_out(&office, |database| leave(database, LEFT)).await;
+    let damaged = BookingId::new(50);
+    solo.faults.object(move |changes| {
+        let is_damaged = |booking: &Booking| booking.id == damaged;
+        let objection = || StoreError::Refused("a test wants this".to_owned());
+        changes.bookings_changed.iter().any(is_damaged).then(objection)
+    });
+    solo.until("all others end", async || solo.errands().await.len() == 1).await;
+    let why = Some("its answer could not be acted on".to_owned());
+    solo.until("it fails", async || solo.errands().await.iter().any(|it| it.trouble == why)).await;
+    assert_eq!(solo.errands().await.remove(0).booking_id, damaged);
+    solo.faults.object(|_| None);
+    solo.until("it ends", async || {
+        solo.clock.advance(Duration::from_millis(1));
+        solo.errands().await.is_empty()
+    })
+    .await;
     solo.engine.stop().await;
 }
