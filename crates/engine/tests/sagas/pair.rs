@@ -241,7 +241,8 @@ impl Pair {
         if rested.await.is_err() {
             let (booking, errands) = (self.booking().await, self.errands().await);
             panic!(
-                "{what}: the saga doesn't come to rest: {booking:?}, {errands:?}, idle {}",
+                "{what}: the saga doesn't come to rest by {:?}: {booking:?}, {errands:?}, idle {}",
+                self.clock_now(),
                 self.link.is_idle()
             );
         }
