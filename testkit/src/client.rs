@@ -35,16 +35,13 @@ impl Clone for Client {
 impl Client {
     /// A client that is not signed in, of the service at `http://…`.
     pub fn new(base: &str) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .allow_non_standard_methods(true)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .timeout_global(Some(PATIENCE))
-            .max_idle_age(IDLE_MAX)
-            .build();
-        Self { agent: config.into(), base: base.to_owned(), session: None }
+        Self { agent: agent(PATIENCE), base: base.to_owned(), session: None }
+    }
+
+    /// The same client, that waits for an answer for so long.
+    #[must_use]
+    pub fn waiting_for(&self, patience: Duration) -> Self {
+        Self { agent: agent(patience), ..self.clone() }
     }
 
     /// The same client with this session, or with none.
@@ -192,6 +189,19 @@ impl Client {
         assert_eq!(kind, Some("text/event-stream"));
         LiveStream { lines: BufReader::new(response.into_body().into_reader()) }
     }
+}
+
+fn agent(patience: Duration) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(None)
+        .timeout_global(Some(patience))
+        .max_idle_age(IDLE_MAX)
+        .build();
+    config.into()
 }
 
 /// The password of every user that tests register.

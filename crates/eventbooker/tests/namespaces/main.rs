@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 
 use eventbooker_core::Context;
 use eventbooker_testkit::network::{Cable, Network, runs_within};
-use eventbooker_testkit::sale::{Crowd, Sale};
-use eventbooker_testkit::server::UNLIMITED;
+use eventbooker_testkit::sale::{Crowd, Sale, UNLIMITED};
 use eventbooker_testkit::services::Services;
 
 const CUSTOMERS: usize = 16;

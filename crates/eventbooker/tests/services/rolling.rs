@@ -1,9 +1,8 @@
 //! The four services are replaced one after the other, as an upgrade does.
 
 use eventbooker_core::Context;
-use eventbooker_testkit::sale::{Crowd, Sale};
-
-use crate::services;
+use eventbooker_testkit::sale::{Crowd, Sale, UNLIMITED};
+use eventbooker_testkit::services::Services;
 
 const CUSTOMERS: usize = 8;
 /// Answers in a row between two restarts.
@@ -12,7 +11,8 @@ const ENOUGH: usize = 100;
 /// Nobody hears anything but an answer, or when to come again.
 #[test]
 fn all_of_them_are_replaced_under_load() {
-    let mut services = services();
+    let mut services = Services::start(env!("CARGO_BIN_EXE_eventbooker"), &UNLIMITED);
+    services.add_user("admin", "admin");
     let mut crowd = Crowd::of(&services, CUSTOMERS);
     let sale = Sale::default();
     crowd.work_while(&sale, || {
