@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use eventbooker_core::Context;
 use serde_json::Value;
 
 use crate::diary::{Diary, Millis, note};
+use crate::host::Host;
 use crate::line::{LineEnd, Shut, line};
 use crate::machine::Machine;
 use crate::network::{Call, Fate, Network, Way};
@@ -137,7 +137,7 @@ impl Courier {
     pub(crate) fn deliver(
         &mut self,
         now: Millis,
-        machines: &BTreeMap<Context, Machine>,
+        machines: &BTreeMap<Host, Machine>,
         diary: &mut Diary,
     ) {
         while let Some(entry) = self.parcels.first_entry() {
@@ -186,13 +186,13 @@ impl Courier {
         }
     }
 
-    /// Tears, later, what is connected to a service that has crashed, as far as its machine says so.
-    pub(crate) fn crashed(&mut self, service: Context, now: Millis) {
+    /// Tears, later, what is connected to a host that has crashed, as far as its machine says so.
+    pub(crate) fn crashed(&mut self, host: Host, now: Millis) {
         let served = std::mem::take(&mut self.served);
         for served in served {
-            if served.way.1 != service {
+            if served.way.1 != host {
                 self.served.push(served);
-            } else if let Fate::Arrives(after) = self.network.fate((service, served.way.0)) {
+            } else if let Fate::Arrives(after) = self.network.fate((host, served.way.0)) {
                 self.send(now + after[0], Parcel::Tear { connection: served.connection });
             }
         }

@@ -5,11 +5,11 @@ use eventbooker_core::Context;
 
 use crate::chance::Chance;
 use crate::diary::{Diary, Millis, note};
-use crate::machine::SERVICES;
+use crate::host::Host;
 use crate::network::{Network, Way, Weather};
 
-/// The ways that calls take; answers go back.
-const CALLS: [Way; 3] = [
+/// Who calls whom; answers go back.
+const CALLS: [(Context, Context); 3] = [
     (Context::Bookings, Context::Events),
     (Context::Bookings, Context::Accounts),
     (Context::Events, Context::Bookings),
@@ -19,28 +19,47 @@ const CALLS: [Way; 3] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blow {
     /// It crashes, and starts again later.
-    Crash { service: Context, starts_at: Millis },
+    Crash { host: Host, starts_at: Millis },
     /// It is stopped properly, and starts again.
-    Restart { service: Context, starts_at: Millis },
+    Restart { host: Host, starts_at: Millis },
     /// Its process stands still for a while.
-    StandStill { service: Context, until: Millis },
+    StandStill { host: Host, until: Millis },
 }
+
+/// What may go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Cut,
+    OneWay,
+    Storm,
+    Crash,
+    Restart,
+    StandStill,
+}
+
+/// All of it, and in how many of a hundred runs it does.
+const KINDS: [(Kind, u64); 6] = [
+    (Kind::Cut, 60),
+    (Kind::OneWay, 60),
+    (Kind::Storm, 40),
+    (Kind::Crash, 70),
+    (Kind::Restart, 40),
+    (Kind::StandStill, 40),
+];
 
 /// The faults of a run.
 pub(crate) struct Faults {
     chance: Chance,
     next_at: Millis,
     pause_max: Millis,
-    cuts: bool,
-    one_way: bool,
-    crashes: bool,
-    stills: bool,
-    storms: bool,
+    kinds: Vec<Kind>,
     usual: Weather,
+    hosts: Vec<Host>,
+    ways: Vec<Way>,
 }
 
 impl Faults {
-    pub(crate) fn new(chance: Chance) -> Self {
+    pub(crate) fn new(chance: Chance, hosts: Vec<Host>) -> Self {
         let some =
             |percent, all: &[u64]| if chance.percent(percent) { *chance.one_of(all) } else { 0 };
         let usual = Weather {
@@ -51,15 +70,22 @@ impl Faults {
             broken_percent: some(30, &[2, 10]),
             delay_max: *chance.one_of(&[2, 20, 200]),
         };
+        let calls = |from: Host| {
+            let is_called = move |to: &&Host| CALLS.contains(&(from.service, to.service));
+            hosts.iter().filter(is_called).map(move |to| (from, *to))
+        };
+        let ways = hosts.iter().copied().flat_map(calls).collect();
         Self {
             next_at: chance.between(0, 3_000),
             pause_max: *chance.one_of(&[1_500, 6_000, 20_000]),
-            cuts: chance.percent(60),
-            one_way: chance.percent(60),
-            crashes: chance.percent(70),
-            stills: chance.percent(30),
-            storms: chance.percent(40),
+            kinds: KINDS
+                .into_iter()
+                .filter(|(_, percent)| chance.percent(*percent))
+                .map(|(kind, _)| kind)
+                .collect(),
             usual,
+            ways,
+            hosts,
             chance,
         }
     }
@@ -67,8 +93,8 @@ impl Faults {
     /// The weather at the beginning.
     pub(crate) fn begin(&self, network: &Network, diary: &mut Diary) {
         note!(diary, 0, "the usual weather: {:?}", self.usual);
-        for (from, to) in CALLS {
-            for way in [(from, to), (to, from)] {
+        for (from, to) in &self.ways {
+            for way in [(*from, *to), (*to, *from)] {
                 network.set_weather(way, |weather| *weather = self.usual);
             }
         }
@@ -81,29 +107,29 @@ impl Faults {
         network: &Network,
         diary: &mut Diary,
     ) -> Option<Blow> {
-        if self.next_at > now {
+        if self.next_at > now || self.kinds.is_empty() {
             return None;
         }
         let chance = &self.chance;
         self.next_at = now + chance.between(50, self.pause_max);
         let long = |max: Millis| now + chance.between(1, max);
-        let (one, other) = *chance.one_of(&CALLS);
-        let service = *chance.one_of(&SERVICES);
-        match chance.between(0, 6) {
-            0 if self.cuts => {
+        let (one, other) = *chance.one_of(&self.ways);
+        let host = *chance.one_of(&self.hosts);
+        match chance.one_of(&self.kinds) {
+            Kind::Cut => {
                 let until = long(20_000);
                 note!(diary, now, "nothing passes between {one} and {other} until {until}");
                 for way in [(one, other), (other, one)] {
                     network.set_weather(way, |weather| weather.cut_until = until);
                 }
             }
-            1 if self.one_way => {
+            Kind::OneWay => {
                 let until = long(20_000);
                 let way = if chance.percent(50) { (one, other) } else { (other, one) };
                 note!(diary, now, "nothing passes from {} to {} until {until}", way.0, way.1);
                 network.set_weather(way, |weather| weather.cut_until = until);
             }
-            2 if self.storms => {
+            Kind::Storm => {
                 let is_storm = chance.percent(60);
                 note!(diary, now, "between {one} and {other} it storms: {is_storm}");
                 for way in [(one, other), (other, one)] {
@@ -118,18 +144,17 @@ impl Faults {
                     });
                 }
             }
-            3 if self.crashes => {
+            Kind::Crash => {
                 let starts_at = long(*chance.one_of(&[50, 2_000, 12_000]));
-                return Some(Blow::Crash { service, starts_at });
+                return Some(Blow::Crash { host, starts_at });
             }
-            4 if self.crashes => {
-                return Some(Blow::Restart { service, starts_at: long(2_000) });
+            Kind::Restart => {
+                return Some(Blow::Restart { host, starts_at: long(2_000) });
             }
-            5 if self.stills => {
+            Kind::StandStill => {
                 let until = long(*chance.one_of(&[2_000, 20_000]));
-                return Some(Blow::StandStill { service, until });
+                return Some(Blow::StandStill { host, until });
             }
-            _ => {}
         }
         None
     }

@@ -7,7 +7,7 @@ use eventbooker_core::bookings::{Booking, Payment, State};
 use eventbooker_core::events::Event;
 use eventbooker_core::{BookingId, EventId, Money, UserId};
 
-use crate::orders::{Deed, Order};
+use crate::orders::{Change, Deed, Order};
 use crate::words::Word;
 
 /// What is in the databases when everything rests.
@@ -37,9 +37,11 @@ struct Case<'a> {
 
 /// What people know of a booking.
 #[derive(Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is something that somebody knows or doesn't"
+)]
 struct Known {
-    /// They were told that it exists.
-    was_told: bool,
     is_purchase: bool,
     /// It has been held, they were told.
     was_held: bool,
@@ -63,25 +65,19 @@ impl Case<'_> {
             };
             let is_about = state.is_some() || order.heard.contains(&id);
             let may = order.may_have_happened();
-            match order.deed {
-                Deed::Book { .. } if is_about => {
-                    known.was_told = true;
-                    known.was_held |= state == Some(State::Occupied);
-                }
-                Deed::Purchase { .. } if is_about => {
-                    (known.was_told, known.is_purchase) = (true, true);
-                    known.was_complete |= state == Some(State::Complete);
-                    known.was_in_vain |= state == Some(State::Cancelled);
-                }
-                Deed::Confirm { booking } if booking == id => {
-                    known.may_be_confirmed |= may;
-                    known.was_complete |= state == Some(State::Complete);
-                }
-                Deed::Cancel { booking } if booking == id => {
-                    known.may_be_cancelled |= may;
-                    known.was_cancelled |= state.is_some();
-                }
-                _ => {}
+            if let Some((.., payment)) = order.deed.seats().filter(|_| is_about) {
+                known.is_purchase = payment == Payment::AtOnce;
+                known.was_held |= state == Some(State::Occupied);
+                known.was_complete |= state == Some(State::Complete);
+                known.was_in_vain |= state == Some(State::Cancelled);
+            }
+            if order.deed == (Deed::Confirm { booking: id }) {
+                known.may_be_confirmed |= may;
+                known.was_complete |= state == Some(State::Complete);
+            }
+            if order.deed == (Deed::Cancel { booking: id }) {
+                known.may_be_cancelled |= may;
+                known.was_cancelled |= state.is_some();
             }
         }
         known
@@ -98,10 +94,8 @@ impl Case<'_> {
             order.heard.contains(&id)
                 || matches!(order.word(), Some(Word::Booking { id: told, .. }) if told == id)
         };
-        self.orders.iter().filter(is_about).find_map(|order| match order.deed {
-            Deed::Book { event, .. } | Deed::Purchase { event, .. } => Some(event),
-            _ => None,
-        })
+        let mut about = self.orders.iter().filter(is_about);
+        about.find_map(|order| order.deed.seats()).map(|(event, ..)| event)
     }
 
     /// Each booking that anybody was told of stands as they were told.
@@ -141,11 +135,8 @@ impl Case<'_> {
     fn unaccounted(&self, wrong: &mut Vec<String>) {
         let mut wishes = BTreeMap::<_, usize>::new();
         for order in self.orders {
-            let (event, seats, is_purchase) = match order.deed {
-                Deed::Book { event, seats } => (event, seats, false),
-                Deed::Purchase { event, seats } => (event, seats, true),
-                _ => continue,
-            };
+            let Some((event, seats, payment)) = order.deed.seats() else { continue };
+            let is_purchase = payment == Payment::AtOnce;
             if order.heard.is_empty() {
                 // Who hears that a hold is cancelled with its event was told of no number.
                 let is_refused = !order.may_have_happened();
@@ -213,25 +204,23 @@ impl Case<'_> {
     /// Events are as their organiser has left them.
     fn events(&self, wrong: &mut Vec<String>) {
         for (id, event) in &self.rows.events {
-            let of_event = |order: &&Order| match order.deed {
-                Deed::Reprice { event, .. }
-                | Deed::Resize { event, .. }
-                | Deed::CallOff { event } => event == *id,
-                _ => false,
-            };
             let mut latest = [(0, None); 2];
             // What may have been done at any time.
             let mut unknown = [Vec::new(), Vec::new()];
             let mut is_called_off = Some(false);
-            for order in self.orders.iter().filter(of_event).filter(|it| it.may_have_happened()) {
+            for order in self.orders.iter().filter(|order| order.may_have_happened()) {
+                let Some((event, change)) = order.deed.plan() else { continue };
+                if event != *id {
+                    continue;
+                }
                 let version = match order.word() {
                     Some(Word::Event { version }) => Some(version),
                     _ => None,
                 };
-                let (what, value) = match order.deed {
-                    Deed::Reprice { price, .. } => (0, price),
-                    Deed::Resize { capacity, .. } => (1, i64::from(capacity)),
-                    _ => {
+                let (what, value) = match change {
+                    Change::Price(price) => (0, price),
+                    Change::Capacity(capacity) => (1, i64::from(capacity)),
+                    Change::CalledOff => {
                         let before = is_called_off.filter(|is_called_off| *is_called_off);
                         is_called_off = version.map(|_| true).or(before);
                         continue;

@@ -10,6 +10,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `host` | which process of which service |
 //! | `machine` | a service on a runtime of its own, which is dropped when it crashes |
 //! | `network`, `line`, `courier` | what becomes of calls and answers |
 //! | `disk` | databases that take their time, and those of the negative controls |
@@ -25,6 +26,7 @@ mod courier;
 mod diary;
 mod disk;
 mod faults;
+mod host;
 mod judge;
 mod line;
 mod machine;
@@ -35,14 +37,18 @@ mod people;
 mod words;
 mod world;
 
+use clap::ValueEnum;
+
 use crate::diary::Diary;
 use crate::world::World;
 
 /// A negative control: what is taken from the services, so that runs have to go wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Control {
     /// Participants remember nothing.
     Forgetful,
+    /// What is answered at once is not kept under its key.
+    Keyless,
 }
 
 /// What a run came to.

@@ -31,7 +31,8 @@ use tokio::time::Instant;
 use crate::Control;
 use crate::chance::Chance;
 use crate::diary::Millis;
-use crate::disk::SlowWriter;
+use crate::disk::{DiskLock, SlowWriter};
+use crate::host::Host;
 use crate::line::Line;
 use crate::network::{Connector, Network};
 use crate::words::late_words;
@@ -74,8 +75,10 @@ fn shown_at(at: Millis, skew_millis: i64) -> Timestamp {
 }
 
 pub(crate) struct Machine {
-    service: Context,
+    host: Host,
     file: PathBuf,
+    /// Who writes to the file.
+    lock: DiskLock,
     seed: u64,
     skew_millis: i64,
     control: Option<Control>,
@@ -96,21 +99,40 @@ struct Running {
 impl Machine {
     /// A machine with an empty database, that doesn't run.
     pub(crate) fn new(
-        service: Context,
+        host: Host,
         directory: &Path,
         seed: u64,
         control: Option<Control>,
         network: Network,
     ) -> Self {
+        let service = host.service;
         let file = directory.join(format!("{service}.db"));
         std::fs::write(&file, empty_database(service)).expect("there is room for a database");
-        let chance = Chance::of(seed, service.name());
-        let skew_millis = i64::try_from(chance.between(0, 2_001)).unwrap_or(0) - 1_000;
-        Self { service, file, seed, skew_millis, control, network, starts: 0, running: None }
+        Self::on(host, file, DiskLock::default(), seed, control, network)
     }
 
-    pub(crate) fn service(&self) -> Context {
-        self.service
+    /// Another one with the same database.
+    pub(crate) fn beside(&self, number: u8) -> Self {
+        let host = Host { number, ..self.host };
+        let (lock, network) = (Arc::clone(&self.lock), self.network.clone());
+        Self::on(host, self.file.clone(), lock, self.seed, self.control, network)
+    }
+
+    fn on(
+        host: Host,
+        file: PathBuf,
+        lock: DiskLock,
+        seed: u64,
+        control: Option<Control>,
+        network: Network,
+    ) -> Self {
+        let chance = Chance::of(seed, &host.to_string());
+        let skew_millis = i64::try_from(chance.between(0, 2_001)).unwrap_or(0) - 1_000;
+        Self { host, file, lock, seed, skew_millis, control, network, starts: 0, running: None }
+    }
+
+    pub(crate) fn host(&self) -> Host {
+        self.host
     }
 
     pub(crate) fn file(&self) -> &Path {
@@ -137,22 +159,24 @@ impl Machine {
             .expect("a runtime needs nothing that could be missing");
         let (engine, routes) = runtime.block_on(self.engine(at));
         self.running = Some(Running { runtime, engine, routes, now: at });
-        self.network.set_up(self.service, true);
+        self.network.set_up(self.host, true);
     }
 
     async fn engine(&self, at: Millis) -> (Engine, Router) {
         let (started, started_at, skew_millis) = (Instant::now(), at, self.skew_millis);
         let clock: Arc<dyn Clock> = Arc::new(MachineClock { started, started_at, skew_millis });
-        let name = format!("{}, start {}", self.service, self.starts);
+        let name = format!("{}, start {}", self.host, self.starts);
         let entropy = Arc::new(SeededEntropy::new(Chance::of(self.seed, &name).draw()));
-        let store = SqliteStore::open_in_place(&self.file, self.service.into());
+        let store = SqliteStore::open_in_place(&self.file, self.host.service.into());
         let store: Arc<dyn Store> = Arc::new(store.expect("the database opens"));
         let chance = Arc::new(Chance::of(self.seed, &format!("{name}, disk")));
-        let control = self.control;
+        let (lock, control) = (Arc::clone(&self.lock), self.control);
+        let is_unsure = Chance::of(self.seed, "unsure disks").percent(20);
         let store = FaultyStore::new(store, Faults::default(), None).with_writers(move |inner| {
-            Box::new(SlowWriter { inner, chance: Arc::clone(&chance), control })
+            let (chance, lock) = (Arc::clone(&chance), Arc::clone(&lock));
+            Box::new(SlowWriter { inner, chance, lock, held: None, is_unsure, control })
         });
-        let keyring = Arc::new(Keyring::of(keys(self.service)));
+        let keyring = Arc::new(Keyring::of(keys(self.host.service)));
         let tokens = Arc::new(Tokens::new(keyring, Arc::clone(&clock)));
         let means = Means { tokens: Arc::clone(&tokens), clock: Arc::clone(&clock), entropy };
         let parts = Parts {
@@ -177,9 +201,9 @@ impl Machine {
     /// Whom it asks for what it hasn't got.
     fn neighbours(&self, means: &Means) -> Neighbours {
         let line = |to: Context| {
-            let connector = Connector { network: self.network.clone(), from: self.service };
+            let connector = Connector { network: self.network.clone(), from: self.host };
             let address: Address = format!("http://{to}:1").parse().expect("an address");
-            Arc::new(Client::over(connector, self.service, to, address, means.clone()))
+            Arc::new(Client::over(connector, self.host.service, to, address, means.clone()))
         };
         let mut neighbours = Neighbours {
             identity: Place::Elsewhere(line(Context::Identity)),
@@ -187,7 +211,7 @@ impl Machine {
             accounts: Place::Elsewhere(line(Context::Accounts)),
             bookings: Place::Elsewhere(line(Context::Bookings)),
         };
-        match self.service {
+        match self.host.service {
             Context::Identity => neighbours.identity = Place::Here,
             Context::Events => neighbours.events = Place::Here,
             Context::Accounts => neighbours.accounts = Place::Here,
@@ -198,13 +222,13 @@ impl Machine {
 
     /// Stops it in the middle of whatever it does.
     pub(crate) fn crash(&mut self) {
-        self.network.set_up(self.service, false);
+        self.network.set_up(self.host, false);
         drop(self.running.take());
     }
 
     /// Stops it as an operator does.
     pub(crate) fn stop(&mut self) {
-        self.network.set_up(self.service, false);
+        self.network.set_up(self.host, false);
         if let Some(Running { runtime, engine, .. }) = self.running.take() {
             runtime.block_on(engine.stop());
         }

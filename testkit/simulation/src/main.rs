@@ -10,14 +10,13 @@ use eventbooker_simulation::{Control, Verdict, run};
 struct Options {
     /// The seed.
     seed: u64,
-    /// Take from participants what they remember: a negative control.
+    /// What to take from the services: a negative control.
     #[arg(long)]
-    forgetful: bool,
+    control: Option<Control>,
 }
 
 fn main() -> ExitCode {
-    let Options { seed, forgetful } = Options::parse();
-    let control = forgetful.then_some(Control::Forgetful);
+    let Options { seed, control } = Options::parse();
     let Verdict { digest, steps, wrong, .. } = run(seed, control, true);
     println!("seed {seed}: {steps} steps, digest {digest:016x}");
     for what in &wrong {

@@ -19,12 +19,13 @@ use tower::Service;
 
 use crate::chance::Chance;
 use crate::diary::Millis;
+use crate::host::Host;
 use crate::line::{Line, LineEnd, Shut, line};
 
 /// How long whoever is not heard of is tried to be connected to.
 const CONNECTED_WITHIN: Duration = Duration::from_millis(500);
 
-/// What the network does to messages in one direction between two services.
+/// What the network does to messages in one direction between two hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Weather {
     /// Nothing arrives before this instant.
@@ -51,12 +52,12 @@ pub(crate) enum Fate {
 }
 
 /// A direction: from whom to whom.
-pub(crate) type Way = (Context, Context);
+pub(crate) type Way = (Host, Host);
 
 struct State {
     chance: Chance,
     weather: BTreeMap<Way, Weather>,
-    up: BTreeSet<Context>,
+    up: BTreeSet<Host>,
     now: Millis,
     connections: BTreeMap<u64, Connection>,
     connections_ever: u64,
@@ -108,12 +109,12 @@ impl Network {
         self.state().now = now;
     }
 
-    pub(crate) fn set_up(&self, service: Context, is_up: bool) {
+    pub(crate) fn set_up(&self, host: Host, is_up: bool) {
         let mut state = self.state();
         if is_up {
-            state.up.insert(service);
+            state.up.insert(host);
         } else {
-            state.up.remove(&service);
+            state.up.remove(&host);
         }
     }
 
@@ -215,16 +216,20 @@ impl Network {
         found.inspect(|connection| connection.end.shut(Shut::Torn)).is_some()
     }
 
-    fn connect(&self, (from, to): Way) -> Result<Line, io::ErrorKind> {
+    fn connect(&self, from: Host, service: Context) -> Result<Line, io::ErrorKind> {
         let mut state = self.state();
+        // A name leads to those that are there.
+        let up: Vec<Host> =
+            state.up.iter().filter(|host| host.service == service).copied().collect();
+        if up.is_empty() {
+            return Err(io::ErrorKind::ConnectionRefused);
+        }
+        let to = *state.chance.one_of(&up);
         let is_cut = [(from, to), (to, from)]
             .iter()
             .any(|way| state.weather.get(way).is_some_and(|weather| weather.cut_until > state.now));
         if is_cut {
             return Err(io::ErrorKind::TimedOut);
-        }
-        if !state.up.contains(&to) {
-            return Err(io::ErrorKind::ConnectionRefused);
         }
         let (line, end) = line();
         state.connections_ever += 1;
@@ -238,7 +243,7 @@ impl Network {
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) network: Network,
-    pub(crate) from: Context,
+    pub(crate) from: Host,
 }
 
 impl Service<Uri> for Connector {
@@ -253,7 +258,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let to = uri.host().and_then(|host| host.parse::<Context>().ok());
         let connected = match to {
-            Some(to) => self.network.connect((self.from, to)),
+            Some(to) => self.network.connect(self.from, to),
             None => Err(io::ErrorKind::NotFound),
         };
         Box::pin(async move {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use eventbooker_core::bookings::Payment;
 use eventbooker_core::events::Amendment;
 use eventbooker_core::identity::Actor;
 use eventbooker_core::{BookingId, Context, EventId, Money, UserId};
@@ -36,6 +37,44 @@ impl Deed {
             Self::Reprice { .. } | Self::Resize { .. } | Self::CallOff { .. } => Context::Events,
         }
     }
+}
+
+impl Deed {
+    /// The seats of an event that somebody wants, and whether they are to be paid for at once.
+    pub(crate) fn seats(self) -> Option<(EventId, u32, Payment)> {
+        match self {
+            Self::Book { event, seats } => Some((event, seats, Payment::Later)),
+            Self::Purchase { event, seats } => Some((event, seats, Payment::AtOnce)),
+            Self::Confirm { .. }
+            | Self::Cancel { .. }
+            | Self::Deposit { .. }
+            | Self::Reprice { .. }
+            | Self::Resize { .. }
+            | Self::CallOff { .. } => None,
+        }
+    }
+
+    /// What an organiser wants of an event.
+    pub(crate) fn plan(self) -> Option<(EventId, Change)> {
+        match self {
+            Self::Reprice { event, price } => Some((event, Change::Price(price))),
+            Self::Resize { event, capacity } => Some((event, Change::Capacity(capacity))),
+            Self::CallOff { event } => Some((event, Change::CalledOff)),
+            Self::Book { .. }
+            | Self::Purchase { .. }
+            | Self::Confirm { .. }
+            | Self::Cancel { .. }
+            | Self::Deposit { .. } => None,
+        }
+    }
+}
+
+/// What becomes of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Price(i64),
+    Capacity(u32),
+    CalledOff,
 }
 
 impl fmt::Display for Deed {
@@ -117,21 +156,21 @@ impl Order {
         let (actor, user) = (self.actor(), self.user);
         match self.deed {
             Deed::Book { event, seats } => {
-                let key = self.key(write_booking);
+                let key = self.key(|decided| Some(words::of_booking(decided).into_bytes()));
                 let answer = engine.book(user, event, i64::from(seats), key).await;
                 self.said(answer, words::of_booking)
             }
             Deed::Purchase { event, seats } => {
-                let key = self.key(write_booking);
+                let key = self.key(|decided| Some(words::of_booking(decided).into_bytes()));
                 let answer = engine.purchase(user, event, i64::from(seats), key).await;
                 self.said(answer, words::of_booking)
             }
             Deed::Confirm { booking } => {
-                let key = self.key(write_booking);
+                let key = self.key(|decided| Some(words::of_booking(decided).into_bytes()));
                 self.said(engine.confirm(actor, None, booking, key).await, words::of_booking)
             }
             Deed::Cancel { booking } => {
-                let key = self.key(write_booking);
+                let key = self.key(|decided| Some(words::of_booking(decided).into_bytes()));
                 self.said(engine.cancel(actor, booking, key).await, words::of_booking)
             }
             Deed::Deposit { amount } => {
@@ -175,8 +214,4 @@ impl Order {
             Err(error) => Said::Failed(error.to_string()),
         }
     }
-}
-
-fn write_booking(decided: &Decided<eventbooker_engine::BookingAt>) -> Option<Vec<u8>> {
-    Some(words::of_booking(decided).into_bytes())
 }

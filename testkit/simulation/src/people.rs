@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use eventbooker_core::bookings::State;
-use eventbooker_core::{BookingId, Context, EventId, UserId};
+use eventbooker_core::{BookingId, EventId, UserId};
 use eventbooker_testkit::service::ADMIN;
 use tokio::task::JoinHandle;
 
 use crate::chance::Chance;
 use crate::diary::{Diary, Millis, note};
+use crate::host::Host;
 use crate::machine::Machine;
 use crate::orders::{Deed, Order, Said};
 use crate::words::Word;
@@ -51,7 +52,7 @@ struct Waits {
 /// All of them, and whatever they have asked for.
 pub(crate) struct People {
     chance: Chance,
-    people: Vec<Person>,
+    all: Vec<Person>,
     events: Vec<EventId>,
     /// How long somebody thinks, at most.
     pause_max: Millis,
@@ -73,11 +74,11 @@ impl People {
             bookings: Vec::new(),
         };
         let attendees = (1..=ATTENDEES).map(|user| person(UserId::new(user)));
-        let people = attendees.chain([person(ADMIN.user_id)]).collect();
+        let all = attendees.chain([person(ADMIN.user_id)]).collect();
         let pause_max = *chance.one_of(&[300, 1_000, 3_000]);
         Self {
             chance,
-            people,
+            all,
             events,
             pause_max,
             orders: Vec::new(),
@@ -97,7 +98,7 @@ impl People {
 
     /// Whether somebody waits for an answer.
     pub(crate) fn are_waiting(&self) -> bool {
-        self.people.iter().any(|person| person.waits.is_some())
+        self.all.iter().any(|person| person.waits.is_some())
     }
 
     /// Whether nobody wants anything any more.
@@ -105,12 +106,12 @@ impl People {
         let is_content = |person: &Person| {
             person.waits.is_none() && person.repeats.is_none() && person.put_off.is_empty()
         };
-        self.people.iter().all(is_content)
+        self.all.iter().all(is_content)
     }
 
     /// Has everybody ask again for what was answered to them under a key.
     pub(crate) fn call_the_roll(&mut self) {
-        for person in &mut self.people {
+        for person in &mut self.all {
             let of_person = self.orders.iter().filter(|order| order.user == person.user);
             person.put_off = of_person.filter(|it| it.has_key).map(|it| it.number).collect();
             person.next_at = 0;
@@ -122,13 +123,13 @@ impl People {
         &mut self,
         now: Millis,
         has_wishes: bool,
-        machines: &BTreeMap<Context, Machine>,
+        machines: &BTreeMap<Host, Machine>,
         diary: &mut Diary,
     ) {
         self.hear(now, diary);
-        for index in 0..self.people.len() {
+        for index in 0..self.all.len() {
             self.wait(index, now, diary);
-            let person = &self.people[index];
+            let person = &self.all[index];
             if person.waits.is_none()
                 && person.next_at <= now
                 && let Some((order, repeated)) = self.choose(index, has_wishes)
@@ -148,7 +149,7 @@ impl People {
                     .is_some_and(|waits| (waits.order, waits.try_number) == (number, try_number))
             };
             // Nobody listens any more to what comes too late.
-            let Some(person) = self.people.iter_mut().find(is_waited_for) else { continue };
+            let Some(person) = self.all.iter_mut().find(is_waited_for) else { continue };
             note!(diary, now, "user {} hears of order {number}: {said}", person.user);
             person.waits = None;
             let pauses = if person.user == ADMIN.user_id { ORGANISER_PAUSES } else { 1 };
@@ -179,7 +180,7 @@ impl People {
 
     /// Somebody goes on waiting, or not.
     fn wait(&mut self, index: usize, now: Millis, diary: &mut Diary) {
-        let person = &mut self.people[index];
+        let person = &mut self.all[index];
         let Some(waits) = &person.waits else { return };
         let is_cut_off = waits.task.is_finished();
         if !is_cut_off && waits.until > now {
@@ -196,7 +197,7 @@ impl People {
     /// What somebody asks for next, and how often they have asked for it in a row.
     fn choose(&mut self, index: usize, has_wishes: bool) -> Option<(usize, u32)> {
         let chance = &self.chance;
-        let person = &mut self.people[index];
+        let person = &mut self.all[index];
         if let Some((order, repeated)) = person.repeats.take() {
             if repeated < TRIES_IN_A_ROW {
                 return Some((order, repeated + 1));
@@ -210,7 +211,7 @@ impl People {
             return None;
         }
         let deed = if person.user == ADMIN.user_id { self.organise() } else { self.attend(index) };
-        let (number, user) = (self.orders.len(), self.people[index].user);
+        let (number, user) = (self.orders.len(), self.all[index].user);
         let has_key = self.chance.percent(60);
         let (settled, heard) = (None, Vec::new());
         self.orders.push(Order { number, user, deed, has_key, settled, heard });
@@ -219,7 +220,7 @@ impl People {
 
     fn attend(&self, index: usize) -> Deed {
         let chance = &self.chance;
-        let person = &self.people[index];
+        let person = &self.all[index];
         let event = *chance.one_of(&self.events);
         let seats = u32::try_from(chance.between(1, 4)).unwrap_or(1);
         match chance.between(0, 100) {
@@ -264,19 +265,29 @@ impl People {
         number: usize,
         repeated: u32,
         now: Millis,
-        machines: &BTreeMap<Context, Machine>,
+        machines: &BTreeMap<Host, Machine>,
         diary: &mut Diary,
     ) {
         self.tries_ever += 1;
         let (try_number, order) = (self.tries_ever, self.orders[number].clone());
-        let person = &mut self.people[index];
+        let person = &mut self.all[index];
         let key = if order.has_key { ", with a key" } else { "" };
-        note!(diary, now, "user {} asks to {} (order {number}{key})", order.user, order.deed);
+        let service = order.deed.service();
+        let hosts: Vec<Host> =
+            machines.keys().filter(|host| host.service == service).copied().collect();
+        let host = *self.chance.one_of(&hosts);
+        note!(
+            diary,
+            now,
+            "user {} asks {host} to {} (order {number}{key})",
+            order.user,
+            order.deed
+        );
         if order.has_key {
             person.repeats = Some((number, repeated));
         }
         let (mail, has_key) = (Arc::clone(&self.mail), order.has_key);
-        let task = machines[&order.deed.service()].spawn(|engine| async move {
+        let task = machines[&host].spawn(|engine| async move {
             let said = order.place(&engine).await;
             let number = order.number;
             mail.lock().unwrap_or_else(PoisonError::into_inner).push((number, try_number, said));

@@ -19,6 +19,7 @@ use crate::chance::Chance;
 use crate::courier::Courier;
 use crate::diary::{Diary, Millis, note};
 use crate::faults::{Blow, Faults};
+use crate::host::Host;
 use crate::judge::{Rows, judge};
 use crate::machine::{Machine, SERVICES};
 use crate::network::Network;
@@ -42,11 +43,11 @@ pub(crate) struct World {
     faults_until: Millis,
     network: Network,
     courier: Courier,
-    machines: BTreeMap<Context, Machine>,
+    machines: BTreeMap<Host, Machine>,
     /// When those that don't run start again.
-    starts: BTreeMap<Context, Millis>,
+    starts: BTreeMap<Host, Millis>,
     /// Until when processes stand still.
-    still: BTreeMap<Context, Millis>,
+    still: BTreeMap<Host, Millis>,
     people: People,
     events: Vec<EventId>,
     // Dropped last.
@@ -61,16 +62,23 @@ impl World {
         let directory = directory.tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         let directory = directory.expect("there is a place for files");
         let network = Network::new(Chance::of(seed, "network"));
-        let faults = Faults::new(Chance::of(seed, "faults"));
         let chance = Chance::of(seed, "world");
         let mut machines = BTreeMap::new();
         for service in SERVICES {
-            let mut machine =
-                Machine::new(service, directory.path(), seed, control, network.clone());
-            machine.start(0);
-            note!(diary, 0, "{service}'s clock is ahead by {} ms", machine.skew_millis());
-            machines.insert(service, machine);
+            let host = Host::of(service);
+            let machine = Machine::new(host, directory.path(), seed, control, network.clone());
+            machines.insert(host, machine);
         }
+        if chance.percent(50) {
+            let other = machines[&Host::of(Context::Bookings)].beside(2);
+            machines.insert(other.host(), other);
+        }
+        for (host, machine) in &mut machines {
+            machine.start(0);
+            note!(diary, 0, "{host}'s clock is ahead by {} ms", machine.skew_millis());
+        }
+        let hosts = machines.keys().copied().collect();
+        let faults = Faults::new(Chance::of(seed, "faults"), hosts);
         let events: Vec<EventId> = (0..EVENTS)
             .map(|_| {
                 let draft = Draft {
@@ -81,7 +89,7 @@ impl World {
                     price_minor: *chance.one_of(&[0, 10, 40]),
                     payment_window_minutes: 1,
                 };
-                let made = machines[&Context::Events]
+                let made = machines[&Host::of(Context::Events)]
                     .ask(async |engine| outcome(engine.create_event(ADMIN, draft, None).await));
                 made.expect("it runs").expect("a good draft").id
             })
@@ -145,11 +153,11 @@ impl World {
         self.courier.deliver(self.now, &self.machines, &mut self.diary);
         self.people.act(self.now, has_wishes, &self.machines, &mut self.diary);
         let is_busy = self.people.are_waiting() || self.courier.is_busy();
-        let span = if is_busy { self.chance.between(1, 20) } else { self.chance.between(20, 150) };
+        let span = if is_busy { self.chance.between(1, 40) } else { self.chance.between(20, 200) };
         let due = self.courier.next_due().unwrap_or(Millis::MAX).max(self.now + 1);
         self.now = due.min(self.now + span);
-        for (service, machine) in &mut self.machines {
-            if !self.still.contains_key(service) {
+        for (host, machine) in &mut self.machines {
+            if !self.still.contains_key(host) {
                 machine.step(self.now);
             }
         }
@@ -159,71 +167,71 @@ impl World {
     /// Whatever goes wrong by now.
     fn suffer(&mut self) {
         let now = self.now;
-        let due: Vec<Context> =
-            self.starts.iter().filter(|(_, at)| **at <= now).map(|(service, _)| *service).collect();
-        for service in due {
-            self.start(service);
+        let due: Vec<Host> =
+            self.starts.iter().filter(|(_, at)| **at <= now).map(|(host, _)| *host).collect();
+        for host in due {
+            self.start(host);
         }
-        let due: Vec<Context> =
-            self.still.iter().filter(|(_, at)| **at <= now).map(|(service, _)| *service).collect();
-        for service in due {
-            self.go_on(service);
+        let due: Vec<Host> =
+            self.still.iter().filter(|(_, at)| **at <= now).map(|(host, _)| *host).collect();
+        for host in due {
+            self.go_on(host);
         }
         match self.faults.strike(now, &self.network, &mut self.diary) {
-            Some(Blow::Crash { service, starts_at }) if self.runs(service) => {
-                note!(self.diary, now, "{service} crashes until {starts_at}");
-                self.machine(service).crash();
-                self.still.remove(&service);
-                self.courier.crashed(service, now);
-                self.starts.insert(service, starts_at);
+            Some(Blow::Crash { host, starts_at }) if self.runs(host) => {
+                note!(self.diary, now, "{host} crashes until {starts_at}");
+                self.machine(host).crash();
+                self.still.remove(&host);
+                self.courier.crashed(host, now);
+                self.starts.insert(host, starts_at);
             }
-            Some(Blow::Restart { service, starts_at })
-                if self.runs(service) && !self.still.contains_key(&service) =>
+            Some(Blow::Restart { host, starts_at })
+                if self.runs(host) && !self.still.contains_key(&host) =>
             {
-                note!(self.diary, now, "{service} is stopped until {starts_at}");
-                self.machine(service).stop();
-                self.courier.crashed(service, now);
-                self.starts.insert(service, starts_at);
+                note!(self.diary, now, "{host} is stopped until {starts_at}");
+                self.machine(host).stop();
+                self.courier.crashed(host, now);
+                self.starts.insert(host, starts_at);
             }
-            Some(Blow::StandStill { service, until }) if self.runs(service) => {
-                note!(self.diary, now, "{service} stands still until {until}");
-                self.still.insert(service, until);
+            Some(Blow::StandStill { host, until }) if self.runs(host) => {
+                note!(self.diary, now, "{host} stands still until {until}");
+                self.still.insert(host, until);
             }
             Some(_) | None => {}
         }
     }
 
-    fn machine(&mut self, service: Context) -> &mut Machine {
-        self.machines.get_mut(&service).expect("each service has its machine")
+    fn machine(&mut self, host: Host) -> &mut Machine {
+        self.machines.get_mut(&host).expect("each host has its machine")
     }
 
-    fn runs(&self, service: Context) -> bool {
-        self.machines[&service].is_running()
+    fn runs(&self, host: Host) -> bool {
+        self.machines[&host].is_running()
     }
 
-    fn start(&mut self, service: Context) {
+    fn start(&mut self, host: Host) {
         let now = self.now;
-        self.starts.remove(&service);
-        note!(self.diary, now, "{service} starts");
-        self.machine(service).start(now);
+        self.starts.remove(&host);
+        note!(self.diary, now, "{host} starts");
+        self.machine(host).start(now);
     }
 
-    fn go_on(&mut self, service: Context) {
+    fn go_on(&mut self, host: Host) {
         let now = self.now;
-        self.still.remove(&service);
-        note!(self.diary, now, "{service} goes on");
-        self.machine(service).stood_still(now);
+        self.still.remove(&host);
+        note!(self.diary, now, "{host} goes on");
+        self.machine(host).stood_still(now);
     }
 
     fn make_peace(&mut self) {
         note!(self.diary, self.now, "the faults stop");
         self.network.clear_up();
-        for service in SERVICES {
-            if self.still.contains_key(&service) {
-                self.go_on(service);
+        for host in self.machines.keys().copied().collect::<Vec<_>>() {
+            if self.still.contains_key(&host) {
+                self.go_on(host);
             }
-            if !self.runs(service) {
-                self.start(service);
+            if !self.runs(host) {
+                self.start(host);
             }
         }
     }
@@ -248,7 +256,7 @@ impl World {
 
     /// What has not come to rest.
     fn unrest(&self) -> Option<String> {
-        let book = &self.machines[&Context::Bookings];
+        let book = &self.machines[&Host::of(Context::Bookings)];
         let errands = book.ask(async |engine| engine.store().errands(BookingId::new(0), 1).await);
         if let Some(errand) = errands.expect("it runs").expect("rows can be read").first() {
             return Some(format!("there is an errand: {errand:?}"));
@@ -267,12 +275,12 @@ impl World {
         let mut rows = Rows::default();
         let users = (1..=ATTENDEES).map(UserId::new);
         for user in users {
-            let bookings = self.machines[&Context::Bookings].ask(async |engine| {
+            let bookings = self.machines[&Host::of(Context::Bookings)].ask(async |engine| {
                 engine.store().bookings_of_user(user, BookingId::new(0), ROWS_MAX).await
             });
             let bookings = bookings.expect("it runs").expect("rows can be read");
             rows.bookings.extend(bookings.into_iter().map(|booking| (booking.id, booking)));
-            let money = self.machines[&Context::Accounts].ask(async |engine| {
+            let money = self.machines[&Host::of(Context::Accounts)].ask(async |engine| {
                 let account = engine.store().account(user).await?;
                 Ok::<_, eventbooker_store::StoreError>((
                     account,
@@ -286,7 +294,7 @@ impl World {
             );
         }
         for id in &self.events {
-            let event = self.machines[&Context::Events]
+            let event = self.machines[&Host::of(Context::Events)]
                 .ask(async |engine| engine.store().event(*id).await)
                 .expect("it runs");
             let event = event.expect("rows can be read").expect("events stay");
@@ -298,11 +306,12 @@ impl World {
     /// Recounts every invariant over all databases.
     fn recount(&self) -> Vec<String> {
         let open = |machine: &Machine| {
-            let service = machine.service();
+            let service = machine.host().service;
             let store = SqliteStore::open_in_place(machine.file(), service.into());
             (service.into(), Arc::new(store.expect("the database opens")) as Arc<dyn Store>)
         };
-        let databases = Databases::of(self.machines.values().map(open).collect());
+        let firsts = SERVICES.into_iter().map(|service| &self.machines[&Host::of(service)]);
+        let databases = Databases::of(firsts.map(open).collect());
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.expect("a runtime needs nothing that could be missing");
         let report = runtime.block_on(databases.recount(&mut |_, _| {}));
