@@ -12,7 +12,7 @@ use eventbooker_core::events::{Event, JournalEntry};
 use eventbooker_core::identity::Person;
 use eventbooker_core::{BookingId, EventId, UserId};
 use eventbooker_engine::{
-    BookingsNeighbour, Engine, Freed, IdentityNeighbour, NoAnswer, Participate,
+    Availability, BookingsNeighbour, Engine, Freed, IdentityNeighbour, NoAnswer, Participate,
 };
 use eventbooker_store::{
     AccountQueries, BookingQueries, BookingRoute, EventQueries, EventsPage, SlotsPage, StoreError,
@@ -177,6 +177,10 @@ fn not_told<T>() -> Result<T, StoreError> {
 
 #[async_trait]
 impl<P: Participate> Participate for StepsOnly<P> {
+    fn availability(&self) -> Availability {
+        self.0.availability()
+    }
+
     async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, NoAnswer>> {
         self.0.ask(requests).await
     }

@@ -47,6 +47,8 @@ struct Book {
     user_id: UserId,
     event_id: EventId,
     seats: i64,
+    /// Why nothing is begun for now, if that is so.
+    hindrance: Option<Refusal>,
 }
 
 impl Command for Book {
@@ -73,6 +75,7 @@ impl Command for Book {
         }
         let (held, payment) = (batch.holdings(self.event_id, self.user_id), Payment::Later);
         bookings::admit(&limits, held, seats, payment, now)?;
+        self.hindrance.clone().map_or(Ok(()), Err)?;
         let booking = begin(batch, self.user_id, self.event_id, seats, payment)?;
         Ok(BookingAt { booking, at: now })
     }
@@ -144,6 +147,8 @@ struct Purchase {
     user_id: UserId,
     event_id: EventId,
     seats: i64,
+    /// Why nothing is begun for now, if that is so.
+    hindrance: Option<Refusal>,
 }
 
 impl Command for Purchase {
@@ -168,6 +173,7 @@ impl Command for Purchase {
         }
         let (held, payment) = (batch.holdings(self.event_id, self.user_id), Payment::AtOnce);
         bookings::admit(&limits, held, seats, payment, now)?;
+        self.hindrance.clone().map_or(Ok(()), Err)?;
         let booking = begin(batch, self.user_id, self.event_id, seats, payment)?;
         Ok(BookingAt { booking, at: now })
     }
@@ -317,7 +323,8 @@ impl Engine {
         seats: i64,
         key: Option<Key<BookingAt>>,
     ) -> Result<Answer<BookingAt>, Error> {
-        self.see_through(Act::Book, key, || Book { user_id, event_id, seats }).await
+        let book = || Book { user_id, event_id, seats, hindrance: self.hindrance() };
+        self.see_through(Act::Book, key, book).await
     }
 
     /// Books seats of an event and pays for them at once.
@@ -328,7 +335,18 @@ impl Engine {
         seats: i64,
         key: Option<Key<BookingAt>>,
     ) -> Result<Answer<BookingAt>, Error> {
-        self.see_through(Act::Purchase, key, || Purchase { user_id, event_id, seats }).await
+        let purchase = || Purchase { user_id, event_id, seats, hindrance: self.hindrance() };
+        self.see_through(Act::Purchase, key, purchase).await
+    }
+
+    /// Why no saga is begun for now: it would only wait, with all those that came before it.
+    fn hindrance(&self) -> Option<Refusal> {
+        if self.is_crowded() {
+            return Some(Refusal::Crowded);
+        }
+        let first = Participant::Events;
+        let until = self.away_until(first)?;
+        Some(Refusal::Away { service: first.context(), until })
     }
 
     /// Pays a booking.

@@ -13,9 +13,11 @@ mod carry;
 mod recover;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::participant::{Participant, Request};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use eventbooker_store::Wants;
@@ -33,6 +35,10 @@ const WAITING_MAX: usize = 16_384;
 /// Errands are taken up only while no more questions than this wait for their participant: what
 /// waits longer than its lease has to be taken up again, and so on.
 const BACKLOG_MAX: usize = carry::CALLS_MAX * carry::TOGETHER_MAX;
+/// Sagas that may be under way before new ones are refused. More than any hour's business, for one that
+/// meets nothing in its way takes milliseconds; few enough to be worked off within a minute or two once
+/// nothing is in their way.
+const UNDER_WAY_MAX: u64 = 100_000;
 /// How long a client waits for its saga to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// A client's booking is looked at this often even if nobody said that it moved: another replica
@@ -54,25 +60,40 @@ pub(crate) struct Desk {
     events: Option<mpsc::Sender<Question>>,
     accounts: Option<mpsc::Sender<Question>>,
     waiting: Mutex<HashMap<BookingId, Vec<oneshot::Sender<()>>>>,
+    /// Sagas under way when somebody looked last, which was seconds ago at most. Parked ones are the
+    /// operator's, and in nobody's way.
+    under_way: AtomicU64,
 }
 
 /// How many more questions may wait for each participant elsewhere.
 #[derive(Debug, Clone, Copy)]
 struct Rooms {
-    events: usize,
-    accounts: usize,
+    events: Room,
+    accounts: Room,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    places: usize,
+    /// Until when nobody asks, if the participant is away.
+    shut_until: Option<Timestamp>,
 }
 
 impl Rooms {
-    /// Takes a place, if there is one.
-    fn take(&mut self, participant: Participant) -> bool {
-        let room = match participant {
+    fn of(&mut self, participant: Participant) -> &mut Room {
+        match participant {
             Participant::Events => &mut self.events,
             Participant::Accounts => &mut self.accounts,
-        };
-        let has_room = *room > 0;
-        *room = room.saturating_sub(1);
-        has_room
+        }
+    }
+}
+
+impl Room {
+    /// Takes a place, if there is one.
+    fn take(&mut self) -> bool {
+        let has_place = self.places > 0;
+        self.places = self.places.saturating_sub(1);
+        has_place
     }
 }
 
@@ -138,12 +159,10 @@ impl Desk {
         }
     }
 
-    fn rooms(&self) -> Rooms {
-        let room = |participant| {
-            let waiting = |sender: &mpsc::Sender<_>| sender.max_capacity() - sender.capacity();
-            BACKLOG_MAX.saturating_sub(self.sender_to(participant).map_or(0, waiting))
-        };
-        Rooms { events: room(Participant::Events), accounts: room(Participant::Accounts) }
+    /// How many more questions may wait for a participant.
+    fn places_before(&self, participant: Participant) -> usize {
+        let waiting = |sender: &mpsc::Sender<_>| sender.max_capacity() - sender.capacity();
+        BACKLOG_MAX.saturating_sub(self.sender_to(participant).map_or(0, waiting))
     }
 
     /// Wakes whoever waits for these bookings.
@@ -196,6 +215,30 @@ fn want_saga(
 }
 
 impl Engine {
+    fn rooms(&self) -> Rooms {
+        let room = |participant| Room {
+            places: self.inner.desk.places_before(participant),
+            shut_until: self.away_until(participant),
+        };
+        Rooms { events: room(Participant::Events), accounts: room(Participant::Accounts) }
+    }
+
+    /// Whether as many sagas are under way as there may be.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.inner.desk.under_way.load(Ordering::Relaxed) >= UNDER_WAY_MAX
+    }
+
+    /// Whether one of those who take steps of sagas is away.
+    pub(crate) fn is_anybody_away(&self) -> bool {
+        [Participant::Events, Participant::Accounts].iter().any(|it| self.away_until(*it).is_some())
+    }
+
+    /// Whether a saga waits for somebody who is away, so that nothing comes of waiting with it.
+    pub(crate) fn is_held_up(&self, booking: &Booking) -> bool {
+        let request = booking.request();
+        request.is_some_and(|request| self.away_until(request.ask.of()).is_some())
+    }
+
     /// Listens for a booking that moves. Before the store is read, so that what moves meanwhile is heard.
     pub(crate) fn listen_for(&self, id: BookingId) -> Waiting<'_> {
         self.inner.desk.wait_for(id)
@@ -211,8 +254,8 @@ impl Engine {
         }
     }
 
-    /// A booking when its saga has come to rest, or as it stands when it is time to give up or the
-    /// store doesn't say. `None` if it is gone.
+    /// A booking when its saga has come to rest, or as it stands when it is time to give up, whoever it
+    /// waits for is away, or the store doesn't say. `None` if it is gone.
     pub(crate) async fn at_rest(&self, mut at: BookingAt, give_up: Timestamp) -> Option<BookingAt> {
         let clock = &self.inner.parts.clock;
         let id = at.booking.id;
@@ -227,7 +270,7 @@ impl Engine {
                     return Some(at);
                 }
             }
-            if at.booking.is_at_rest() || now >= give_up {
+            if at.booking.is_at_rest() || now >= give_up || self.is_held_up(&at.booking) {
                 return Some(at);
             }
             self.until_moved(waiting, give_up).await;
@@ -274,10 +317,8 @@ mod tests {
     }
 
     #[test]
-    fn rooms_are_taken_one_by_one() {
-        let mut rooms = Rooms { events: 2, accounts: 0 };
-        let taken = [Participant::Events; 3].map(|participant| rooms.take(participant));
-        assert_eq!(taken, [true, true, false]);
-        assert!(!rooms.take(Participant::Accounts));
+    fn places_are_taken_one_by_one() {
+        let mut room = Room { places: 2, shut_until: None };
+        assert_eq!([(); 3].map(|()| room.take()), [true, true, false]);
     }
 }

@@ -1,11 +1,11 @@
 //! Why a command came to nothing: a refusal is an answer, an error is the outside world.
 
-use eventbooker_core::BookingId;
 use eventbooker_core::accounts::{DepositRefusal, InsufficientFunds, RefundTooLarge};
 use eventbooker_core::bookings::saga::Denial;
 use eventbooker_core::bookings::{BookRefusal, CancelRefusal, ConfirmRefusal};
 use eventbooker_core::events::{EditRefusal, EventCancelled, OccupyRefusal, PlanFault};
 use eventbooker_core::identity::{ProfileFault, RegisterRefusal, RoleRefusal};
+use eventbooker_core::{BookingId, Context, Timestamp};
 use eventbooker_store::StoreError;
 use thiserror::Error;
 
@@ -72,6 +72,17 @@ pub enum Refusal {
     /// The idempotency key was used for something else.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// Nothing is begun while whoever has to take the first step is away.
+    #[error("{service} is away")]
+    Away {
+        /// Who.
+        service: Context,
+        /// When they are worth another call.
+        until: Timestamp,
+    },
+    /// Nothing is begun while as many sagas are under way as there may be.
+    #[error("too many bookings are under way")]
+    Crowded,
     /// What was asked with this key is under way: its saga has not come to rest.
     #[error("what was asked with this idempotency key is still under way")]
     KeyInFlight {

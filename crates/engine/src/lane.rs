@@ -384,7 +384,10 @@ impl LaneTask {
             errands_due.note(soonest);
         }
         let moved = changes.bookings_changed.iter().map(|booking| booking.id);
-        desk.moved(moved.chain(changes.bookings_removed.iter().map(|(_, id)| *id)));
+        // Whoever waits for a saga whose errand was put back may not have to wait any longer.
+        let seen_to = changes.errands_set.iter().map(|errand| errand.booking_id);
+        let removed = changes.bookings_removed.iter().map(|(_, id)| *id);
+        desk.moved(moved.chain(seen_to).chain(removed));
     }
 }
 

@@ -64,7 +64,7 @@ pub use self::live::{Subscription, Told, Update};
 pub use self::neighbours::{
     AccountsNeighbour, BookingsNeighbour, EventsNeighbour, IdentityNeighbour, Neighbours, Place,
 };
-pub use self::participants::{NoAnswer, Participate};
+pub use self::participants::{Availability, NoAnswer, Participate};
 pub use self::promises::WriteAnswer;
 pub use self::recount::{Hindrance, Recount, Recounts, UnfinishedRecount};
 pub use self::releases::Freed;
@@ -378,6 +378,14 @@ fn describe_metrics() {
     describe_gauge!(
         "eventbooker_parked_sagas",
         "Sagas that wait for the operator, because a step that they can't do without keeps failing"
+    );
+    describe_gauge!(
+        "eventbooker_sagas_under_way",
+        "Sagas that wait for an answer of another service, parked ones not counted"
+    );
+    describe_gauge!(
+        "eventbooker_participants_away",
+        "Services that sagas need and that aren't called for now, because calls to them have failed"
     );
     describe_gauge!(
         "eventbooker_damaged_sagas",

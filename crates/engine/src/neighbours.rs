@@ -8,11 +8,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use eventbooker_core::bookings::participant::Participant;
 use eventbooker_core::identity::{Person, User};
-use eventbooker_core::{BookingId, Context, Contexts, EventId, UserId};
+use eventbooker_core::{BookingId, Context, Contexts, EventId, Timestamp, UserId};
 use eventbooker_store::{AccountQueries, BookingQueries, EventQueries, StoreError};
 
-use crate::participants::Participate;
+use crate::participants::{Availability, Participate};
 use crate::{Engine, Freed};
 
 /// Where the rows of a context are.
@@ -116,6 +117,25 @@ impl Engine {
     /// The contexts whose rows are here.
     pub fn here(&self) -> Contexts {
         self.rules().here
+    }
+
+    /// Until when whoever takes these steps isn't worth a call, if that is so.
+    pub(crate) fn away_until(&self, participant: Participant) -> Option<Timestamp> {
+        let neighbours = &self.inner.neighbours;
+        let availability = match participant {
+            Participant::Events => match &neighbours.events {
+                Place::Here => return None,
+                Place::Elsewhere(neighbour) => neighbour.availability(),
+            },
+            Participant::Accounts => match &neighbours.accounts {
+                Place::Here => return None,
+                Place::Elsewhere(neighbour) => neighbour.availability(),
+            },
+        };
+        match availability {
+            Availability::Available => None,
+            Availability::AwayUntil(instant) => Some(instant),
+        }
     }
 
     /// What was looked up among a context's rows. `None` if its neighbour can't be reached: then that

@@ -51,9 +51,23 @@ impl From<Error> for NoAnswer {
     }
 }
 
+/// Whether it is worth while to ask somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    /// As far as anybody knows.
+    Available,
+    /// Not before this instant.
+    AwayUntil(Timestamp),
+}
+
 /// Somebody who can be asked, many things at once.
 #[async_trait]
 pub trait Participate: Send + Sync {
+    /// Whether there would be an answer now, as far as that is known without asking.
+    fn availability(&self) -> Availability {
+        Availability::Available
+    }
+
     /// Answers each request, in their order, or says why there is no answer.
     async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, NoAnswer>>;
 }

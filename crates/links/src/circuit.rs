@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use eventbooker_core::Timestamp;
+use eventbooker_engine::Availability;
 
 /// So many failures in a row open a circuit.
 const FAILURES_IN_A_ROW: u32 = 5;
@@ -58,15 +59,6 @@ struct Calls {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leave {
     turn: u64,
-}
-
-/// Whether a neighbour can be called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Availability {
-    /// As far as anybody knows.
-    Available,
-    /// Not before this instant.
-    AwayUntil(Timestamp),
 }
 
 impl Default for Circuit {

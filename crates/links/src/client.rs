@@ -22,7 +22,7 @@ use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::Answer;
 use eventbooker_core::trace::TraceParent;
 use eventbooker_core::{Context, Timestamp};
-use eventbooker_engine::{Clock, Entropy, NoAnswer, Participate, trace};
+use eventbooker_engine::{Availability, Clock, Entropy, NoAnswer, Participate, trace};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::client::legacy::{self};
@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::circuit::{Availability, Circuit, Leave};
+use crate::circuit::{Circuit, Leave};
 use crate::tokens::Tokens;
 use crate::wire::steps::{StepItem, StepResult};
 use crate::wire::{Batch, ITEMS_MAX, Raw, Results, understand};
@@ -154,11 +154,6 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
             circuit: Mutex::default(),
             looks: Semaphore::new(LOOKS_AT_ONCE_MAX),
         }
-    }
-
-    /// Whether the neighbour can be called.
-    pub fn availability(&self) -> Availability {
-        self.circuit().availability(self.means.clock.now())
     }
 
     /// Asks for steps of sagas: an answer to each, or why there is none, in their order.
@@ -303,6 +298,10 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
 
 #[async_trait]
 impl<C: Connect + Clone + Send + Sync + 'static> Participate for Client<C> {
+    fn availability(&self) -> Availability {
+        self.circuit().availability(self.means.clock.now())
+    }
+
     async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, NoAnswer>> {
         self.steps(&requests).await
     }

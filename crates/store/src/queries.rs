@@ -76,6 +76,8 @@ pub struct DueErrands {
     pub errands: Vec<Errand>,
     /// When the next one is due.
     pub next: Option<Timestamp>,
+    /// How many there are that aren't parked, whether or not somebody carries them.
+    pub open: u64,
     /// How many are parked and wait for the operator.
     pub parked: u64,
 }

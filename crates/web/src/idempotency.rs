@@ -6,7 +6,7 @@
 //! the command itself.
 //!
 //! Refusals are remembered like any other answer, except those whose way out is to try again
-//! later (429). Each is a row until it is forgotten, so [`answer`] bounds how many a user may cause in
+//! later (429 and 503). Each is a row until it is forgotten, so [`answer`] bounds how many a user may cause in
 //! a minute, and with them answers to commands that found everything done. Purchases that came to
 //! nothing are rows for good, and bounded apart from these: whoever has tried in vain to buy can
 //! still confirm a hold. What takes effect doesn't count: there are other limits on that.
@@ -183,8 +183,11 @@ struct Written {
 /// Writes an answer down, unless trying again later is the way out.
 fn write<V: View>(decided: &Decided<V::Of>) -> Option<Vec<u8>> {
     let shown = V::show(decided);
-    let is_too_many = |problem: &Problem| problem.kind.status() == StatusCode::TOO_MANY_REQUESTS;
-    (!shown.as_ref().is_err_and(is_too_many)).then(|| written(shown))
+    let is_for_later = |problem: &Problem| {
+        [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE]
+            .contains(&problem.kind.status())
+    };
+    (!shown.as_ref().is_err_and(is_for_later)).then(|| written(shown))
 }
 
 /// Writes the answer down that was owed until a saga had come to rest.

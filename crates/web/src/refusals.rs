@@ -88,6 +88,14 @@ pub(crate) fn problem_of(refusal: &Refusal, names: FieldNames, now: Timestamp) -
             K::IdempotencyKeyReused,
             "this Idempotency-Key was used for another request; use a new key for a new request",
         ),
+        Refusal::Away { service, until } => {
+            let detail = format!("{service} can't be reached for now; nothing was done");
+            Problem::new(K::ServiceAway, detail).retry_after(seconds_until(*until, now))
+        }
+        Refusal::Crowded => Problem::new(
+            K::Overloaded,
+            "too many bookings wait for other parts of the service; nothing was done",
+        ),
         Refusal::KeyInFlight { .. } => Problem::new(
             K::IdempotencyKeyInFlight,
             "what was asked with this Idempotency-Key is still under way; ask again with the same key",
@@ -114,14 +122,19 @@ fn book_refusal(refusal: BookRefusal, now: Timestamp) -> Problem {
             Problem::of_fields(ProblemKind::ValidationFailed, vec![error])
         }
         BookRefusal::HoldLimit { retry_at } => {
-            let wait = now.until(retry_at).as_micros().div_ceil(1_000_000).max(1);
             Problem::new(
                 ProblemKind::HoldLimit,
                 "you hold, or have just cancelled, as much of this event as one user may; pay, or wait until a hold has ended",
             )
-            .retry_after(u32::try_from(wait).unwrap_or(u32::MAX))
+            .retry_after(seconds_until(retry_at, now))
         }
     }
+}
+
+/// For the header `Retry-After`: at least one.
+fn seconds_until(instant: Timestamp, now: Timestamp) -> u32 {
+    let wait = now.until(instant).as_micros().div_ceil(1_000_000).max(1);
+    u32::try_from(wait).unwrap_or(u32::MAX)
 }
 
 fn occupy_refusal(refusal: OccupyRefusal) -> Problem {

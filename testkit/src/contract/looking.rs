@@ -267,12 +267,12 @@ pub async fn errands_come_when_they_are_due(database: &dyn Database) {
     let due = async |now, limit| {
         let due = store.due_errands(now, limit).await.expect("read");
         let ids: Vec<i64> = due.errands.iter().map(|errand| errand.booking_id.get()).collect();
-        (ids, due.next, due.parked)
+        (ids, due.next, (due.open, due.parked))
     };
     let before = |second| Timestamp::from_micros(at(second).as_micros() - 1);
-    assert_eq!(due(before(10), 9).await, (vec![], Some(at(10)), 1));
-    assert_eq!(due(at(10), 9).await, (vec![2, 4], Some(at(20)), 1));
-    assert_eq!(due(at(30), 3).await, (vec![2, 4, 3], None, 1));
+    assert_eq!(due(before(10), 9).await, (vec![], Some(at(10)), (4, 1)));
+    assert_eq!(due(at(10), 9).await, (vec![2, 4], Some(at(20)), (4, 1)));
+    assert_eq!(due(at(30), 3).await, (vec![2, 4, 3], None, (4, 1)));
     assert_eq!(store.errands(BookingId::new(3), 9).await, Ok(vec![errand(4, 10), parked.clone()]));
 
     let mut tried = errand(2, 40);
@@ -285,7 +285,7 @@ pub async fn errands_come_when_they_are_due(database: &dyn Database) {
         ..Changes::default()
     };
     save(&*store, changes).await;
-    assert_eq!(due(at(25), 9).await, (vec![5, 3], Some(at(30)), 0));
+    assert_eq!(due(at(25), 9).await, (vec![5, 3], Some(at(30)), (4, 0)));
     let wants = Wants { errands: vec![BookingId::new(2), BookingId::new(4)], ..Wants::default() };
     let mut writer = store.writer().await.expect("a writer");
     assert_eq!(load(&mut *writer, &wants).await.errands, [tried]);

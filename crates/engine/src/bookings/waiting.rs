@@ -122,9 +122,12 @@ impl Engine {
             let now = self.now();
             let answer = self.store().answer(key.clone()).await?;
             let answer = answer.filter(|answer| answer.awaits.is_none()).map(|it| it.answer);
-            if answer.is_some() || now >= give_up {
+            let is_over = answer.is_some() || now >= give_up;
+            if is_over || self.is_anybody_away() {
                 let booking = self.store().bookings(vec![id]).await?.pop();
-                return Ok(Kept { answer, booking });
+                if is_over || booking.is_some_and(|booking| self.is_held_up(&booking)) {
+                    return Ok(Kept { answer, booking });
+                }
             }
             self.until_moved(waiting, give_up).await;
         }

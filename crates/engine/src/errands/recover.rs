@@ -4,12 +4,13 @@
 //! this database, because it has moved here since the errand began, its step is taken at once.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::errand::{Claim, Errand};
-use eventbooker_core::bookings::participant::Request;
+use eventbooker_core::bookings::participant::{Participant, Request};
 use eventbooker_core::{BookingId, EventId, Timestamp};
 use eventbooker_store::{StoreError, Wants};
 use metrics::Gauge;
@@ -22,13 +23,19 @@ use crate::due::{self, Alarm, Due};
 use crate::{Engine, Error, Refusal, count, saga};
 
 pub(super) fn spawn(engine: Engine, alarm: Arc<Alarm>) -> JoinHandle<()> {
-    let errands = Errands { parked_gauge: metrics::gauge!("eventbooker_parked_sagas") };
+    let errands = Errands {
+        parked_gauge: metrics::gauge!("eventbooker_parked_sagas"),
+        under_way_gauge: metrics::gauge!("eventbooker_sagas_under_way"),
+        away_gauge: metrics::gauge!("eventbooker_participants_away"),
+    };
     due::watch(engine, errands, alarm, metrics::gauge!("eventbooker_damaged_sagas"))
 }
 
 /// Errands that nobody carries.
 struct Errands {
     parked_gauge: Gauge,
+    under_way_gauge: Gauge,
+    away_gauge: Gauge,
 }
 
 #[async_trait]
@@ -46,6 +53,11 @@ impl Due for Errands {
     ) -> Result<(Vec<Errand>, Option<Timestamp>), StoreError> {
         let due = engine.store().due_errands(engine.now(), limit).await?;
         self.parked_gauge.set(count(due.parked));
+        self.under_way_gauge.set(count(due.open));
+        engine.inner.desk.under_way.store(due.open, Ordering::Relaxed);
+        let participants = [Participant::Events, Participant::Accounts];
+        let away = participants.into_iter().filter(|it| engine.away_until(*it).is_some());
+        self.away_gauge.set(count(away.count()));
         Ok((due.errands, due.next))
     }
 
@@ -55,7 +67,7 @@ impl Due for Errands {
 
     fn command(engine: &Engine, errands: Vec<Errand>) -> TakeUp {
         let chances = engine.chances(errands.len());
-        TakeUp { errands, rooms: engine.inner.desk.rooms(), chances }
+        TakeUp { errands, rooms: engine.rooms(), chances }
     }
 
     fn note(&self, taken_up: usize, _: Timestamp) -> usize {
@@ -111,8 +123,17 @@ fn take_up(batch: &mut Batch, id: BookingId, rooms: &mut Rooms, chance: u8) -> b
     };
     let participant = request.ask.of();
     let is_here = batch.rules().has(participant);
-    if !is_here && !rooms.take(participant) {
-        return false;
+    if !is_here {
+        let room = rooms.of(participant);
+        if let Some(until) = room.shut_until {
+            // One row now, instead of two and a call that isn't made.
+            errand.put_off(&format!("{} is away", participant.context()), until, now, chance);
+            batch.set_errand(errand);
+            return true;
+        }
+        if !room.take() {
+            return false;
+        }
     }
     match errand.claim(request.ask.is_forced(), now) {
         Claim::NotFree => return false,

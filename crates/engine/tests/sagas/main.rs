@@ -2,6 +2,7 @@
 //! each ends as if nothing had happened.
 #![allow(missing_docs, reason = "a test's name says what it proves")]
 
+mod away;
 mod cancelled;
 mod cancelling;
 mod fencing;

@@ -134,7 +134,7 @@ async fn what_was_not_asked_has_not_failed() {
 }
 
 /// Leaves so many sagas behind, whose errands nobody carries.
-fn leave(database: &Database, count: i64) {
+pub(crate) fn leave(database: &Database, count: i64) {
     // The insert leads: one store wants its numbers before it, the other behind it.
     let numbers = format!(
         "FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})

@@ -260,13 +260,16 @@ impl SagaQueries for PostgresStore {
         let ask = |flight: &mut Flight<'_>| {
             let due = flight.ask(sagas::DUE, params![now, i64::from(limit)]);
             let next = flight.ask(sagas::NEXT_DUE, params![now]);
-            (due, next, flight.ask(sagas::PARKED, params![]))
+            let counts = [sagas::OPEN, sagas::PARKED].map(|count| flight.ask(count, params![]));
+            (due, next, counts)
         };
-        let ((due, next, parked), answers) = self.readers.ask(ask).await?;
-        let parked = answers.of(parked).first().map_or(Ok(0), |row| get::<i64>(row, 0))?;
+        let ((due, next, [open, parked]), answers) = self.readers.ask(ask).await?;
+        let counted = |rows| answers.of(rows).first().map_or(Ok(0), |row| get::<i64>(row, 0));
+        let (open, parked) = (counted(open)?, counted(parked)?);
         Ok(DueErrands {
             errands: all(answers.of(due), sagas::errand)?,
             next: earliest(answers.of(next))?,
+            open: u64::try_from(open).unwrap_or(0),
             parked: u64::try_from(parked).unwrap_or(0),
         })
     }

@@ -72,6 +72,7 @@ pub(super) const DUE: &str = "
     WHERE NOT parked AND due_at <= $1 ORDER BY due_at, booking_id LIMIT $2";
 pub(super) const NEXT_DUE: &str =
     "SELECT min(due_at) FROM errands WHERE NOT parked AND due_at > $1";
+pub(super) const OPEN: &str = "SELECT count(*) FROM errands WHERE NOT parked";
 pub(super) const PARKED: &str = "SELECT count(*) FROM errands WHERE parked";
 pub(super) const PAGE: &str = "
     SELECT booking_id, event_id, user_id, token, due_at, tries, trouble, parked,

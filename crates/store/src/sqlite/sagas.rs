@@ -196,12 +196,16 @@ pub(super) fn due(conn: &Connection, now: Timestamp, limit: u32) -> rusqlite::Re
     let next: Option<i64> = conn
         .prepare_cached("SELECT min(due_at) FROM errands WHERE parked = 0 AND due_at > ?1")?
         .query_row([now.as_micros()], |row| row.get(0))?;
+    let open: i64 = conn
+        .prepare_cached("SELECT count(*) FROM errands WHERE parked = 0")?
+        .query_row([], |row| row.get(0))?;
     let parked: i64 = conn
         .prepare_cached("SELECT count(*) FROM errands WHERE parked = 1")?
         .query_row([], |row| row.get(0))?;
     Ok(DueErrands {
         errands,
         next: next.map(Timestamp::from_micros),
+        open: u64::try_from(open).unwrap_or(0),
         parked: u64::try_from(parked).unwrap_or(0),
     })
 }

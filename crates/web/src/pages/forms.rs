@@ -220,7 +220,9 @@ impl Trouble {
             K::Forbidden => texts.say("trouble-forbidden"),
             K::NotFound => texts.say("trouble-not-found"),
             K::OutcomeUnknown => texts.say("trouble-outcome-unknown"),
-            K::Overloaded | K::Draining | K::StoreUnavailable => texts.say("trouble-unavailable"),
+            K::Overloaded | K::Draining | K::StoreUnavailable | K::ServiceAway => {
+                texts.say("trouble-unavailable")
+            }
             K::MalformedRequest
             | K::MalformedBody
             | K::CrossSite

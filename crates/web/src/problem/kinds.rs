@@ -138,6 +138,9 @@ kinds! {
     StoreUnavailable, "store-unavailable", SERVICE_UNAVAILABLE, "Store unavailable", [
         "The database could not be reached or could not write, for example because its disk is full. Nothing was done; reading may still work.",
         "Try again after the time in Retry-After. For the operator: the detail and the log name the reason, and it is over when requests like this one succeed again; GET /ready asks only whether the database can be read, which it can be while its disk is full."];
+    ServiceAway, "service-away", SERVICE_UNAVAILABLE, "Service away", [
+        "A part of the service that has to take the first step of this can't be reached for now, and isn't kept busy with what would only wait. Nothing was done. What had begun before goes on when that part is back.",
+        "Try again after the time in Retry-After."];
     OutcomeUnknown, "outcome-unknown", SERVICE_UNAVAILABLE, "Outcome unknown", [
         "The answer was not known in time: the change may have been made or not. It was certainly not made twice.",
         "Send the same request again with the same Idempotency-Key: it takes effect once and gets the true answer. Without a key, look before repeating."];

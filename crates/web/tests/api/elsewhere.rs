@@ -12,8 +12,8 @@ use eventbooker_core::accounts::InsufficientFunds;
 use eventbooker_core::bookings::participant::{Participant, Request};
 use eventbooker_core::bookings::saga::{Answer as Said, Ask, Denial};
 use eventbooker_core::events::{OccupyRefusal, PaymentWindow, Seats};
-use eventbooker_core::{BookingId, Money};
-use eventbooker_engine::{Neighbours, NoAnswer, Participate, Place};
+use eventbooker_core::{BookingId, Money, Timestamp};
+use eventbooker_engine::{Availability, Neighbours, NoAnswer, Participate, Place};
 use eventbooker_testkit::client::{Answer, Client};
 use eventbooker_testkit::{Options, clock, steps_only};
 use eventbooker_web::WebSettings;
@@ -32,6 +32,8 @@ struct Neighbour(Mutex<Rows>);
 
 struct Rows {
     away: Option<Participant>,
+    /// Who is known to be away, and until when.
+    shut: Option<(Participant, Timestamp)>,
     free: u32,
     balance: i64,
     held: BTreeMap<BookingId, u32>,
@@ -95,10 +97,18 @@ fn offer(seats: Seats) -> Said {
     Said::Occupied { amount, window: PaymentWindow::from_minutes(30) }
 }
 
+/// Whoever has the seats, or the money.
+struct Role(Arc<Neighbour>, Participant);
+
 #[async_trait]
-impl Participate for Neighbour {
+impl Participate for Role {
+    fn availability(&self) -> Availability {
+        let shut = self.0.rows().shut.filter(|(who, _)| *who == self.1);
+        shut.map_or(Availability::Available, |(_, until)| Availability::AwayUntil(until))
+    }
+
     async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Said, NoAnswer>> {
-        let mut rows = self.rows();
+        let mut rows = self.0.rows();
         requests.iter().map(|request| rows.answer(request)).collect()
     }
 }
@@ -112,15 +122,17 @@ impl Neighbour {
     fn with_a_site(settings: WebSettings) -> (Arc<Self>, Site) {
         let neighbour = Arc::new(Self(Mutex::new(Rows {
             away: None,
+            shut: None,
             free: 10,
             balance: 100,
             held: BTreeMap::new(),
             paid: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
         })));
+        let role = |who| steps_only(&Arc::new(Role(Arc::clone(&neighbour), who)));
         let participants = Neighbours {
-            events: Place::Elsewhere(steps_only(&neighbour) as _),
-            accounts: Place::Elsewhere(steps_only(&neighbour) as _),
+            events: Place::Elsewhere(role(Participant::Events)),
+            accounts: Place::Elsewhere(role(Participant::Accounts)),
             ..Neighbours::default()
         };
         let site = Site::with(Options { participants, ..Options::default() }, settings);
@@ -137,9 +149,18 @@ impl Neighbour {
         self.rows().away = Some(who);
     }
 
+    /// It is known that nothing comes of asking for some seconds.
+    fn is_shut(&self, site: &Site, who: Participant) {
+        let mut rows = self.rows();
+        rows.away = Some(who);
+        rows.shut = Some((who, site.now().plus(Duration::from_secs(3))));
+    }
+
     /// Whoever was away is asked again, and every saga comes to its end.
     fn comes_back(&self, site: &Site) {
-        self.rows().away = None;
+        let mut rows = self.rows();
+        (rows.away, rows.shut) = (None, None);
+        drop(rows);
         let give_up = Instant::now() + clock::PATIENCE;
         while site.database().number("SELECT count(*) FROM errands") > 0 {
             assert!(Instant::now() < give_up, "a saga doesn't end");
@@ -378,5 +399,62 @@ fn what_comes_to_nothing_elsewhere_is_limited() {
     book(&bob, 11, None).problem(409, "too-few-seats");
     site.pass(Duration::from_secs(60));
     book(&alice, 11, None).problem(409, "too-few-seats");
+    site.finish_apart();
+}
+
+/// With a key and without one, and nothing is remembered of it, so that the same key serves again.
+#[test]
+fn nothing_is_begun_while_the_seats_are_away() {
+    let (neighbour, site) = start();
+    let alice = site.client_of("alice");
+    let held = book(&alice, 1, Some("before"));
+    assert_eq!(held.status, 201);
+    neighbour.is_shut(&site, Participant::Events);
+    let rows = || {
+        ["answers", "bookings", "errands"]
+            .map(|table| site.database().number(&format!("SELECT count(*) FROM {table}")))
+    };
+    let before = rows();
+    for key in [None, Some("a")] {
+        for refused in [book(&alice, 2, key), purchase(&alice, key.map(|_| "b"))] {
+            refused.problem(503, "service-away");
+            assert_eq!(refused.header("retry-after"), Some("3"));
+        }
+    }
+    assert_eq!(rows(), before);
+    book(&alice, 2, Some("before")).problem(422, "idempotency-key-reused");
+    let again = book(&alice, 1, Some("before"));
+    assert_eq!((again.status, again.json()), (201, held.json()), "what is known is told");
+    neighbour.comes_back(&site);
+    assert_eq!(book(&alice, 2, Some("a")).status, 201);
+    assert_eq!(purchase(&alice, Some("b")).status, 200);
+    site.finish_apart();
+}
+
+/// Nobody waits, and no time passes: whoever has the money is known to be away.
+#[test]
+fn what_has_begun_is_accepted_at_once() {
+    let (neighbour, site) = start();
+    let alice = site.client_of("alice");
+    neighbour.rows().balance = 200;
+    let held = book(&alice, 1, None).id();
+    neighbour.is_shut(&site, Participant::Accounts);
+    for key in [None, Some("a")] {
+        let accepted = confirm(&alice, held, key);
+        assert_eq!((accepted.status, &accepted.json()["status"]), (202, &json!("pending")));
+    }
+    for _ in 0..2 {
+        let accepted = purchase(&alice, Some("b"));
+        assert_eq!((accepted.status, &accepted.json()["status"]), (202, &json!(3)), "{accepted:?}");
+    }
+    let given_up = purchase(&alice, None);
+    assert_eq!(given_up.status, 202);
+    let cancelled = cancel(&alice, given_up.id(), Some("c"));
+    assert_eq!((cancelled.status, &cancelled.json()["status"]), (202, &json!("cancelled")));
+    neighbour.comes_back(&site);
+    assert_eq!(purchase(&alice, Some("b")).json()["status"], 4);
+    assert_eq!(confirm(&alice, held, None).status, 200);
+    assert_eq!(cancel(&alice, given_up.id(), None).json()["status"], "cancelled");
+    assert_eq!(neighbour.stands(), (7, 80));
     site.finish_apart();
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use eventbooker_core::Timestamp;
 use eventbooker_core::identity::{Profile, Role};
 use eventbooker_engine::{NewUser, Settings};
 use eventbooker_testkit::client::{Client, PASSWORD};
@@ -107,6 +108,11 @@ impl Site {
     /// Waits until a save is held.
     pub fn until_held(&self, held: &mut Held) {
         self.runtime.block_on(held.reached());
+    }
+
+    /// What time it is in it.
+    pub fn now(&self) -> Timestamp {
+        self.service.now()
     }
 
     /// Lets time pass, and waits until what has fallen due meanwhile is done.
