@@ -24,18 +24,19 @@ use crate::{Engine, Error, Refusal, count, saga};
 
 pub(super) fn spawn(engine: Engine, alarm: Arc<Alarm>) -> JoinHandle<()> {
     let errands = Errands {
-        parked_gauge: metrics::gauge!("eventbooker_parked_sagas"),
-        under_way_gauge: metrics::gauge!("eventbooker_sagas_under_way"),
-        away_gauge: metrics::gauge!("eventbooker_participants_away"),
+        parked: metrics::gauge!("eventbooker_parked_sagas"),
+        under_way: metrics::gauge!("eventbooker_sagas_under_way"),
+        away: metrics::gauge!("eventbooker_participants_away"),
     };
     due::watch(engine, errands, alarm, metrics::gauge!("eventbooker_damaged_sagas"))
 }
 
 /// Errands that nobody carries.
 struct Errands {
-    parked_gauge: Gauge,
-    under_way_gauge: Gauge,
-    away_gauge: Gauge,
+    /// For the metrics.
+    parked: Gauge,
+    under_way: Gauge,
+    away: Gauge,
 }
 
 #[async_trait]
@@ -52,12 +53,12 @@ impl Due for Errands {
         limit: u32,
     ) -> Result<(Vec<Errand>, Option<Timestamp>), StoreError> {
         let due = engine.store().due_errands(engine.now(), limit).await?;
-        self.parked_gauge.set(count(due.parked));
-        self.under_way_gauge.set(count(due.open));
+        self.parked.set(count(due.parked));
+        self.under_way.set(count(due.open));
         engine.inner.desk.under_way.store(due.open, Ordering::Relaxed);
         let participants = [Participant::Events, Participant::Accounts];
         let away = participants.into_iter().filter(|it| engine.away_until(*it).is_some());
-        self.away_gauge.set(count(away.count()));
+        self.away.set(count(away.count()));
         Ok((due.errands, due.next))
     }
 

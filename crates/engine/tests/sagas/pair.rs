@@ -281,10 +281,10 @@ impl Pair {
                 }
             }
         });
-        match so.await {
-            Ok(errand) => errand,
-            Err(_) => panic!("not so: {what}: {:?}, {:?}", self.clock_now(), self.errands().await),
-        }
+        let Ok(errand) = so.await else {
+            panic!("not so: {what}: {:?}, {:?}", self.clock_now(), self.errands().await);
+        };
+        errand
     }
 
     fn clock_now(&self) -> eventbooker_core::Timestamp {
