@@ -142,7 +142,7 @@ impl Network {
         let delay = |_| {
             if chance.percent(weather.late_percent) {
                 // Beyond the life of a token, too.
-                return chance.between(1_000, *chance.one_of(&[4_000, 15_000, 90_000]));
+                return chance.between(1_000, *chance.one_of(&[4_000, 10_000, 25_000, 90_000]));
             }
             chance.between(0, weather.delay_max + 1)
         };

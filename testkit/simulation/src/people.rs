@@ -40,6 +40,8 @@ struct Person {
     /// What they have put off repeating.
     put_off: Vec<usize>,
     bookings: Vec<BookingId>,
+    /// What they have lost patience with.
+    weary_of: Option<BookingId>,
 }
 
 struct Waits {
@@ -72,6 +74,7 @@ impl People {
             repeats: None,
             put_off: Vec::new(),
             bookings: Vec::new(),
+            weary_of: None,
         };
         let attendees = (1..=ATTENDEES).map(|user| person(UserId::new(user)));
         let all = attendees.chain([person(ADMIN.user_id)]).collect();
@@ -165,6 +168,15 @@ impl People {
                     person.bookings.push(id);
                 }
             }
+            if let Said::Meanwhile(words) | Said::Answer(words) = &said
+                && let Word::Booking { id, state, .. } = Word::read(words)
+                && matches!(state, State::Occupying | State::Paying | State::Completing)
+                && self.chance.percent(40)
+            {
+                person.weary_of = Some(id);
+                // It is asked for again, but not now.
+                person.put_off.extend(person.repeats.take().map(|(order, _)| order));
+            }
             let Said::Answer(words) = said else { continue };
             person.repeats = person.repeats.filter(|(repeated, _)| *repeated != number);
             match &order.settled {
@@ -204,7 +216,8 @@ impl People {
             }
             person.put_off.push(order);
         }
-        if !person.put_off.is_empty() && (!has_wishes || chance.percent(20)) {
+        let is_weary = has_wishes && person.weary_of.is_some();
+        if !person.put_off.is_empty() && !is_weary && (!has_wishes || chance.percent(20)) {
             return Some((person.put_off.remove(0), 1));
         }
         if !has_wishes {
