@@ -46,5 +46,5 @@ SELECT create_distributed_table('sessions', 'token_digest', colocate_with => 'no
 SELECT create_distributed_table('memories', 'booking_id', colocate_with => 'none');
 SELECT create_distributed_table('saga_steps', 'booking_id', colocate_with => 'memories');
 
--- `checks`, `contexts`, `ids`, `installation`, `schema_version`, `turns` and `unfinished_copy` stay on the coordinator: a handful of
+-- `checks`, `contexts`, `ids`, `installation`, `neighbours`, `progress`, `schema_version`, `turns` and `unfinished_copy` stay on the coordinator: a handful of
 -- rows, which only it is asked for.

@@ -6,6 +6,7 @@ mod copying;
 mod editing;
 mod listing;
 mod looking;
+mod neighbours;
 mod sagas;
 mod saving;
 
@@ -20,6 +21,7 @@ pub use self::copying::*;
 pub use self::editing::*;
 pub use self::listing::*;
 pub use self::looking::*;
+pub use self::neighbours::*;
 pub use self::sagas::*;
 pub use self::saving::*;
 
@@ -87,6 +89,10 @@ macro_rules! store_contract {
             what_is_elsewhere_is_refused
             contexts_that_are_not_opened_are_left_alone
             slots_are_paged_by_number_whenever_they_began
+            a_database_says_how_far_it_has_come
+            neighbours_are_remembered
+            a_database_takes_anothers_name
+            numbers_of_others_are_met
         }
     };
     ($database:expr; $($test:ident)*) => {

@@ -19,8 +19,8 @@ use eventbooker_core::{BookingId, Contexts, EventId, Timestamp, UserId};
 use eventbooker_store::{
     AccountQueries, Answer, AnswerKey, BookingQueries, BookingRoute, Changes, CommonQueries,
     DueErrands, DueHolds, EventQueries, EventWorkQueries, EventsPage, FullSnapshot,
-    IdentityQueries, Installation, LastCheck, Loaded, OldestKept, SagaQueries, SagaStep,
-    SessionUser, SlotsPage, Store, StoreError, Wants, Writer,
+    IdentityQueries, Installation, LastCheck, LastIds, Loaded, Neighbour, OldestKept, SagaQueries,
+    SagaStep, SessionUser, SlotsPage, Store, StoreError, Wants, Writer,
 };
 use tokio::sync::oneshot;
 
@@ -501,6 +501,18 @@ impl CommonQueries for FaultyStore {
 
     async fn installation(&self) -> Result<Installation, StoreError> {
         self.inner.installation().await
+    }
+
+    async fn progress(&self) -> Result<i64, StoreError> {
+        self.inner.progress().await
+    }
+
+    async fn neighbours(&self) -> Result<Vec<Neighbour>, StoreError> {
+        self.inner.neighbours().await
+    }
+
+    async fn ids_met(&self) -> Result<LastIds, StoreError> {
+        self.inner.ids_met().await
     }
 
     async fn last_checks(&self) -> Result<Vec<LastCheck>, StoreError> {

@@ -193,6 +193,11 @@ impl Services {
         database
     }
 
+    /// Runs a command beside them.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.installation.run(arguments)
+    }
+
     /// Recounts every invariant over their databases.
     pub fn recount(&self) -> Ran {
         let [events, account, book] =

@@ -11,12 +11,14 @@ use std::mem;
 
 use eventbooker_core::accounts::{Account, Posting};
 use eventbooker_core::bookings::errand::Errand;
-use eventbooker_core::bookings::participant::{Memory, MemoryKey, Remembered, Request};
+use eventbooker_core::bookings::participant::{MemoryKey, Remembered, Request};
 use eventbooker_core::bookings::{Act, Booking, HoldLimits, Holding};
 use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{Session, TokenDigest, User};
 use eventbooker_core::{BookingId, Context, Contexts, EventId, Timestamp, UserId};
-use eventbooker_store::{Answer, AnswerKey, Changes, IdRange, LastIds, Loaded, Purge, SagaStep};
+use eventbooker_store::{
+    Answer, AnswerKey, Changes, IdRange, LastIds, Loaded, Neighbour, Purge, SagaStep,
+};
 
 use self::table::Table;
 use crate::bookings::BookingAt;
@@ -33,6 +35,8 @@ pub struct Rules {
     pub users_may_deposit: bool,
     /// Whose rows are in this database.
     pub here: Contexts,
+    /// Whether there are services with databases of their own, which rely on what this one has.
+    pub has_neighbours: bool,
 }
 
 impl Rules {
@@ -65,6 +69,7 @@ pub struct Batch {
     user_ids: Ids,
     users_added: usize,
     bookings_moved: usize,
+    neighbours_seen: Vec<Neighbour>,
     /// What is only ever added is collected where it is saved from.
     changes: Changes,
 }
@@ -101,6 +106,7 @@ impl Batch {
             user_ids: Ids::of(loaded.user_ids),
             users_added: 0,
             bookings_moved: 0,
+            neighbours_seen: Vec::new(),
             changes: Changes::default(),
         }
     }
@@ -275,8 +281,8 @@ impl Batch {
         self.changes.saga_steps.push(step);
     }
 
-    pub(crate) fn memory(&self, key: &MemoryKey) -> Option<Memory> {
-        self.memories.get(key).map(|remembered| remembered.memory)
+    pub(crate) fn remembered(&self, key: &MemoryKey) -> Option<Remembered> {
+        self.memories.get(key).copied()
     }
 
     /// A participant's memory of a step, from now on.
@@ -333,6 +339,10 @@ impl Batch {
         self.changes.purge = Some(purge);
     }
 
+    pub(crate) fn note_neighbours(&mut self, seen: &[Neighbour]) {
+        self.neighbours_seen.extend_from_slice(seen);
+    }
+
     pub(crate) fn next_booking_id(&mut self) -> BookingId {
         BookingId::new(self.booking_ids.take())
     }
@@ -380,6 +390,11 @@ impl Batch {
             event: self.event_ids.last,
             user: self.user_ids.last,
         };
+        if self.rules.has_neighbours && !changes.is_empty() {
+            changes.progress = 1;
+        }
+        // Nobody relies on these.
+        changes.neighbours_seen = self.neighbours_seen;
         changes
     }
 }

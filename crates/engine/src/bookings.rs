@@ -323,6 +323,7 @@ impl Engine {
         seats: i64,
         key: Option<Key<BookingAt>>,
     ) -> Result<Answer<BookingAt>, Error> {
+        self.may_give_numbers()?;
         let book = || Book { user_id, event_id, seats, hindrance: self.hindrance() };
         self.see_through(Act::Book, key, book).await
     }
@@ -335,6 +336,7 @@ impl Engine {
         seats: i64,
         key: Option<Key<BookingAt>>,
     ) -> Result<Answer<BookingAt>, Error> {
+        self.may_give_numbers()?;
         let purchase = || Purchase { user_id, event_id, seats, hindrance: self.hindrance() };
         self.see_through(Act::Purchase, key, purchase).await
     }

@@ -113,6 +113,9 @@ pub enum Error {
     /// The engine is stopping. This command has not been taken.
     #[error("the service is stopping")]
     Draining,
+    /// The database is behind what others have seen of it. The command has not been taken.
+    #[error("the database has been restored from a back-up, and waits for its operator")]
+    LostState,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

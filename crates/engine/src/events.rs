@@ -115,6 +115,7 @@ impl Engine {
         draft: Draft,
         key: Option<Key<Event>>,
     ) -> Result<Answer<Event>, Error> {
+        self.may_give_numbers()?;
         self.submit(CreateEvent { actor, draft }, key).await
     }
 

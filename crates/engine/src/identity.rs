@@ -281,6 +281,7 @@ impl Engine {
         new: NewUser,
         key: Option<Key<User>>,
     ) -> Result<Answer<User>, Error> {
+        self.may_give_numbers()?;
         let NewUser { profile, role, password } = new;
         let mut faults = profile.faults();
         faults.extend(password_fault(&password));

@@ -28,6 +28,7 @@ mod identity;
 mod janitor;
 mod lane;
 mod live;
+mod lost_state;
 mod meters;
 mod neighbours;
 mod participants;
@@ -45,8 +46,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use eventbooker_core::Context;
 use eventbooker_core::bookings::HoldLimits;
+use eventbooker_core::{Context, Contexts};
 use eventbooker_store::{Installation, Store, StoreError};
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use tokio::task::JoinHandle;
@@ -61,6 +62,7 @@ pub use self::history::{ENTRIES_PER_LOOK, History, SPANS_MAX, Span};
 pub use self::identity::{Authenticated, NewUser, SignedIn, Token};
 pub use self::live::board::Standings;
 pub use self::live::{Subscription, Told, Update};
+pub use self::lost_state::{Accepted, Estranged, accept_loss, accept_neighbour};
 pub use self::neighbours::{
     AccountsNeighbour, BookingsNeighbour, EventsNeighbour, IdentityNeighbour, Neighbours, Place,
 };
@@ -165,6 +167,7 @@ struct Inner {
     histories: Histories,
     desk: Arc<Desk>,
     draining: AtomicBool,
+    estranged: std::sync::Mutex<Estranged>,
     recounts: std::sync::Mutex<Recounts>,
     background: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
@@ -209,6 +212,9 @@ impl Engine {
             holds: settings.holds,
             users_may_deposit: settings.users_may_deposit,
             here: neighbours.here(),
+            // Somebody else may have the other contexts' rows, and rely on these.
+            has_neighbours: neighbours.here() != Contexts::ALL
+                || parts.store.contexts() != Contexts::ALL,
         };
         let lanes = Lanes::start(&parts, rules, &settings, &listeners).await?;
         let passwords = Passwords::new(&settings);
@@ -227,6 +233,7 @@ impl Engine {
             histories: Histories::new(),
             desk,
             draining: AtomicBool::new(false),
+            estranged: std::sync::Mutex::default(),
             recounts: std::sync::Mutex::default(),
             background: std::sync::Mutex::new(Vec::new()),
         });
@@ -270,6 +277,11 @@ impl Engine {
     /// The store, for queries.
     pub fn store(&self) -> &dyn Store {
         &*self.inner.parts.store
+    }
+
+    /// The store, for whoever looks at it as long as the engine is there.
+    pub fn shared_store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.inner.parts.store)
     }
 
     /// What time it is by the engine's clock.

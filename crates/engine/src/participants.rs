@@ -44,7 +44,7 @@ impl From<Error> for NoAnswer {
         match error {
             // One that can't be decided is to blame for it.
             Error::Bug => Self::Trouble(error.to_string()),
-            Error::Overloaded | Error::Draining | Error::Store(_) => {
+            Error::Overloaded | Error::Draining | Error::LostState | Error::Store(_) => {
                 Self::silence(error.to_string())
             }
         }
@@ -166,7 +166,14 @@ impl Asked {
             Participant::Events => Some(has_slot),
             Participant::Accounts => self.was_charged,
         };
-        match duty(batch.memory(&self.request.memory_key()), ask, was_taken) {
+        let remembered = batch.remembered(&self.request.memory_key());
+        // Whoever asks has lost that one, and given its number to this one.
+        if remembered.is_some_and(|remembered| remembered.is_of_another(&self.request)) {
+            let trouble = format!("another booking is remembered by the number {booking_id}");
+            return Said::Trouble(trouble);
+        }
+        let memory = remembered.map(|remembered| remembered.memory);
+        match duty(memory, ask, was_taken) {
             Duty::Say(answer) => Said::Answer(answer),
             Duty::Look => Said::Look,
             Duty::Balk if ask == Ask::Occupy => {
@@ -249,5 +256,6 @@ fn undone(ask: Ask) -> Answer {
 
 fn remember(batch: &mut Batch, request: &Request, memory: Memory) {
     let at = batch.now();
-    batch.remember_step(Remembered { key: request.memory_key(), memory, at });
+    let (key, begun) = (request.memory_key(), request.begun);
+    batch.remember_step(Remembered { key, memory, at, begun });
 }

@@ -11,7 +11,7 @@ use eventbooker_core::events::{OccupyRefusal, PaymentWindow, Release, Seats};
 use eventbooker_core::{BookingId, EventId, Money, UserId};
 use eventbooker_engine::{NoAnswer, Participate, Settings};
 use eventbooker_store::StoreError;
-use eventbooker_testkit::clock::just_before;
+use eventbooker_testkit::clock::{NEW_YEAR, just_before};
 use eventbooker_testkit::database::is_embedded;
 use eventbooker_testkit::{Options, Service, begin};
 
@@ -35,6 +35,7 @@ fn request(booking: i64, event_id: EventId, ask: Ask) -> Request {
         booking_id: BookingId::new(booking),
         event_id,
         user_id: UserId::new(1),
+        begun: Some(NEW_YEAR),
         seats: Seats::new(2),
         amount: Money::from_minor(80),
         attempt: 1,
@@ -320,4 +321,26 @@ async fn a_store_that_fails_is_silence() {
     service.faults.object(|_| None);
     ask(&service, request(1, event_id, Ask::Occupy)).await.expect("there is room");
     service.finish_spoilt().await;
+}
+
+/// Whoever has lost a booking gives its number to another one. That one gets no yes for it, and takes
+/// nothing back.
+#[tokio::test]
+async fn another_booking_with_the_same_number_is_told_nothing() {
+    let (service, event_id) = participant().await;
+    for forward in [Ask::Occupy, Ask::Charge] {
+        ask(&service, request(1, event_id, forward)).await.expect("it is taken");
+    }
+    let begun = Some(NEW_YEAR.plus(Duration::from_secs(1)));
+    for asked in [Ask::Occupy, Ask::Settle, Ask::Charge, Ask::Refund, RELEASE] {
+        let other = Request { begun, ..request(1, event_id, asked) };
+        let trouble = ask(&service, other).await;
+        let Err(NoAnswer::Trouble(why)) = &trouble else { panic!("{asked}: {trouble:?}") };
+        assert!(why.contains("another booking"), "{asked}: {why}");
+        ask(&service, request(1, event_id, asked)).await.expect("its own saga goes on");
+        // Nobody said when it began before there was that to say.
+        let silent = Request { begun: None, ..request(1, event_id, asked) };
+        assert!(ask(&service, silent).await.is_ok(), "{asked}");
+    }
+    service.finish().await;
 }

@@ -1,16 +1,19 @@
 //! A process with some of the four services: its neighbours, and the listener on which they ask it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::Extensions;
 use eventbooker_core::{Context, Contexts};
 use eventbooker_engine::{Clock, Engine, Entropy, Neighbours, Place, SystemClock, SystemEntropy};
+use eventbooker_links::acquaintance::Acquaintances;
 use eventbooker_links::client::{Client, Means};
 use eventbooker_links::keys::{self, Keyring};
 use eventbooker_links::server::{Internal, router};
 use eventbooker_links::tokens::Tokens;
 use eventbooker_web::edge::{self, DrainReport, EdgeConfig, Peer, REFUSALS_MAX};
 use eventbooker_web::headers::SecurityHeaders;
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,12 +25,17 @@ const CONNECTIONS_MAX: usize = 512;
 /// Files that they and the lines to the neighbours may need.
 pub(crate) const FILES: usize = CONNECTIONS_MAX + REFUSALS_MAX + 128;
 
+/// How long it may take to greet the others before it is begun without them.
+const GREETED_WITHIN: Duration = Duration::from_secs(1);
+
 /// What ties a process to its neighbours.
 pub(crate) struct Ties {
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) neighbours: Neighbours,
     listener: TcpListener,
     clock: Arc<dyn Clock>,
+    acquaintances: Arc<Acquaintances>,
+    lines: Vec<Arc<Client>>,
     keys_followed: JoinHandle<()>,
 }
 
@@ -53,20 +61,31 @@ impl Ties {
         let tokens = Arc::new(Tokens::new(keyring, Arc::clone(&clock)));
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let means = Means { tokens: Arc::clone(&tokens), clock: Arc::clone(&clock), entropy };
-        let neighbours = neighbours(apart, here, &means);
-        Ok(Self { tokens, neighbours, listener, clock, keys_followed })
+        let acquaintances = Arc::<Acquaintances>::default();
+        let (neighbours, lines) = neighbours(apart, here, &means, &acquaintances);
+        Ok(Self { tokens, neighbours, listener, clock, acquaintances, lines, keys_followed })
     }
 
-    /// Lets the neighbours ask, on an edge that is like the public one.
-    pub(crate) fn listen(
+    /// Lets the neighbours ask, on an edge that is like the public one, when it has been compared what both
+    /// know of each other.
+    pub(crate) async fn listen(
         self,
         engine: &Engine,
         edge: &EdgeConfig,
         shutdown: watch::Receiver<bool>,
     ) -> Result<Listening, String> {
-        let Self { tokens, listener, clock, keys_followed, .. } = self;
+        let Self { tokens, listener, clock, acquaintances, lines, keys_followed, .. } = self;
+        acquaintances.begin(engine).await.map_err(|error| error.to_string())?;
+        // Before anything is promised to anybody. Who isn't there yet is greeted later.
+        let greetings = join_all(lines.iter().map(|line| line.greet()));
+        let _ = tokio::time::timeout(GREETED_WITHIN, greetings).await;
+        let keeping = Arc::clone(&acquaintances).keep(engine.clone(), Arc::clone(&clock));
+        let mut touch: Vec<_> =
+            lines.into_iter().map(|line| tokio::spawn(line.keep_in_touch())).collect();
+        touch.push(tokio::spawn(keeping));
+        let kept = Kept { engine: engine.clone(), acquaintances: Arc::clone(&acquaintances) };
         let address = listener.local_addr().map_err(|error| error.to_string())?;
-        let internal = Internal::new(engine.clone(), tokens, clock, peer);
+        let internal = Internal::new(engine.clone(), tokens, clock, peer).acquainted(acquaintances);
         let config = EdgeConfig {
             connections_max: CONNECTIONS_MAX,
             security: SecurityHeaders { tls_only: false },
@@ -74,23 +93,40 @@ impl Ties {
         };
         let edge = tokio::spawn(edge::serve(listener, router(internal), config, shutdown));
         tracing::info!("listening for the other services on http://{address}");
-        Ok(Listening { edge, keys_followed })
+        touch.push(keys_followed);
+        Ok(Listening { edge, touch, kept })
     }
 }
 
 /// The listener at work.
 pub(crate) struct Listening {
     pub(crate) edge: JoinHandle<DrainReport>,
-    keys_followed: JoinHandle<()>,
+    /// What goes on beside it.
+    touch: Vec<JoinHandle<()>>,
+    kept: Kept,
+}
+
+/// What is kept in the end.
+struct Kept {
+    engine: Engine,
+    acquaintances: Arc<Acquaintances>,
 }
 
 impl Listening {
     /// Waits until it has ended, after it was told to.
     pub(crate) async fn stop(self) {
-        self.keys_followed.abort();
         if !self.edge.is_finished() {
             // What the neighbours didn't hear they ask again.
             let _ = self.edge.await;
+        }
+        for task in self.touch {
+            task.abort();
+            // It holds the engine until it has really ended.
+            let _ = task.await;
+        }
+        let Kept { engine, acquaintances } = self.kept;
+        if let Err(reason) = acquaintances.keep_now(&engine).await {
+            tracing::debug!(reason, "what was seen last of neighbours isn't kept");
         }
     }
 }
@@ -100,13 +136,22 @@ fn peer(extensions: &Extensions) -> Option<std::net::SocketAddr> {
 }
 
 /// Whoever isn't here is asked over HTTP, by the service that has the most to do with it.
-fn neighbours(apart: &Apart, here: Contexts, means: &Means) -> Neighbours {
-    let line = |to: Context, mostly: Context| {
+fn neighbours(
+    apart: &Apart,
+    here: Contexts,
+    means: &Means,
+    acquaintances: &Arc<Acquaintances>,
+) -> (Neighbours, Vec<Arc<Client>>) {
+    let mut lines = Vec::new();
+    let mut line = |to: Context, mostly: Context| {
         let from = Some(mostly).filter(|it| here.has(*it)).or_else(|| here.iter().next())?;
         let address = apart.address_of(to)?;
-        Some(Arc::new(Client::new(from, to, address, means.clone())))
+        let line = Client::new(from, to, address, means.clone());
+        let line = Arc::new(line.acquainted(Arc::clone(acquaintances)));
+        lines.push(Arc::clone(&line));
+        Some(line)
     };
-    Neighbours {
+    let neighbours = Neighbours {
         identity: line(Context::Identity, Context::Bookings)
             .map_or(Place::Here, |line| Place::Elsewhere(line)),
         events: line(Context::Events, Context::Bookings)
@@ -115,7 +160,8 @@ fn neighbours(apart: &Apart, here: Contexts, means: &Means) -> Neighbours {
             .map_or(Place::Here, |line| Place::Elsewhere(line)),
         bookings: line(Context::Bookings, Context::Events)
             .map_or(Place::Here, |line| Place::Elsewhere(line)),
-    }
+    };
+    (neighbours, lines)
 }
 
 /// Where the files of a new pair of keys go.

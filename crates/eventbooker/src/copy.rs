@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use eventbooker_core::Contexts;
+use eventbooker_core::{Contexts, Timestamp};
 use eventbooker_engine::copy::{self, Contents, Key};
-use eventbooker_store::{Access, CopyTarget, FullSnapshot, Store};
+use eventbooker_store::{Access, Changes, CopyTarget, FullSnapshot, Store, StoreError, Wants};
 
 use crate::database::{Called, Database};
 use crate::say::say;
@@ -56,6 +56,9 @@ pub(crate) async fn run(flags: Flags) -> Result<(), String> {
     let store = target.begin(last_ids).await.map_err(words)?;
     let again = |why: String| format!("{why}; the copy isn't finished, start it again");
     let copied = fill(&*target, &*store, &to, &mut *source.snapshot).await.map_err(again)?;
+    if source.goes_as_a_whole() && !target.holds_others() {
+        source.hand_over_to(&*store).await.map_err(words).map_err(again)?;
+    }
     store.close().await;
     target.finish().await.map_err(words).map_err(again)?;
     source.close().await;
@@ -88,6 +91,27 @@ impl Source {
         let still = store.hold_still().await.map_err(words)?;
         let snapshot = store.snapshot().await.map_err(words)?;
         Ok(Self { snapshot, still, store, holds })
+    }
+
+    /// Whether it is all of a service's database that is copied. One process with everything in one has no
+    /// neighbours that know it.
+    fn goes_as_a_whole(&self) -> bool {
+        self.store.contexts() == self.holds && self.holds != Contexts::ALL
+    }
+
+    /// Lets a copy take its place, so that neighbours find what they have seen.
+    async fn hand_over_to(&self, copy: &dyn Store) -> Result<(), StoreError> {
+        let changes = Changes {
+            database_id: Some(self.store.installation().await?.id),
+            progress: self.store.progress().await?,
+            neighbours_set: self.store.neighbours().await?,
+            ..Changes::default()
+        };
+        let mut writer = copy.writer().await?;
+        writer.load(&Wants::default(), Timestamp::from_micros(0)).await?;
+        writer.save(&changes).await?;
+        writer.close().await;
+        Ok(())
     }
 
     /// What the target remembers it by.

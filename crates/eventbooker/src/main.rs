@@ -7,6 +7,7 @@ mod database;
 mod demo;
 mod event;
 mod log;
+mod neighbour;
 mod open;
 mod open_files;
 mod otlp;
@@ -59,6 +60,9 @@ enum Command {
     /// Look after the sagas of bookings.
     #[command(subcommand)]
     Saga(saga::Command),
+    /// Look after what services know of each other's databases.
+    #[command(subcommand)]
+    Neighbour(neighbour::Command),
     /// Move a database's rows to another one that has none: from a file to a server or the other way
     /// round, all of them or those of some services. It can be interrupted and started again; it then
     /// begins anew.
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
             Command::User(command) => user::run(command).await,
             Command::Event(command) => event::run(command).await,
             Command::Saga(command) => saga::run(command).await,
+            Command::Neighbour(command) => neighbour::run(command).await,
             Command::Copy(flags) => copy::run(flags).await,
             Command::Key(flags) => apart::make_key(&flags),
             Command::Migrate(flags) => open::migrate(flags).await,

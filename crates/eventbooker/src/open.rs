@@ -32,6 +32,14 @@ pub(crate) async fn store(
     Err(format!("{name} holds {has} and not {context}; name the database of {context}"))
 }
 
+/// The store that the flags name, whatever it holds.
+pub(crate) async fn any_store(
+    flags: DatabaseFlags,
+    access: Access,
+) -> Result<Arc<dyn Store>, String> {
+    flags.resolve()?.open(access, None, CONNECTIONS).await
+}
+
 /// An engine on the real clock.
 pub(crate) async fn engine(store: Arc<dyn Store>, settings: Settings) -> Result<Engine, String> {
     engine_among(Neighbours::default(), store, settings).await

@@ -102,8 +102,10 @@ impl Service {
         }
         let web = Web::of(engine.clone(), settings.web, metrics, extras);
         let (shut, shutdown) = watch::channel(false);
-        let listening =
-            ties.map(|ties| ties.listen(&engine, &settings.edge, shutdown.clone())).transpose()?;
+        let listening = match ties {
+            Some(ties) => Some(ties.listen(&engine, &settings.edge, shutdown.clone()).await?),
+            None => None,
+        };
         let edge = tokio::spawn(edge::serve(listener, application(web), settings.edge, shutdown));
         tracing::info!("listening on http://{address}");
         Ok(Self { engine, edge, listening, shut, spans })

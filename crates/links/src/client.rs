@@ -32,10 +32,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::acquaintance::{Acquaintances, Advice, Introduction};
 use crate::circuit::{Circuit, Leave};
+use crate::server::may_look;
 use crate::tokens::Tokens;
 use crate::wire::steps::{StepItem, StepResult};
-use crate::wire::{Batch, ITEMS_MAX, Raw, Results, understand};
+use crate::wire::{Batch, Fault, ITEMS_MAX, Raw, Results, understand};
 
 /// How long a call with steps may take. Shorter than an errand waits for it, so that the circuit hears
 /// of one that takes longer.
@@ -53,6 +55,8 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 const LOOKS_AT_ONCE_MAX: usize = 64;
 /// Unused connections that are kept.
 const IDLE_CONNECTIONS_MAX: usize = LOOKS_AT_ONCE_MAX;
+/// How often it is looked whether a neighbour has to be greeted.
+const GREET_EVERY: Duration = Duration::from_secs(1);
 /// So much of what a neighbour says of a refusal is read.
 const DETAIL_CHARS_MAX: usize = 200;
 
@@ -124,6 +128,7 @@ pub struct Client<C = HttpConnector> {
     means: Means,
     circuit: Mutex<Circuit>,
     looks: Semaphore,
+    acquaintances: Option<Arc<Acquaintances>>,
 }
 
 impl Client {
@@ -153,6 +158,38 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
             means,
             circuit: Mutex::default(),
             looks: Semaphore::new(LOOKS_AT_ONCE_MAX),
+            acquaintances: None,
+        }
+    }
+
+    /// The same, between databases that are compared with what is known of them.
+    #[must_use]
+    pub fn acquainted(mut self, acquaintances: Arc<Acquaintances>) -> Self {
+        self.acquaintances = Some(acquaintances);
+        self
+    }
+
+    /// Greets the neighbour: asks for nothing, and so learns whether it is what it was. Whoever has no
+    /// business with it doesn't.
+    pub async fn greet(&self) -> Result<(), String> {
+        if !may_look(self.from, self.to) {
+            return Ok(());
+        }
+        self.call::<()>("look", &[], LOOK_WITHIN, Tries::One, true).await.map(drop)
+    }
+
+    /// Greets the neighbour every few seconds if nobody calls it. It ends when it is dropped.
+    pub async fn keep_in_touch(self: Arc<Self>) {
+        let clock = &self.means.clock;
+        loop {
+            let now = clock.now();
+            let is_due = |it: &Arc<Acquaintances>| it.is_to_be_greeted(self.to, now);
+            if self.acquaintances.as_ref().is_some_and(is_due)
+                && let Err(reason) = self.greet().await
+            {
+                tracing::debug!(service = %self.to, reason, "a greeting isn't answered");
+            }
+            clock.sleep_until(clock.now().plus(GREET_EVERY)).await;
         }
     }
 
@@ -179,7 +216,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
         within: Duration,
         tries: Tries,
     ) -> Vec<Result<R, NoAnswer>> {
-        match self.call(route, items, within, tries).await {
+        match self.call(route, items, within, tries, false).await {
             Ok(results) => results.iter().map(|raw| understand(raw).map_err(trouble)).collect(),
             Err(why) => {
                 let until = match self.availability() {
@@ -199,6 +236,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
         items: &[I],
         within: Duration,
         tries: Tries,
+        is_greeting: bool,
     ) -> Result<Vec<Raw>, String> {
         let clock = &*self.means.clock;
         let give_up = clock.now().plus(within);
@@ -206,12 +244,15 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
             Tries::One => None,
             Tries::Two => Some(self.turn_to_look(give_up).await?),
         };
+        let introduced = self.introduce(is_greeting).await?;
         let leave = self.circuit().may_call(clock.now());
         let leave = leave.map_err(|_| format!("{} is away", self.to))?;
         let call = Call { client: self, leave, is_over: false };
         let heard = async {
-            match self.send(route, items).await {
-                Err(Mute::Unheard(_)) if tries == Tries::Two => self.send(route, items).await,
+            match self.send(route, items, &introduced).await {
+                Err(Mute::Unheard(_)) if tries == Tries::Two => {
+                    self.send(route, items, &introduced).await
+                }
                 heard => heard,
             }
         };
@@ -220,7 +261,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
             heard = heard => heard.map_err(Mute::why),
             () = clock.sleep_until(give_up) => Err(format!("{} said nothing in time", self.to)),
         };
-        call.end(heard)
+        call.end(heard)?
     }
 
     /// A place among those who look, which ends with the look.
@@ -234,9 +275,51 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
         }
     }
 
-    async fn send<I: Serialize>(&self, route: &str, items: &[I]) -> Result<Vec<Raw>, Mute> {
+    async fn introduce(&self, is_greeting: bool) -> Result<Introduction, String> {
+        match &self.acquaintances {
+            None => Ok(Introduction::default()),
+            Some(them) => them.introduce(self.to, self.means.clock.now(), is_greeting).await,
+        }
+    }
+
+    /// What came back. An error inside says that one of both databases isn't what it was, so that there
+    /// will be nothing however often it is asked.
+    async fn send<I: Serialize>(
+        &self,
+        route: &str,
+        items: &[I],
+        introduced: &Introduction,
+    ) -> Result<Result<Vec<Raw>, String>, Mute> {
+        let fault = match self.send_once(route, items, introduced).await? {
+            Ok(results) => return Ok(results),
+            Err(fault) => fault,
+        };
+        let Some(them) = &self.acquaintances else { return Err(Mute::Unclear(strange(self.to))) };
+        let introduced = match them.refused(self.to, &fault, false).await {
+            Advice::GiveUp(why) => return Ok(Err(why)),
+            Advice::Again => self.introduce(false).await,
+        };
+        let Ok(introduced) = introduced else { return Ok(introduced.map(|_| Vec::new())) };
+        match self.send_once(route, items, &introduced).await? {
+            Ok(results) => Ok(results),
+            Err(fault) => Ok(match them.refused(self.to, &fault, true).await {
+                Advice::GiveUp(why) => Err(why),
+                Advice::Again => Err(strange(self.to)),
+            }),
+        }
+    }
+
+    async fn send_once<I: Serialize>(
+        &self,
+        route: &str,
+        items: &[I],
+        introduced: &Introduction,
+    ) -> Result<Result<Result<Vec<Raw>, String>, Fault>, Mute> {
         let (from, to) = (self.from, self.to);
-        let batch = Batch { from, database: None, sees: None, items: items.iter().collect() };
+        let Introduction { database, number, is_first, sees, met } = introduced.clone();
+        count(to, route, items.len());
+        let items: Vec<&I> = items.iter().collect();
+        let batch = Batch { from, database, number, introduces: is_first, sees, met, items };
         let body = serde_json::to_vec(&batch).expect("texts and numbers can be written");
         let path = PathAndQuery::try_from(format!("/internal/v1/{to}/{route}"));
         let uri = Uri::builder()
@@ -244,7 +327,6 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
             .authority(self.address.0.clone())
             .path_and_query(path.expect("routes are plain"))
             .build();
-        count(to, route, items.len());
         let token = self.means.tokens.service_token(from, to);
         let mut request = HttpRequest::post(uri.expect("its parts were looked at"))
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
@@ -261,6 +343,11 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| Mute::Unclear(format!("{to} broke off: {}", why(&*error))));
         let body = body?.to_bytes();
+        if status == StatusCode::CONFLICT
+            && let Some(fault) = fault(&body)
+        {
+            return Ok(Err(fault));
+        }
         if status != StatusCode::OK {
             let why = format!("{to} answered {}: {}", status.as_u16(), detail(&body));
             return Err(Mute::Unclear(why));
@@ -270,10 +357,18 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
             Mute::Unclear(format!("{to} answered what nobody can read: {error}"))
         })?;
         let answered = results.results.len();
-        if answered != items.len() {
-            return Err(Mute::Unclear(format!("{to} answered {answered} of {}", items.len())));
+        if answered != batch.items.len() {
+            let asked = batch.items.len();
+            return Err(Mute::Unclear(format!("{to} answered {answered} of {asked}")));
         }
-        Ok(results.results)
+        if let Some(them) = &self.acquaintances {
+            let Results { database, number, keeps, .. } = &results;
+            let said = (database.as_deref(), *number, *keeps);
+            if let Err(why) = them.answered(to, introduced, said, self.means.clock.now()) {
+                return Ok(Ok(Err(why)));
+            }
+        }
+        Ok(Ok(Ok(results.results)))
     }
 
     fn circuit(&self) -> MutexGuard<'_, Circuit> {
@@ -367,6 +462,19 @@ fn trouble(why: impl AsRef<str>) -> NoAnswer {
 
 fn clipped(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(DETAIL_CHARS_MAX).collect()
+}
+
+fn strange(of: Context) -> String {
+    format!("{of} says that a database isn't what it was")
+}
+
+/// Which database isn't what it was, if a problem is about that.
+fn fault(body: &[u8]) -> Option<Fault> {
+    #[derive(Deserialize)]
+    struct Problem {
+        fault: Fault,
+    }
+    serde_json::from_slice(body).ok().map(|Problem { fault }| fault)
 }
 
 /// What a problem says, as far as somebody's answer can be trusted to say anything.

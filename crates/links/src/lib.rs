@@ -4,6 +4,7 @@
 //! (a network's or a mesh's work): a token that is read on its way is good for one audience and a
 //! minute.
 
+pub mod acquaintance;
 pub mod circuit;
 pub mod client;
 pub mod description;

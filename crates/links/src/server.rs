@@ -31,7 +31,8 @@ use self::gate::{Complaints, Route, read};
 pub use self::looks::serve_looks;
 use self::problem::Problem;
 pub(crate) use self::problem::ProblemShape;
-pub(crate) use self::routes::described;
+pub(crate) use self::routes::{described, may_look};
+use crate::acquaintance::Acquaintances;
 use crate::tokens::Tokens;
 use crate::wire::{Batch, HasTrouble, Raw, Results};
 
@@ -47,6 +48,7 @@ struct Inner {
     here: Contexts,
     peer: fn(&Extensions) -> Option<SocketAddr>,
     complaints: Complaints,
+    acquaintances: Option<Arc<Acquaintances>>,
 }
 
 impl Internal {
@@ -63,7 +65,15 @@ impl Internal {
             "eventbooker_internal_refusals_total",
             "Calls of other services that were refused, by reason"
         );
-        Self { inner: Arc::new(Inner { engine, tokens, here, peer, complaints }) }
+        let acquaintances = None;
+        Self { inner: Arc::new(Inner { engine, tokens, here, peer, complaints, acquaintances }) }
+    }
+
+    /// The same, for callers whose databases are compared with what is known of them.
+    #[must_use]
+    pub fn acquainted(self, acquaintances: Arc<Acquaintances>) -> Self {
+        let inner = Arc::into_inner(self.inner).expect("nobody serves by it yet");
+        Self { inner: Arc::new(Inner { acquaintances: Some(acquaintances), ..inner }) }
     }
 }
 
@@ -120,7 +130,11 @@ impl Inner {
             .into_iter()
             .map(|trouble| trouble.map_or_else(&mut next, R::trouble))
             .collect();
-        Ok(json(&Results::<R> { database: None, number: None, results }))
+        let (database, number, keeps) = match &self.acquaintances {
+            Some(them) => them.present(batch.from, route.changes_rows).await,
+            None => (None, None, None),
+        };
+        Ok(json(&Results::<R> { database, number, keeps, results }))
     }
 
     /// The batch of a call to a route, if whoever calls may.
@@ -138,6 +152,9 @@ impl Inner {
         if batch.items.len() > route.items_max {
             let detail = format!("a batch has at most {} items here", route.items_max);
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
+        if let Some(them) = &self.acquaintances {
+            them.meet(&batch).await.map_err(Problem::estranged)?;
         }
         Ok(batch)
     }

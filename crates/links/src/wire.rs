@@ -15,6 +15,7 @@ pub mod shapes;
 pub mod steps;
 
 use eventbooker_core::Context;
+use eventbooker_store::LastIds;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -35,9 +36,18 @@ pub struct Batch<I> {
     /// Which database it has: a random name that it was given when it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
+    /// How far that has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<i64>,
+    /// Whether to compare that with what has been seen of it: calls overtake each other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub introduces: bool,
     /// What it has seen of the database of whoever is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sees: Option<Sees>,
+    /// The highest numbers that it knows of whoever is asked, if that has lost some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met: Option<Met>,
     /// The questions.
     #[schema(max_items = 256)]
     pub items: Vec<I>,
@@ -51,6 +61,79 @@ pub struct Sees {
     pub database: String,
     /// The highest number that it has shown.
     pub number: i64,
+    /// How far it has said that it has seen the other one come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<i64>,
+}
+
+/// The highest numbers of bookings, events and users that somebody has met.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Met {
+    /// Of bookings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booking: Option<i64>,
+    /// Of events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<i64>,
+    /// Of users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<i64>,
+}
+
+impl From<LastIds> for Met {
+    fn from(LastIds { booking, event, user }: LastIds) -> Self {
+        Self { booking, event, user }
+    }
+}
+
+impl From<Met> for LastIds {
+    fn from(Met { booking, event, user }: Met) -> Self {
+        Self { booking, event, user }
+    }
+}
+
+/// Which of two databases isn't what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Whose {
+    /// That of whoever says so.
+    Mine,
+    /// That of whoever called.
+    Yours,
+}
+
+/// Why nothing is done for a caller: a database isn't what it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Fault {
+    /// Which one.
+    pub whose: Whose,
+    /// Whether it is another one. Otherwise it is behind what was seen of it.
+    pub is_another: bool,
+    /// Which database says so.
+    pub database: String,
+    /// How far it had been seen to come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<i64>,
+    /// The highest numbers of its kind that were met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met: Option<Met>,
+}
+
+impl Fault {
+    pub(crate) fn another(whose: Whose, database: String) -> Self {
+        Self { whose, is_another: true, database, seen: None, met: None }
+    }
+
+    /// Whoever says so has lost something.
+    pub(crate) fn lost(database: String) -> Self {
+        Self { whose: Whose::Mine, is_another: false, database, seen: None, met: None }
+    }
+
+    /// The caller has, it seems.
+    pub(crate) fn behind(database: String, seen: i64, met: Met) -> Self {
+        let (seen, met) = (Some(seen), Some(met));
+        Self { whose: Whose::Yours, is_another: false, database, seen, met }
+    }
 }
 
 /// What became of a batch.
@@ -62,6 +145,9 @@ pub struct Results<R> {
     /// How far it has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<i64>,
+    /// How far it has seen the caller's database come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeps: Option<i64>,
     /// One result for each item, in their order.
     pub results: Vec<R>,
 }

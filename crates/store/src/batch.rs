@@ -9,6 +9,8 @@ use eventbooker_core::events::{Event, JournalEntry, Slot, Tally};
 use eventbooker_core::identity::{Session, TokenDigest, User};
 use eventbooker_core::{BookingId, Context, Contexts, EventId, Timestamp, UserId};
 
+use crate::{DatabaseId, Neighbour};
+
 /// The rows that a batch's commands name. Naming one twice does no harm.
 #[derive(Debug, Default)]
 pub struct Wants {
@@ -208,6 +210,14 @@ pub struct Changes {
     pub purge: Option<Purge>,
     /// What a check of the invariants came to.
     pub checked: Option<LastCheck>,
+    /// How much further the database has come, where others rely on what it has.
+    pub progress: i64,
+    /// What was seen of other services' databases; what had been seen before isn't forgotten.
+    pub neighbours_seen: Vec<Neighbour>,
+    /// What is to be known of them from now on, whatever was.
+    pub neighbours_set: Vec<Neighbour>,
+    /// The name of the database that this one takes the place of.
+    pub database_id: Option<DatabaseId>,
     /// The highest numbers that were given out.
     pub last_ids: LastIds,
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// What was drawn when a database's tables were made. It stays the same for as long as the database is
-/// there, and a back-up of it has the same. A copy into another database doesn't take it along.
+/// there, and a back-up of it has the same. A copy into another database has a secret of its own; it takes
+/// the id along if it takes the place of a service's whole database.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Installation {
     /// Tells this database from every other one.

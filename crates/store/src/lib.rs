@@ -11,6 +11,7 @@ mod batch;
 mod codes;
 mod error;
 mod installation;
+pub mod neighbours;
 pub mod postgres;
 mod queries;
 mod search;
@@ -23,6 +24,7 @@ pub use batch::{
 };
 pub use error::{OpenError, StoreError};
 pub use installation::Installation;
+pub use neighbours::{DatabaseId, GENERATION, Loss, Neighbour, generation};
 pub use queries::{
     AccountQueries, BookingQueries, BookingRoute, CommonQueries, DueErrands, DueHolds,
     EventQueries, EventWorkQueries, EventsPage, FullSnapshot, IdentityQueries, OldestKept, Queries,

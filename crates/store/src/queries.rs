@@ -10,7 +10,7 @@ use eventbooker_core::events::{Event, JournalEntry, Slot};
 use eventbooker_core::identity::{Session, TokenDigest, User};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 
-use crate::{Answer, AnswerKey, Installation, LastCheck, LastIds, SagaStep, StoreError};
+use crate::{Answer, AnswerKey, Installation, LastCheck, LastIds, Neighbour, SagaStep, StoreError};
 
 /// Which events to list, soonest first, undated ones last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,6 +238,12 @@ pub trait CommonQueries: Send + Sync + 'static {
     async fn oldest_kept(&self) -> Result<OldestKept, StoreError>;
     /// What the database is known by.
     async fn installation(&self) -> Result<Installation, StoreError>;
+    /// How far the database has come.
+    async fn progress(&self) -> Result<i64, StoreError>;
+    /// What has been seen of other services' databases.
+    async fn neighbours(&self) -> Result<Vec<Neighbour>, StoreError>;
+    /// The highest numbers of other services' rows that the rows here name.
+    async fn ids_met(&self) -> Result<LastIds, StoreError>;
     /// What the last check of the invariants came to, for each who has checked.
     async fn last_checks(&self) -> Result<Vec<LastCheck>, StoreError>;
     /// The answer that was given to a command with this key.

@@ -32,8 +32,7 @@ const CITUS: &str = "
       INSERT INTO named VALUES (table_name, NULL, NULL) $$;";
 
 /// What isn't named.
-const ON_THE_COORDINATOR: &str =
-    "('ids', 'schema_version', 'turns', 'checks', 'contexts', 'installation', 'unfinished_copy')";
+const ON_THE_COORDINATOR: &str = "('ids', 'schema_version', 'turns', 'checks', 'contexts', 'installation', 'neighbours', 'progress', 'unfinished_copy')";
 
 #[tokio::test]
 async fn every_table_has_its_place() {

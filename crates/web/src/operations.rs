@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use eventbooker_engine::{Error, Hindrance, Recount, Recounts, UnfinishedRecount};
+use eventbooker_core::Context;
+use eventbooker_engine::{Error, Estranged, Hindrance, Recount, Recounts, UnfinishedRecount};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -45,6 +46,11 @@ struct ReadyShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     recount: Option<RecountShape>,
+    /// What isn't served until an operator has looked, because its database isn't what it was; left out
+    /// where there is nothing like that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    lost_state: Option<LostStateShape>,
     /// The latest recount of all, if it didn't come to its end; left out if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -52,13 +58,32 @@ struct ReadyShape {
 }
 
 impl ReadyShape {
-    fn of(recounts: &Recounts) -> Self {
+    fn of(recounts: &Recounts, estranged: Estranged) -> Self {
         let Recounts { finished, unfinished } = recounts;
         Self {
             status: "ready",
+            lost_state: LostStateShape::of(estranged),
             recount: finished.as_ref().map(RecountShape::of),
             unfinished_recount: unfinished.as_ref().map(UnfinishedRecountShape::of),
         }
+    }
+}
+
+/// Whose database was restored from a back-up, or is another one.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LostState)]
+struct LostStateShape {
+    /// Whether it is this service's own.
+    own: bool,
+    /// The other services whose database it is, by their names.
+    neighbours: Vec<&'static str>,
+}
+
+impl LostStateShape {
+    fn of(Estranged { has_lost, neighbours }: Estranged) -> Option<Self> {
+        let is_so = has_lost || !neighbours.is_empty();
+        let names = neighbours.iter().map(Context::name).collect();
+        is_so.then_some(Self { own: has_lost, neighbours: names })
     }
 }
 
@@ -132,7 +157,8 @@ async fn ready(State(web): State<Web>) -> Result<Response, Problem> {
     }
     // Ready whatever was found. What is damaged is a few rows, which no restart and no other replica
     // would repair; without traffic nobody could use the sound ones either.
-    Ok(Shown::ok(&ReadyShape::of(&web.engine().recounts())).into_response())
+    let engine = web.engine();
+    Ok(Shown::ok(&ReadyShape::of(&engine.recounts(), engine.estranged())).into_response())
 }
 
 /// Metrics

@@ -193,6 +193,10 @@ impl From<Error> for Problem {
                 ProblemKind::Draining,
                 "the service is stopping; nothing was done, try again in a moment",
             ),
+            Error::LostState => Self::new(
+                ProblemKind::StoreUnavailable,
+                "the database has been restored from a back-up, and nothing new is taken until its operator has looked; nothing was done",
+            ),
             Error::Store(error) => error.into(),
             Error::Bug => Self::new(ProblemKind::Internal, "an internal error; nothing was done"),
         }

@@ -20,7 +20,7 @@ fn step(booking: i64, asked: &str) -> SagaStep {
 
 fn remembered(booking: i64, participant: Participant, attempt: u32, memory: Memory) -> Remembered {
     let key = MemoryKey { participant, booking_id: BookingId::new(booking), attempt };
-    Remembered { key, memory, at: at(1) }
+    Remembered { key, memory, at: at(1), begun: (attempt != 2).then(|| at(0)) }
 }
 
 fn promised() -> Answer {

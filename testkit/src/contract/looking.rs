@@ -309,7 +309,7 @@ pub async fn memories_and_steps_are_kept(database: &dyn Database) {
         (key(Participant::Accounts, 1, 2), Memory::Charged),
         (key(Participant::Events, 2, 0), Memory::Withdrawn),
     ]
-    .map(|(key, memory)| Remembered { key, memory, at: at(1) });
+    .map(|(key, memory)| Remembered { key, memory, at: at(1), begun: Some(at(0)) });
     let step = |booking, asked: &str, second| SagaStep {
         booking_id: BookingId::new(booking),
         asked: asked.to_owned(),

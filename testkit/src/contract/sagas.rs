@@ -20,8 +20,12 @@ pub async fn denials_keep_their_reasons(database: &dyn Database) {
         booking_id: BookingId::new(1),
         attempt,
     };
-    let remembered =
-        |(attempt, why)| Remembered { key: key(attempt), memory: Memory::Refused(why), at: at(1) };
+    let remembered = |(attempt, why)| Remembered {
+        key: key(attempt),
+        memory: Memory::Refused(why),
+        at: at(1),
+        begun: None,
+    };
     let step = |why| SagaStep {
         booking_id: BookingId::new(1),
         asked: "Occupy".to_owned(),
@@ -151,6 +155,7 @@ pub async fn memories_go_in_the_end(database: &dyn Database) {
         },
         memory: Memory::Charged,
         at: at(second),
+        begun: None,
     };
     let memories =
         [remembered(1, 1, 30), remembered(1, 2, 10), remembered(2, 1, 20), remembered(3, 1, 40)];

@@ -231,6 +231,7 @@ pub async fn keys_are_unique(database: &dyn Database) {
         },
         memory: Memory::Refused(POOR),
         at: at(second),
+        begun: None,
     };
     save(&*store, Changes { memories_added: vec![refused(0)], ..Changes::default() }).await;
     let twice = [

@@ -30,6 +30,9 @@ pub struct Request {
     pub event_id: EventId,
     /// Whose it is.
     pub user_id: UserId,
+    /// When it began: that tells it from another one with its number. Nobody said it before there was
+    /// this field.
+    pub begun: Option<Timestamp>,
     /// How many seats.
     pub seats: Seats,
     /// What they cost; nothing until they are occupied.
@@ -83,12 +86,13 @@ impl Ask {
 impl Booking {
     /// What the booking asks for next; nothing when it is at rest.
     pub fn request(&self) -> Option<Request> {
-        let Self { id, event_id, user_id, seats, amount, attempt, state, .. } = *self;
+        let Self { id, event_id, user_id, seats, amount, attempt, state, created_at, .. } = *self;
         let ask = state.ask()?;
         Some(Request {
             booking_id: id,
             event_id,
             user_id,
+            begun: Some(created_at),
             seats,
             amount,
             attempt,
@@ -171,6 +175,15 @@ pub struct Remembered {
     pub memory: Memory,
     /// When.
     pub at: Timestamp,
+    /// When the booking began, if that was said.
+    pub begun: Option<Timestamp>,
+}
+
+impl Remembered {
+    /// Whether it is of another booking with the same number.
+    pub fn is_of_another(&self, request: &Request) -> bool {
+        self.begun.zip(request.begun).is_some_and(|(remembered, asked)| remembered != asked)
+    }
 }
 
 impl Request {

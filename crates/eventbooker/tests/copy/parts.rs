@@ -139,6 +139,37 @@ fn a_part_comes_once() {
     }
 }
 
+/// A service's whole database that is copied is the same to its neighbours. The parts of one that had none
+/// are new ones.
+#[test]
+fn a_services_database_keeps_its_name() {
+    for database in [Database::embedded, Database::postgres] {
+        let source = small();
+        let [part, moved] = [(); 2].map(|()| installed(database()));
+        let knows = "INSERT INTO neighbours (service, database, number, heard)
+                     SELECT 'book', id, 7, 3 FROM installation";
+        let id = |of: &Installation| of.run(&["neighbour", "list"]).stdout;
+        source.database().change(knows);
+        assert_copied(
+            &copy(&source, "sqlite:eventbooker.db", &part, &["--services", "events"]),
+            "events",
+        );
+        let listed = id(&part);
+        assert!(
+            listed.contains("which has come to 0") && listed.contains("no neighbours"),
+            "{listed}"
+        );
+        assert_ne!(listed.split_once(','), id(&source).split_once(','));
+
+        part.database().change("UPDATE progress SET number = 5 WHERE slot = 0");
+        part.database().change(knows);
+        assert_copied(&copy(&source, &part.database().url(), &moved, &[]), "events");
+        let listed = id(&part);
+        assert!(listed.contains("which has come to 5") && listed.contains("book"), "{listed}");
+        assert_eq!(id(&moved), listed);
+    }
+}
+
 /// Each command finds what it needs, or says where it has looked.
 #[test]
 fn a_part_does_what_it_can() {

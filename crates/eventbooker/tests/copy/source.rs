@@ -134,6 +134,7 @@ fn fill(database: &Database, booking: i64) {
         key: MemoryKey { participant: Participant::Accounts, booking_id, attempt },
         memory: Memory::Withdrawn,
         at: now,
+        begun: None,
     };
     let answer = |scope| Kept { created_at: now, ..rows::answer(scope, "key", 0) };
     let many = Changes {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that can't go on has failed")]
 
+mod restored;
 mod rolling;
 mod traces;
 

@@ -27,6 +27,8 @@ pub(super) struct Route {
     pub(super) callers: &'static [Context],
     /// The most items in one batch.
     pub(super) items_max: usize,
+    /// Whether it changes rows.
+    pub(super) changes_rows: bool,
 }
 
 impl Inner {

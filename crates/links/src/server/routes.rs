@@ -55,26 +55,59 @@ pub(crate) fn described() -> utoipa::openapi::OpenApi {
 
 type Answered = Result<Response, Problem>;
 
-const EVENTS_STEPS: Route =
-    Route { of: Context::Events, callers: &[Context::Bookings], items_max: ITEMS_MAX };
-const ACCOUNT_STEPS: Route =
-    Route { of: Context::Accounts, callers: &[Context::Bookings], items_max: ITEMS_MAX };
-const BOOK_NOTICES: Route =
-    Route { of: Context::Bookings, callers: &[Context::Events], items_max: ITEMS_MAX };
+const EVENTS_STEPS: Route = Route {
+    of: Context::Events,
+    callers: &[Context::Bookings],
+    items_max: ITEMS_MAX,
+    changes_rows: true,
+};
+const ACCOUNT_STEPS: Route = Route {
+    of: Context::Accounts,
+    callers: &[Context::Bookings],
+    items_max: ITEMS_MAX,
+    changes_rows: true,
+};
+const BOOK_NOTICES: Route = Route {
+    of: Context::Bookings,
+    callers: &[Context::Events],
+    items_max: ITEMS_MAX,
+    changes_rows: true,
+};
 const AUTH_LOOK: Route = Route {
     of: Context::Identity,
     callers: &[Context::Events, Context::Accounts, Context::Bookings],
     items_max: LOOKS_MAX,
+    changes_rows: false,
 };
-const EVENTS_LOOK: Route =
-    Route { of: Context::Events, callers: &[Context::Bookings], items_max: LOOKS_MAX };
+const EVENTS_LOOK: Route = Route {
+    of: Context::Events,
+    callers: &[Context::Bookings],
+    items_max: LOOKS_MAX,
+    changes_rows: false,
+};
 const ACCOUNT_LOOK: Route = Route {
     of: Context::Accounts,
     callers: &[Context::Identity, Context::Bookings],
     items_max: LOOKS_MAX,
+    changes_rows: false,
 };
-const BOOK_LOOK: Route =
-    Route { of: Context::Bookings, callers: &[Context::Events], items_max: LOOKS_MAX };
+const BOOK_LOOK: Route = Route {
+    of: Context::Bookings,
+    callers: &[Context::Events],
+    items_max: LOOKS_MAX,
+    changes_rows: false,
+};
+
+/// Whether a service has something to look at with another.
+pub(crate) fn may_look(from: Context, at: Context) -> bool {
+    let route = match at {
+        Context::Identity => AUTH_LOOK,
+        Context::Events => EVENTS_LOOK,
+        Context::Accounts => ACCOUNT_LOOK,
+        Context::Bookings => BOOK_LOOK,
+    };
+    route.callers.contains(&from)
+}
 
 /// What can be answered to a call as a whole.
 #[derive(utoipa::IntoResponses)]

@@ -14,7 +14,7 @@ use eventbooker_core::accounts::InsufficientFunds;
 use eventbooker_core::bookings::participant::Request;
 use eventbooker_core::bookings::saga::{Answer, Ask, Denial};
 use eventbooker_core::events::{EventCancelled, OccupyRefusal, PaymentWindow, Release, Seats};
-use eventbooker_core::{BookingId, EventId, Money, UserId};
+use eventbooker_core::{BookingId, EventId, Money, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -29,6 +29,9 @@ pub struct StepItem {
     pub event: i64,
     /// Whose it is.
     pub user: i64,
+    /// When it began, in microseconds of Unix time: that tells it from another one with its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<i64>,
     /// How many seats.
     pub seats: u32,
     /// What they cost, in minor units; 0 until they are occupied.
@@ -128,7 +131,8 @@ pub enum Refused {
 
 impl From<Request> for StepItem {
     fn from(request: Request) -> Self {
-        let Request { booking_id, event_id, user_id, seats, amount, attempt, ask, trace } = request;
+        let Request { booking_id, event_id, user_id, begun, seats, amount, attempt, ask, trace } =
+            request;
         let (step, why) = match ask {
             Ask::Occupy => (Step::Occupy, None),
             Ask::Settle => (Step::Settle, None),
@@ -141,6 +145,7 @@ impl From<Request> for StepItem {
             booking: booking_id.get(),
             event: event_id.get(),
             user: user_id.get(),
+            begun: begun.map(Timestamp::as_micros),
             seats: seats.get(),
             amount: amount.as_minor(),
             attempt,
@@ -155,7 +160,8 @@ impl TryFrom<StepItem> for Request {
     type Error = String;
 
     fn try_from(item: StepItem) -> Result<Self, String> {
-        let StepItem { booking, event, user, seats, amount, attempt, step, why, trace } = item;
+        let StepItem { booking, event, user, begun, seats, amount, attempt, step, why, trace } =
+            item;
         if seats == 0 || amount < 0 {
             return Err(format!("{seats} seats for {amount} are no booking"));
         }
@@ -172,6 +178,7 @@ impl TryFrom<StepItem> for Request {
             booking_id: BookingId::new(booking),
             event_id: EventId::new(event),
             user_id: UserId::new(user),
+            begun: begun.map(Timestamp::from_micros),
             seats: Seats::new(seats),
             amount: Money::from_minor(amount),
             attempt,

@@ -5,6 +5,7 @@
 mod admission;
 mod log;
 mod looks;
+mod lost_state;
 mod neighbour;
 mod sagas;
 mod side;

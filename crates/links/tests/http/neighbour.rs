@@ -87,6 +87,7 @@ fn settle() -> Request {
         booking_id: BookingId::new(7),
         event_id: EventId::new(3),
         user_id: UserId::new(1),
+        begun: None,
         seats: Seats::new(2),
         amount: Money::from_minor(80),
         attempt: 1,

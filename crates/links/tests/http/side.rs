@@ -9,11 +9,12 @@ use axum::extract::ConnectInfo;
 use axum::http::Extensions;
 use eventbooker_core::Context;
 use eventbooker_engine::{Clock, Engine, Neighbours, Parts, Place, Settings};
+use eventbooker_links::acquaintance::Acquaintances;
 use eventbooker_links::client::{Address, Client, Means};
 use eventbooker_links::keys::{Keyring, Keys, SigningKey};
 use eventbooker_links::server::{Internal, router};
 use eventbooker_links::tokens::Tokens;
-use eventbooker_store::{Access, Changes};
+use eventbooker_store::{Access, Changes, Store};
 use eventbooker_testkit::SeededEntropy;
 use eventbooker_testkit::database::Database;
 use eventbooker_testkit::rows;
@@ -55,9 +56,19 @@ pub(crate) fn client(
 pub(crate) type Addresses = [SocketAddr; 4];
 
 /// Whom a service asks for what it hasn't got.
-fn neighbours_of(of: Context, addresses: Addresses, clock: &Arc<dyn Clock>) -> Neighbours {
+fn neighbours_of(
+    of: Context,
+    addresses: Addresses,
+    clock: &Arc<dyn Clock>,
+    acquaintances: &Arc<Acquaintances>,
+) -> (Neighbours, Vec<Arc<Client>>) {
     let [auth, events, account, book] = addresses;
-    let line = |to, address| Arc::new(client(of, to, address, clock));
+    let mut lines = Vec::new();
+    let mut line = |to, address| {
+        let line = client(of, to, address, clock).acquainted(Arc::clone(acquaintances));
+        lines.push(Arc::new(line));
+        Arc::clone(&lines[lines.len() - 1])
+    };
     let mut neighbours = Neighbours {
         identity: Place::Elsewhere(line(Context::Identity, auth)),
         events: Place::Elsewhere(line(Context::Events, events)),
@@ -70,7 +81,7 @@ fn neighbours_of(of: Context, addresses: Addresses, clock: &Arc<dyn Clock>) -> N
         Context::Accounts => neighbours.accounts = Place::Here,
         Context::Bookings => neighbours.bookings = Place::Here,
     }
-    neighbours
+    (neighbours, lines)
 }
 
 /// An address that is taken, and where nobody listens.
@@ -91,25 +102,71 @@ pub(crate) struct Side {
     pub(crate) engine: Engine,
     pub(crate) database: Database,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) acquaintances: Arc<Acquaintances>,
     internal: Internal,
     listening: Option<JoinHandle<()>>,
+    lines: Vec<Arc<Client>>,
+    keeping: Vec<JoinHandle<()>>,
 }
 
 impl Side {
     /// All services in one, called events.
     pub(crate) async fn whole(clock: &Arc<dyn Clock>) -> Self {
-        Self::with(Context::Events, Neighbours::default(), clock).await
+        let nobody = (Neighbours::default(), Vec::new());
+        Self::with(Database::new(), Context::Events, Arc::default(), nobody, clock).await
     }
 
     /// One service.
     pub(crate) async fn of(of: Context, addresses: Addresses, clock: &Arc<dyn Clock>) -> Self {
-        Self::with(of, neighbours_of(of, addresses, clock), clock).await
+        Self::on(Database::new(), of, addresses, clock).await
     }
 
-    async fn with(name: Context, neighbours: Neighbours, clock: &Arc<dyn Clock>) -> Self {
-        let database = Database::new();
+    /// The same, on this database.
+    pub(crate) async fn on(
+        database: Database,
+        of: Context,
+        addresses: Addresses,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let acquaintances = Arc::<Acquaintances>::default();
+        let neighbours = neighbours_of(of, addresses, clock, &acquaintances);
+        Self::with(database, of, acquaintances, neighbours, clock).await
+    }
+
+    /// A replica of one, on the same database.
+    pub(crate) async fn beside(
+        other: &Self,
+        of: Context,
+        addresses: Addresses,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let acquaintances = Arc::<Acquaintances>::default();
+        let neighbours = neighbours_of(of, addresses, clock, &acquaintances);
+        let store = other.database.open(Access::Tool).await.unwrap();
+        Self::of_store(Database::embedded(), store, of, acquaintances, neighbours, clock).await
+    }
+
+    async fn with(
+        database: Database,
+        name: Context,
+        acquaintances: Arc<Acquaintances>,
+        neighbours: (Neighbours, Vec<Arc<Client>>),
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let store = database.open(Access::Tool).await.unwrap();
+        Self::of_store(database, store, name, acquaintances, neighbours, clock).await
+    }
+
+    async fn of_store(
+        database: Database,
+        store: Arc<dyn Store>,
+        name: Context,
+        acquaintances: Arc<Acquaintances>,
+        (neighbours, lines): (Neighbours, Vec<Arc<Client>>),
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
         let parts = Parts {
-            store: database.open(Access::Tool).await.unwrap(),
+            store,
             clock: Arc::clone(clock),
             entropy: Arc::new(SeededEntropy::new(2)),
             write_answer: in_words,
@@ -118,8 +175,18 @@ impl Side {
         let engine = Engine::start_among(neighbours, parts, settings).await.unwrap();
         let keyring = Arc::new(Keyring::of(keys(name)));
         let tokens = Arc::new(Tokens::new(Arc::clone(&keyring), Arc::clone(clock)));
-        let internal = Internal::new(engine.clone(), tokens, Arc::clone(clock), peer);
-        Self { engine, database, keyring, internal, listening: None }
+        acquaintances.begin(&engine).await.unwrap();
+        let keeping = Arc::clone(&acquaintances).keep(engine.clone(), Arc::clone(clock));
+        let keeping = vec![tokio::spawn(keeping)];
+        let internal = Internal::new(engine.clone(), tokens, Arc::clone(clock), peer)
+            .acquainted(Arc::clone(&acquaintances));
+        Self { engine, database, keyring, acquaintances, internal, listening: None, lines, keeping }
+    }
+
+    /// Greets the others now and then.
+    fn keep_in_touch(&mut self) {
+        let touch = self.lines.iter().map(|line| tokio::spawn(Arc::clone(line).keep_in_touch()));
+        self.keeping.extend(touch);
     }
 
     pub(crate) async fn listen(&mut self) -> SocketAddr {
@@ -162,12 +229,17 @@ impl Side {
         tables.iter().map(|t| self.database.number(&format!("SELECT count(*) FROM {t}"))).sum()
     }
 
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(self) -> Database {
         if let Some(listening) = self.listening {
             listening.abort();
             let _ = listening.await;
         }
+        for task in self.keeping {
+            task.abort();
+            let _ = task.await;
+        }
         self.engine.stop().await;
+        self.database
     }
 }
 
@@ -185,6 +257,26 @@ pub(crate) struct Four {
 impl Four {
     /// They, with something between the network and the routes of each.
     pub(crate) async fn start(clock: Arc<dyn Clock>, between: impl Fn(Router) -> Router) -> Self {
+        Self::on(Database::new, clock, between).await
+    }
+
+    /// They, on a server.
+    pub(crate) async fn on_server(clock: Arc<dyn Clock>) -> Self {
+        Self::on(Database::postgres, clock, |routes| routes).await
+    }
+
+    /// They, on files.
+    pub(crate) async fn embedded(clock: Arc<dyn Clock>) -> Self {
+        let mut four = Self::on(Database::embedded, clock, |routes| routes).await;
+        four.sides.iter_mut().for_each(Side::keep_in_touch);
+        four
+    }
+
+    async fn on(
+        database: impl Fn() -> Database,
+        clock: Arc<dyn Clock>,
+        between: impl Fn(Router) -> Router,
+    ) -> Self {
         let mut listeners = Vec::new();
         for _ in Context::ALL {
             listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
@@ -193,7 +285,7 @@ impl Four {
         let addresses: Addresses = addresses.try_into().unwrap();
         let mut sides = Vec::new();
         for (of, listener) in Context::ALL.into_iter().zip(listeners) {
-            let mut side = Side::of(of, addresses, &clock).await;
+            let mut side = Side::on(database(), of, addresses, &clock).await;
             side.listen_on(listener, &between);
             sides.push(side);
         }
@@ -203,6 +295,33 @@ impl Four {
     pub(crate) fn engine(&self, of: Context) -> &Engine {
         let place = Context::ALL.iter().position(|it| *it == of).unwrap();
         &self.sides[place].engine
+    }
+
+    /// One of them.
+    pub(crate) fn side(&self, of: Context) -> &Side {
+        let place = Context::ALL.iter().position(|it| *it == of).unwrap();
+        &self.sides[place]
+    }
+
+    /// Lets one greet another.
+    pub(crate) async fn greet(&self, from: Context, to: Context) -> Result<(), String> {
+        let acquaintances = Arc::clone(&self.side(from).acquaintances);
+        self.client(from, to).acquainted(acquaintances).greet().await
+    }
+
+    /// Stops one, does something to its database, and starts it where it was.
+    pub(crate) async fn restart(
+        &mut self,
+        of: Context,
+        meanwhile: impl FnOnce(Database) -> Database,
+    ) {
+        let place = Context::ALL.iter().position(|it| *it == of).unwrap();
+        let database = meanwhile(self.sides.remove(place).stop().await);
+        let mut side = Side::on(database, of, self.addresses, &self.clock).await;
+        let listener = TcpListener::bind(self.addresses[place]).await.unwrap();
+        side.listen_on(listener, |routes| routes);
+        side.keep_in_touch();
+        self.sides.insert(place, side);
     }
 
     /// A line from one service to another.

@@ -33,6 +33,7 @@ fn request(ask: Ask, amount: i64, attempt: u32) -> Request {
         booking_id: BookingId::new(7),
         event_id: EventId::new(3),
         user_id: UserId::new(1),
+        begun: None,
         seats: Seats::new(2),
         amount: Money::from_minor(amount),
         attempt,
@@ -61,7 +62,7 @@ fn a_batch_of_version_1_is_read_and_written() {
     assert_eq!(read, requests());
     assert_eq!(batch.from, Context::Bookings);
     assert_eq!(batch.database.as_deref(), Some("b00c"));
-    assert_eq!(batch.sees, Some(Sees { database: "e7e7".to_owned(), number: 123 }));
+    assert_eq!(batch.sees, Some(Sees { database: "e7e7".to_owned(), number: 123, heard: None }));
     let items = requests().into_iter().map(StepItem::from).collect();
     let written = serde_json::to_value(Batch { items, ..batch }).unwrap();
     assert_eq!(written, serde_json::from_str::<Value>(STEPS).unwrap());

@@ -18,6 +18,7 @@ mod copy;
 mod error;
 mod events;
 mod identity;
+mod neighbours;
 mod numbers;
 mod readers;
 mod row;

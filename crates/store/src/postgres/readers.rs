@@ -10,14 +10,16 @@ use tokio_postgres::Row;
 
 use super::config::Connector;
 use super::error::ends_session;
-use super::row::{all, array, get, instant};
+use super::row::{all, array, get, instant, one};
 use super::session::{Answers, Flight, Params, Session, params};
 use super::writer::NOW;
 use super::{
-    Clock, PostgresStore, accounts, answers, bookings, checks, events, identity, if_here, sagas,
+    Clock, PostgresStore, accounts, answers, bookings, checks, events, identity, if_here,
+    neighbours, sagas,
 };
 use crate::{
-    Access, Answer, AnswerKey, CommonQueries, Installation, LastCheck, OldestKept, StoreError,
+    Access, Answer, AnswerKey, CommonQueries, Installation, LastCheck, LastIds, Neighbour,
+    OldestKept, StoreError,
 };
 
 /// Queries that may wait for a connection; more are refused at once.
@@ -52,6 +54,9 @@ impl Manager for Opener {
             .chain([INSTALLATION, bookings::LAST_ID, sagas::OLDEST_MEMORY])
             .chain(answers::READS)
             .chain(checks::READS)
+            .chain(neighbours::READS)
+            .chain(if_here(self.contexts, Context::Accounts, neighbours::ACCOUNTS_MET))
+            .chain(if_here(self.contexts, Context::Bookings, neighbours::OTHERS_MET))
             .chain(if_here(self.contexts, Context::Identity, identity::READS))
             .chain(if_here(self.contexts, Context::Events, events::READS))
             .chain(if_here(self.contexts, Context::Accounts, accounts::READS))
@@ -168,6 +173,33 @@ impl CommonQueries for PostgresStore {
         let found = self.readers.row(INSTALLATION, Params::new, read).await?;
         found
             .ok_or_else(|| StoreError::Refused("the table of the installation is empty".to_owned()))
+    }
+
+    async fn progress(&self) -> Result<i64, StoreError> {
+        let number = self.readers.row(neighbours::PROGRESS, Params::new, |row| get(row, 0)).await?;
+        Ok(number.unwrap_or_default())
+    }
+
+    async fn neighbours(&self) -> Result<Vec<Neighbour>, StoreError> {
+        self.readers.rows(neighbours::ALL, Params::new, neighbours::neighbour).await
+    }
+
+    async fn ids_met(&self) -> Result<LastIds, StoreError> {
+        let ask = |flight: &mut Flight<'_>| {
+            let statements = if_here(self.contexts, Context::Accounts, neighbours::ACCOUNTS_MET)
+                .chain(if_here(self.contexts, Context::Bookings, neighbours::OTHERS_MET));
+            let others: Vec<_> = statements.map(|sql| flight.ask(sql, params![])).collect();
+            (flight.ask(neighbours::BOOKINGS_MET, params![]), others)
+        };
+        let ((bookings, others), answers) = self.readers.ask(ask).await?;
+        let mut met =
+            LastIds { booking: get(one(answers.of(bookings))?, 0)?, ..LastIds::default() };
+        for ticket in others {
+            let row = one(answers.of(ticket))?;
+            met.event = get::<Option<i64>>(row, 0)?.max(met.event);
+            met.user = get::<Option<i64>>(row, 1)?.max(met.user);
+        }
+        Ok(met)
     }
 
     async fn last_checks(&self) -> Result<Vec<LastCheck>, StoreError> {

@@ -4,7 +4,7 @@
 use eventbooker_core::bookings::errand::{Errand, Promise};
 use eventbooker_core::bookings::participant::{MemoryKey, Remembered};
 use eventbooker_core::bookings::saga::Denial;
-use eventbooker_core::{BookingId, EventId, UserId};
+use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
 use tokio_postgres::Row;
 
 use super::row::{count, get, instant, known};
@@ -17,7 +17,7 @@ pub(super) const LOCK: &str = "
     FROM errands WHERE booking_id = ANY($1::bigint[]) ORDER BY booking_id FOR UPDATE";
 pub(super) const LOAD_MEMORIES: &str = "
     SELECT m.memory, m.amount, m.window_minutes, m.why, m.had, m.needed, m.at, m.participant,
-           m.booking_id, m.attempt
+           m.booking_id, m.attempt, m.begun
     FROM (SELECT unnest($1::bigint[]) AS booking_id, unnest($2::smallint[]) AS participant,
                  unnest($3::bigint[]) AS attempt) k
     JOIN memories m ON m.booking_id = k.booking_id AND m.participant = k.participant
@@ -46,11 +46,11 @@ const ADD_STEPS: &str = "
 /// may decide it at the same time.
 const ADD_MEMORY: &str = "
     INSERT INTO memories
-      (booking_id, participant, attempt, memory, amount, window_minutes, at, why, had, needed)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+      (booking_id, participant, attempt, memory, amount, window_minutes, at, why, had, needed, begun)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const CHANGE_MEMORY: &str = "
     UPDATE memories SET memory = $4, amount = $5, window_minutes = $6, at = $7, why = $8, had = $9,
-                        needed = $10
+                        needed = $10, begun = $11
     WHERE booking_id = $1 AND participant = $2 AND attempt = $3";
 
 const PURGE: &str = "
@@ -95,7 +95,8 @@ pub(super) const COUNT_MEMORIES: &str =
     "SELECT count(*) FROM memories WHERE participant = ANY($1::smallint[])";
 /// All memories of some participants behind one, for a snapshot.
 pub(super) const ALL_MEMORIES: &str = "
-    SELECT memory, amount, window_minutes, why, had, needed, at, participant, booking_id, attempt
+    SELECT memory, amount, window_minutes, why, had, needed, at, participant, booking_id, attempt,
+           begun
     FROM memories
     WHERE (booking_id, participant, attempt) > ($1, $2, $3) AND participant = ANY($5::smallint[])
     ORDER BY booking_id, participant, attempt LIMIT $4";
@@ -134,7 +135,8 @@ pub(super) fn remembered(row: &Row) -> Result<Remembered, StoreError> {
     };
     let denial = denial(row)?;
     let memory = known(row, 0, "memory", |code| codes::memory(code, amount, window, denial))?;
-    Ok(Remembered { key, memory, at: instant(row, 6)? })
+    let begun = get::<Option<i64>>(row, 10)?.map(Timestamp::from_micros);
+    Ok(Remembered { key, memory, at: instant(row, 6)?, begun })
 }
 
 /// Why it was a no, if it was one: the fourth column and the two behind it.
@@ -200,7 +202,7 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
     }
     let added = changes.memories_added.iter().map(|memory| (ADD_MEMORY, memory));
     let changed = changes.memories_changed.iter().map(|memory| (CHANGE_MEMORY, memory));
-    for (sql, Remembered { key, memory, at }) in added.chain(changed) {
+    for (sql, Remembered { key, memory, at, begun }) in added.chain(changed) {
         let (code, amount, window) = codes::of_memory(*memory);
         let (why, had, needed) = codes::of_denial_if_any(memory.denial());
         flight.ask(
@@ -216,6 +218,7 @@ pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes) {
                 why,
                 had,
                 needed,
+                begun.map(Timestamp::as_micros),
             ],
         );
     }

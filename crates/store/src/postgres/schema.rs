@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0007_answers_of_sagas.sql"),
     include_str!("../../migrations/postgres/0008_contexts.sql"),
     include_str!("../../migrations/postgres/0009_traces.sql"),
+    include_str!("../../migrations/postgres/0010_neighbours.sql"),
 ];
 
 /// The schema version that this program needs.

@@ -18,7 +18,9 @@ use super::row::{all, can_be_text, instant, one};
 use super::session::{
     Answers, BEGIN, COMMIT, Flight, Params, ROLLBACK, Session, Ticket, column, params,
 };
-use super::{Clock, accounts, answers, bookings, checks, events, identity, if_here, sagas};
+use super::{
+    Clock, accounts, answers, bookings, checks, events, identity, if_here, neighbours, sagas,
+};
 use crate::{Changes, Loaded, StoreError, Wants, Writer, codes};
 
 pub(super) const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
@@ -39,6 +41,8 @@ pub(super) struct PostgresWriter {
     clock: Clock,
     session: Option<Session>,
     numbers: Numbers,
+    /// Where it counts how far the database has come.
+    slot: i64,
     /// The instant of the last batch.
     last_now: Option<Timestamp>,
     /// Whether a transaction has begun that has its turn.
@@ -59,6 +63,7 @@ impl PostgresWriter {
             clock,
             session: None,
             numbers: Numbers::default(),
+            slot: draw_slot(),
             last_now: None,
             has_turn: false,
             left: HashMap::new(),
@@ -79,6 +84,7 @@ impl PostgresWriter {
             .chain(answers::WRITES)
             .chain(sagas::MEMORY_WRITES)
             .chain(checks::WRITES)
+            .chain(neighbours::WRITES)
             .chain(if_here(self.contexts, Context::Identity, identity::WRITES))
             .chain(if_here(self.contexts, Context::Events, events::WRITES))
             .chain(if_here(self.contexts, Context::Accounts, accounts::WRITES))
@@ -180,6 +186,7 @@ impl PostgresWriter {
             checks::save(&mut flight, check);
         }
         self.numbers.raise(&mut flight, changes.last_ids);
+        neighbours::save(&mut flight, changes, self.slot);
         // If anything before it is refused, this ends the transaction without a change.
         let (end, is_commit) = flight.end();
         let Err((ticket, error)) = flight.land_all().await else { return Ok(()) };
@@ -261,6 +268,13 @@ impl Writer for PostgresWriter {
             tracing::debug!(reason = explain(&error), "a few numbers are left out");
         }
     }
+}
+
+/// One of the rows that a database's number is the sum of. Two writers that have drawn the same one wait
+/// for each other.
+fn draw_slot() -> i64 {
+    let drawn = getrandom::u64().expect("the operating system provides randomness");
+    i64::try_from(drawn % neighbours::SLOTS).expect("there are few")
 }
 
 /// A load opens the session, and a save comes behind a load.

@@ -17,6 +17,7 @@ mod copy;
 mod events;
 mod identity;
 mod journal;
+mod neighbours;
 mod readers;
 mod sagas;
 mod schema;

@@ -23,8 +23,11 @@ use eventbooker_core::{Context, EventId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{SqliteStore, answers, bookings, checks, events, identity, sagas};
-use crate::{Answer, AnswerKey, CommonQueries, Installation, LastCheck, OldestKept, StoreError};
+use super::{SqliteStore, answers, bookings, checks, events, identity, neighbours, sagas};
+use crate::{
+    Answer, AnswerKey, CommonQueries, Installation, LastCheck, LastIds, Neighbour, OldestKept,
+    StoreError,
+};
 
 /// Readers for single rows. They share the machine with everything else, so two do.
 const ROW_READERS: usize = 2;
@@ -196,6 +199,19 @@ impl CommonQueries for SqliteStore {
             })
         };
         self.readers.rows.run(read).await
+    }
+
+    async fn progress(&self) -> Result<i64, StoreError> {
+        self.readers.rows.run(neighbours::progress).await
+    }
+
+    async fn neighbours(&self) -> Result<Vec<Neighbour>, StoreError> {
+        self.readers.rows.run(neighbours::all).await
+    }
+
+    async fn ids_met(&self) -> Result<LastIds, StoreError> {
+        let contexts = self.contexts;
+        self.readers.lists.run(move |conn| neighbours::ids_met(conn, contexts)).await
     }
 
     async fn last_checks(&self) -> Result<Vec<LastCheck>, StoreError> {

@@ -11,15 +11,15 @@ use crate::{Changes, DueErrands, Purge, SagaStep, codes};
 
 const ADD_MEMORY: &str = "
     INSERT INTO memories
-      (booking_id, participant, attempt, memory, amount, window_minutes, at, why, had, needed)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+      (booking_id, participant, attempt, memory, amount, window_minutes, at, why, had, needed, begun)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 const CHANGE_MEMORY: &str = "
     UPDATE memories SET memory = ?4, amount = ?5, window_minutes = ?6, at = ?7, why = ?8,
-                        had = ?9, needed = ?10
+                        had = ?9, needed = ?10, begun = ?11
     WHERE booking_id = ?1 AND participant = ?2 AND attempt = ?3";
 
-/// The columns that [`memory`] reads, and when it was.
-const MEMORY: &str = "memory, amount, window_minutes, why, had, needed, at";
+/// The columns that [`memory`] reads, when it was, and when its booking began.
+const MEMORY: &str = "memory, amount, window_minutes, why, had, needed, at, begun";
 /// The columns of a [`step`].
 const STEP: &str = "booking_id, asked, answered, why, had, needed, at";
 const ERRAND: &str = "booking_id, event_id, user_id, token, due_at, tries, trouble, parked,
@@ -49,6 +49,11 @@ fn promise(row: &Row<'_>) -> rusqlite::Result<Option<Promise>> {
 fn memory(row: &Row<'_>) -> rusqlite::Result<Memory> {
     let (amount, window, denial) = (row.get(1)?, row.get(2)?, denial(row)?);
     super::known(row, 0, "memory", |code| codes::memory(code, amount, window, denial))
+}
+
+/// When a memory's booking began, if that was said.
+fn begun(row: &Row<'_>) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(7)?.map(Timestamp::from_micros))
 }
 
 /// Why it was a no, if it was one: the fourth column and the two behind it.
@@ -99,7 +104,7 @@ pub(super) fn load_memories(
         let participant = codes::of_participant(key.participant);
         let read = |row: &Row<'_>| {
             let at = Timestamp::from_micros(row.get(6)?);
-            Ok(Remembered { key: *key, memory: memory(row)?, at })
+            Ok(Remembered { key: *key, memory: memory(row)?, at, begun: begun(row)? })
         };
         let found = statement.query_row((key.booking_id.get(), participant, key.attempt), read);
         memories.extend(found.optional()?);
@@ -150,7 +155,7 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
     }
     let added = changes.memories_added.iter().map(|memory| (ADD_MEMORY, memory));
     let changed = changes.memories_changed.iter().map(|memory| (CHANGE_MEMORY, memory));
-    for (sql, Remembered { key, memory, at }) in added.chain(changed) {
+    for (sql, Remembered { key, memory, at, begun }) in added.chain(changed) {
         let (number, amount, window) = codes::of_memory(*memory);
         let (why, had, needed) = codes::of_denial_if_any(memory.denial());
         conn.prepare_cached(sql)?.execute((
@@ -164,6 +169,7 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()>
             why,
             had,
             needed,
+            begun.map(Timestamp::as_micros),
         ))?;
     }
     Ok(())
@@ -289,12 +295,12 @@ pub(super) fn all_memories(
     ))?
     .query_map((after.booking_id.get(), participant, after.attempt, limit), |row| {
         let key = MemoryKey {
-            participant: super::known(row, 7, "participant", codes::participant)?,
-            booking_id: BookingId::new(row.get(8)?),
-            attempt: row.get(9)?,
+            participant: super::known(row, 8, "participant", codes::participant)?,
+            booking_id: BookingId::new(row.get(9)?),
+            attempt: row.get(10)?,
         };
         let at = Timestamp::from_micros(row.get(6)?);
-        Ok(Remembered { key, memory: memory(row)?, at })
+        Ok(Remembered { key, memory: memory(row)?, at, begun: begun(row)? })
     })?
     .collect()
 }

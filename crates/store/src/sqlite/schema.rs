@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0007_contexts.sql"),
     include_str!("../../migrations/sqlite/0008_traces.sql"),
     include_str!("../../migrations/sqlite/0009_order_of_slots.sql"),
+    include_str!("../../migrations/sqlite/0010_neighbours.sql"),
 ];
 
 /// The schema version that this program needs.

@@ -7,7 +7,7 @@ use eventbooker_core::{Context, Contexts, Timestamp};
 use rusqlite::Connection;
 
 use super::checkpoint::Checkpointer;
-use super::{accounts, answers, bookings, checks, events, identity, sagas};
+use super::{accounts, answers, bookings, checks, events, identity, neighbours, sagas};
 use crate::{Changes, IdRange, LastIds, Loaded, StoreError, Wants, Writer};
 
 pub(super) struct SqliteWriter {
@@ -75,6 +75,7 @@ impl SqliteWriter {
         if let Some(check) = &changes.checked {
             checks::save(conn, check)?;
         }
+        neighbours::save(conn, changes)?;
         save_last_ids(conn, changes.last_ids)
     }
 
