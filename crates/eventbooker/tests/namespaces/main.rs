@@ -24,6 +24,8 @@ const LONG: Duration = Duration::from_secs(11);
 /// Longer than the proxy waits for auth (5 s), without which it doesn't ask anybody else.
 const LONG_FOR_AUTH: Duration = Duration::from_secs(7);
 
+const MOMENT: Duration = Duration::from_millis(20);
+
 /// What is done to them, one after the other.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
@@ -61,19 +63,26 @@ impl Fault {
             }
             Self::Pause(context) => {
                 services.server(context).pause();
-                thread::sleep(if context == Context::Identity { LONG_FOR_AUTH } else { LONG });
+                pass(if context == Context::Identity { LONG_FOR_AUTH } else { LONG });
                 services.server(context).resume();
             }
             Self::Cut(cables) => {
                 for (context, cable) in cables {
                     services.machine(*context).unplug(*cable);
                 }
-                thread::sleep(LONG);
+                pass(LONG);
                 for (context, cable) in cables {
                     services.machine(*context).plug_in(*cable);
                 }
             }
         }
+    }
+}
+
+/// Lets so much time pass while the machine is awake: one that stands still leaves a fault no time.
+fn pass(time: Duration) {
+    for _ in 0..time.as_millis() / MOMENT.as_millis() {
+        thread::sleep(MOMENT);
     }
 }
 
