@@ -7,6 +7,7 @@ use eventbooker_core::accounts::Posting;
 use eventbooker_core::bookings::State;
 use eventbooker_core::events::{Draft, Event};
 use eventbooker_core::{BookingId, Context, EventId, UserId};
+use eventbooker_engine::Engine;
 use eventbooker_engine::check::Databases;
 use eventbooker_store::Store;
 use eventbooker_store::sqlite::SqliteStore;
@@ -34,6 +35,18 @@ const LOOK_EVERY: Millis = 1_000;
 const EVENTS: usize = 3;
 /// Rows of one user.
 const ROWS_MAX: u32 = 10_000;
+
+/// Makes an event, again if the disk doesn't say that it is there.
+fn make_event(machine: &Machine, draft: &Draft) -> EventId {
+    let make = async |engine: &Engine| {
+        loop {
+            if let Ok(event) = outcome(engine.create_event(ADMIN, draft.clone(), None).await) {
+                return event.id;
+            }
+        }
+    };
+    machine.ask(make).expect("it runs")
+}
 
 pub(crate) struct World {
     diary: Diary,
@@ -89,9 +102,7 @@ impl World {
                     price_minor: *chance.one_of(&[0, 10, 40]),
                     payment_window_minutes: 1,
                 };
-                let made = machines[&Host::of(Context::Events)]
-                    .ask(async |engine| outcome(engine.create_event(ADMIN, draft, None).await));
-                made.expect("it runs").expect("a good draft").id
+                make_event(&machines[&Host::of(Context::Events)], &draft)
             })
             .collect();
         let people = People::new(Chance::of(seed, "people"), events.clone());
