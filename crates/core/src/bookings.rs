@@ -96,8 +96,9 @@ pub struct Holding {
 /// How a hold stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldingKind {
-    /// Whoever has the seats hasn't answered yet, so nobody knows when it ends. It counts however it is
-    /// to be paid: while that participant is away, nothing else limits how much can be begun.
+    /// Whoever has the seats or the money hasn't answered yet, so nobody knows when it ends. It counts
+    /// however it is to be paid: while that participant is away, nothing else limits how much can be
+    /// begun.
     Asked,
     /// Seats are held.
     Held,
@@ -113,13 +114,11 @@ impl Holding {
     pub fn of(booking: &Booking) -> Self {
         let Booking { seats, expires_at, state, .. } = *booking;
         let kind = match state {
-            State::Occupying => HoldingKind::Asked,
+            State::Occupying | State::Paying => HoldingKind::Asked,
             State::Refunding | State::Releasing | State::Expiring | State::Cancelled => {
                 HoldingKind::Cancelled
             }
-            State::Occupied | State::Paying | State::Completing | State::Complete => {
-                HoldingKind::Held
-            }
+            State::Occupied | State::Completing | State::Complete => HoldingKind::Held,
         };
         Self { seats, expires_at, kind }
     }

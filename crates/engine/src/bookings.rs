@@ -135,7 +135,7 @@ fn begin(
     let begun = Booking::begin(id, event_id, user_id, seats, payment, batch.now());
     let booking = saga::run(batch, begun)?.booking.expect("a new booking stays");
     saga::add(batch, booking);
-    if payment == Payment::Later || booking.state == State::Occupying {
+    if payment == Payment::Later || matches!(booking.state, State::Occupying | State::Paying) {
         batch.count_holding(&booking);
     }
     Ok(booking)
@@ -260,7 +260,12 @@ impl Command for MoveBooking {
         match (self.to, &progress.refusal) {
             // The hold is what it was, and its owner has until the deadline to find the money.
             (Move::Confirm, Some(refusal)) => return Err(refusal.clone()),
-            (Move::Confirm, None) => batch.discount_holding(&was),
+            (Move::Confirm, None) => {
+                batch.discount_holding(&was);
+                if booking.state == State::Paying {
+                    batch.count_holding(&booking);
+                }
+            }
             (Move::Cancel, _) => {
                 if matches!(was.state, State::Occupying | State::Occupied) {
                     batch.discount_holding(&was);

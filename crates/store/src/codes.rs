@@ -16,6 +16,8 @@ use crate::Checker;
 
 /// The code of bookings whose seats are asked for.
 pub(crate) const OCCUPYING: i16 = 1;
+/// The code of bookings whose payment is asked for.
+pub(crate) const PAYING: i16 = 3;
 /// The code of holds. Their index and the queries that use it have to say it word for word.
 pub(crate) const OCCUPIED: i16 = 2;
 /// The code of bookings that were cancelled and may still count as holdings.
@@ -27,13 +29,13 @@ pub(crate) const CANCELLING: [i16; 2] = [-2, -3];
 /// from those that do.
 const ENDED_AT_ONCE: i16 = -5;
 /// The codes of bookings that have, or are getting, what they are for.
-pub(crate) const LIVE: [i16; 4] = [OCCUPIED, 3, 5, 4];
+pub(crate) const LIVE: [i16; 4] = [OCCUPIED, PAYING, 5, 4];
 
 pub(crate) const fn of_state(state: State) -> i16 {
     match state {
         State::Occupying => OCCUPYING,
         State::Occupied => OCCUPIED,
-        State::Paying => 3,
+        State::Paying => PAYING,
         State::Complete => 4,
         State::Completing => 5,
         State::Cancelled => CANCELLED,
@@ -60,7 +62,7 @@ pub(crate) fn state(code: i16) -> Option<State> {
 /// How a hold stands whose booking has this code; `None` if it is none.
 pub(crate) fn holding(code: i16) -> Option<HoldingKind> {
     match code {
-        OCCUPYING => Some(HoldingKind::Asked),
+        OCCUPYING | PAYING => Some(HoldingKind::Asked),
         OCCUPIED => Some(HoldingKind::Held),
         CANCELLED => Some(HoldingKind::Cancelled),
         code => CANCELLING.contains(&code).then_some(HoldingKind::Cancelled),

@@ -93,7 +93,10 @@ pub async fn holdings_on_their_way_come_when_they_are_wanted(database: &dyn Data
     let (asked, cancelled) = (HoldingKind::Asked, HoldingKind::Cancelled);
     let [two, three] = [(2, HoldingKind::Held), (3, cancelled)];
     assert_eq!(holdings_of(false).await, [two, three]);
-    assert_eq!(holdings_of(true).await, [(1, asked), two, three, (4, cancelled), (5, cancelled)]);
+    assert_eq!(
+        holdings_of(true).await,
+        [(1, asked), two, three, (4, cancelled), (5, cancelled), (7, asked)]
+    );
 }
 
 /// An answer that waits for a saga says for which, and the errand says who is owed it.

@@ -47,6 +47,32 @@ async fn what_is_asked_for_counts_as_held() {
     solo.engine.stop().await;
 }
 
+/// Its deadline stands still, so whoever confirmed hold after hold could take all seats for as long as the
+/// money is away.
+#[tokio::test]
+async fn what_is_being_paid_counts_as_held() {
+    let office = Arc::new(BoxOffice::hanging_for_ever());
+    let accounts = Place::Elsewhere(steps_only(&office) as _);
+    let limits = HoldLimits { holds_max: Some(2), ..HoldLimits::default() };
+    let solo = Solo::start_with(Neighbours { accounts, ..Neighbours::default() }, limits).await;
+    solo.create_event().await;
+    let mut clients = Vec::new();
+    for (number, wish) in [(1, Act::Purchase), (2, Act::Confirm)] {
+        if matches!(wish, Act::Confirm) {
+            act(&solo, Act::Book, number).await.expect("there is room");
+        }
+        clients.push(tokio::spawn(act(&solo, wish, number)));
+        let is_asked = async || solo.errands().await.len() == clients.len();
+        solo.until("it is being paid", is_asked).await;
+    }
+    for wish in [Act::Book, Act::Purchase] {
+        let answer = act(&solo, wish, 3).await;
+        assert!(is_over_the_limit(&solo, &answer), "{answer:?}");
+    }
+    clients.iter().for_each(tokio::task::JoinHandle::abort);
+    solo.engine.stop().await;
+}
+
 /// Cancelling what isn't given yet makes no room for more.
 #[tokio::test]
 async fn what_is_cancelled_before_it_is_given_counts_as_cancelled() {

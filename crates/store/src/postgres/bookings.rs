@@ -44,7 +44,7 @@ pub(super) const LOAD_HOLDINGS: &str = "
     SELECT b.event_id, b.user_id, b.id, b.seats, b.expires_at, b.state
     FROM (SELECT unnest($1::bigint[]) AS event_id, unnest($2::bigint[]) AS user_id) k
     JOIN bookings b ON b.user_id = k.user_id AND b.event_id = k.event_id
-    WHERE $4 AND b.state IN (1, -2, -3)";
+    WHERE $4 AND b.state IN (1, 3, -2, -3)";
 const ADD: &str = "
     INSERT INTO bookings (id, event_id, user_id, seats, payment, amount, attempt, state,
                           created_at, expires_at)

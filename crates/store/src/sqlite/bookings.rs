@@ -69,7 +69,8 @@ pub(super) fn load_holdings(
     for of in wanted {
         let mut holdings = Vec::new();
         let [releasing, refunding] = codes::CANCELLING;
-        let kinds = [codes::OCCUPIED, codes::CANCELLED, codes::OCCUPYING, releasing, refunding];
+        let [asked, paying] = [codes::OCCUPYING, codes::PAYING];
+        let kinds = [codes::OCCUPIED, codes::CANCELLED, asked, paying, releasing, refunding];
         let kinds = if of.on_their_way { &kinds[..] } else { &kinds[..2] };
         for (code, kind) in kinds.iter().filter_map(|code| Some((code, codes::holding(*code)?))) {
             let key = (of.user_id.get(), code, of.event_id.get(), of.limit);
