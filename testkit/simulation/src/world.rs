@@ -106,7 +106,7 @@ impl World {
             })
             .collect();
         let people = People::new(Chance::of(seed, "people"), events.clone());
-        let faults_until = *chance.one_of(&[15_000, 40_000, 80_000]);
+        let faults_until = *chance.one_of(&[10_000, 25_000, 60_000]);
         faults.begin(&network, &mut diary);
         Self {
             courier: Courier::new(network.clone()),
