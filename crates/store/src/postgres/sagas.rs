@@ -102,7 +102,7 @@ pub(super) const ALL_MEMORIES: &str = "
     ORDER BY booking_id, participant, attempt LIMIT $4";
 
 /// The statements of a reader.
-pub(super) const READS: [&str; 6] = [DUE, NEXT_DUE, PARKED, PAGE, STEPS, OF_BOOKING];
+pub(super) const READS: [&str; 7] = [DUE, NEXT_DUE, OPEN, PARKED, PAGE, STEPS, OF_BOOKING];
 
 pub(super) fn errand(row: &Row) -> Result<Errand, StoreError> {
     Ok(Errand {
