@@ -165,7 +165,13 @@ impl Customer {
         let mut count = 0;
         for (_, deed) in self.deeds.iter().enumerate().filter(is_asked) {
             let Outcome::Answered(answer) = &deed.outcome else { continue };
-            let again = (0..TRIES_MAX).map(|_| self.send(deed)).find(|again| again.status != 503);
+            let send = |number| {
+                if number > 0 {
+                    thread::sleep(PUT_OFF);
+                }
+                self.send(deed)
+            };
+            let again = (0..TRIES_MAX).map(send).find(|again| again.status != 503);
             let again = again.unwrap_or_else(|| panic!("nobody answers {} again", deed.told()));
             assert_eq!(again.header("idempotent-replayed"), Some("true"), "{deed:?}: {again:?}");
             assert_eq!((again.status, &again.body), (answer.status, &answer.body), "{deed:?}");
@@ -273,7 +279,7 @@ impl Customer {
 
     fn ask(&mut self, number: usize, sale: &Sale) {
         let is_first = !self.open.contains(&number);
-        let turn = sale.turn();
+        let sent = sale.sends();
         let answer = self.send(&self.deeds[number]);
         let deed = &mut self.deeds[number];
         let outcome = match answer.status {
@@ -302,7 +308,7 @@ impl Customer {
         if matches!(answer.status, 200..=202) && self.deeds[number].want != Want::PayIn {
             self.take_note(number, answer.id());
         }
-        sale.hear(turn, &answer, is_put_off);
+        sale.hear(sent, &answer, is_put_off);
         if is_put_off {
             thread::sleep(PUT_OFF);
         }
@@ -367,9 +373,9 @@ impl Customer {
             "/user/account".to_owned(),
         ];
         let path = &paths[self.entropy.below(paths.len())];
-        let turn = sale.turn();
+        let sent = sale.sends();
         let answer = self.own.get(path);
-        sale.hear(turn, &answer, answer.status == 503);
+        sale.hear(sent, &answer, answer.status == 503);
         assert!(matches!(answer.status, 200 | 404 | 503), "{path}: {answer:?}");
         assert!(answer.status != 503 || answer.header("retry-after").is_some(), "{answer:?}");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eventbooker_core::Context;
 
@@ -16,6 +16,8 @@ use crate::customer::{Customer, Rows};
 use crate::services::Services;
 
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Who waits for longer is held up.
+const HELD_UP: Duration = Duration::from_secs(3);
 /// So many are shown when a test fails.
 const COMPLAINTS_SHOWN: usize = 5;
 /// Seats and price of each event: seats run out in the first, and money for the second.
@@ -44,39 +46,50 @@ struct Heard {
     counts: BTreeMap<String, usize>,
     /// Requests that were answered for certain since anybody was put off.
     answered_in_a_row: usize,
-    /// Rises with everything that is done to the services.
+    /// Rises when what was done to the services before is over for whoever sends something now.
     turn: usize,
-    /// Requests that were sent in this turn and put off: told to wait, or to come again.
-    put_off: usize,
+    /// Requests that were sent in this turn and felt what was done: told to wait, or to come again, or held
+    /// up for long.
+    felt: usize,
+}
+
+/// A request on its way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    turn: usize,
+    at: Instant,
 }
 
 impl Sale {
     /// Waits until so many requests in a row have been answered for certain: whatever was done to the
     /// services is over.
     pub fn until_calm(&self, count: usize) {
-        self.heard().answered_in_a_row = 0;
+        {
+            let mut heard = self.heard();
+            heard.turn += 1;
+            heard.answered_in_a_row = 0;
+        }
         self.until("nothing is answered any more", |heard| heard.answered_in_a_row >= count);
     }
 
     /// Something is done to the services now.
     pub fn begin_turn(&self) {
-        let mut heard = self.heard();
-        heard.turn += 1;
-        heard.put_off = 0;
+        self.heard().felt = 0;
     }
 
-    /// Waits until somebody has been put off whose request was sent in this turn.
+    /// Waits until somebody has felt it whose request was sent in this turn: perhaps before it was done,
+    /// for all of them may be with the very service that stops.
     pub fn until_noticed(&self) {
-        self.until("nobody notices that something is away", |heard| heard.put_off > 0);
+        self.until("nobody notices that something is away", |heard| heard.felt > 0);
     }
 
     fn until(&self, otherwise: &str, is_so: impl Fn(&Heard) -> bool) {
         assert!(comes_true(|| is_so(&self.heard())), "{otherwise}: {:?}", self.counts());
     }
 
-    /// How many requests of this turn have been put off.
-    pub fn put_off(&self) -> usize {
-        self.heard().put_off
+    /// How many requests of this turn have felt what was done.
+    pub fn felt(&self) -> usize {
+        self.heard().felt
     }
 
     /// How often each status was heard, with what kind of problem.
@@ -84,16 +97,17 @@ impl Sale {
         self.heard().counts.clone()
     }
 
-    pub(crate) fn turn(&self) -> usize {
-        self.heard().turn
+    /// Somebody sends a request.
+    pub(crate) fn sends(&self) -> Sent {
+        Sent { turn: self.heard().turn, at: Instant::now() }
     }
 
     pub(crate) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// Counts an answer to a request of some turn.
-    pub(crate) fn hear(&self, turn: usize, answer: &Answer, is_put_off: bool) {
+    /// Counts an answer to a request.
+    pub(crate) fn hear(&self, sent: Sent, answer: &Answer, is_put_off: bool) {
         let is_problem = answer.header("content-type") == Some("application/problem+json");
         let kind = is_problem.then(|| answer.json()["type"].to_string());
         let kind = kind.map(|kind| kind.trim_matches('"').replace("/problems/", " "));
@@ -101,7 +115,8 @@ impl Sale {
         let mut heard = self.heard();
         *heard.counts.entry(said).or_default() += 1;
         heard.answered_in_a_row = if is_put_off { 0 } else { heard.answered_in_a_row + 1 };
-        heard.put_off += usize::from(is_put_off && turn == heard.turn);
+        let has_felt = is_put_off || sent.at.elapsed() > HELD_UP;
+        heard.felt += usize::from(has_felt && sent.turn == heard.turn);
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {

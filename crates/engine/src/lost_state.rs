@@ -95,7 +95,9 @@ pub enum Accepted {
     },
 }
 
-/// Takes the other database that was met in a neighbour's place for the neighbour's.
+/// Takes the other database that was met in a neighbour's place for the neighbour's. This one's number
+/// begins a new generation, so that nothing which was said to the former one counts any more, should it
+/// ever be heard of again.
 pub async fn accept_neighbour(
     store: &dyn Store,
     service: eventbooker_core::Context,
@@ -104,8 +106,15 @@ pub async fn accept_neighbour(
     let Some(known) = known else { return Ok(Accepted::Nothing) };
     let Some(now) = known.found else { return Ok(Accepted::Nothing) };
     let neighbour = Neighbour { loss: known.loss, ..Neighbour::met(service, now, 0) };
-    let changes =
-        eventbooker_store::Changes { neighbours_set: vec![neighbour], ..Default::default() };
+    let number = store.progress().await?;
+    let is_missed = store.neighbours().await?.iter().any(|known| known.misses(number).is_some());
+    // Whoever has lost state goes on by another word, and not by this one.
+    let beyond = (number / GENERATION + 1) * GENERATION - number;
+    let changes = eventbooker_store::Changes {
+        neighbours_set: vec![neighbour],
+        progress: if is_missed { 0 } else { beyond },
+        ..Default::default()
+    };
     save(store, &changes).await?;
     Ok(Accepted::Another { before: known.database, now })
 }

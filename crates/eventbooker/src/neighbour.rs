@@ -99,7 +99,10 @@ fn tell(accepted: Accepted, nothing: &str) -> Result<(), String> {
                     say(format_args!("numbers of {kind} go on behind {last}"))?;
                 }
             }
-            say("it goes on from where it is; running services notice within seconds")
+            say(
+                "it goes on from where it is; running services notice within seconds, but replicas of \
+                 its own service have to be started anew if they ran meanwhile",
+            )
         }
     }
 }

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use eventbooker_core::{Context, Contexts, Timestamp};
 use eventbooker_engine::{Clock, Engine, Estranged};
-use eventbooker_store::{DatabaseId, Neighbour, Store, StoreError, generation};
+use eventbooker_store::{DatabaseId, LastIds, Neighbour, Store, StoreError, generation};
 use metrics::{describe_gauge, gauge};
 use tokio::sync::Notify;
 
@@ -70,12 +70,14 @@ struct Known {
     compared_at: Option<Timestamp>,
     /// Why it isn't called.
     closed: Option<&'static str>,
+    /// The highest numbers of its kind that were met before it was closed.
+    met: Option<LastIds>,
 }
 
 impl Known {
     fn of(seen: Neighbour) -> Self {
         let closed = seen.found.map(|_| ANOTHER);
-        Self { seen, kept: seen.number, is_dirty: false, compared_at: None, closed }
+        Self { seen, kept: seen.number, is_dirty: false, compared_at: None, closed, met: None }
     }
 
     /// Notes how far the database has come.
@@ -133,7 +135,7 @@ impl Acquaintances {
             }
             let kept = self.keep_now(&engine).await;
             let read = if kept.is_ok() && turn.is_multiple_of(READ_EVERY) {
-                self.read_again().await.map_err(|error| error.to_string())
+                self.read_again().await.map(drop).map_err(|error| error.to_string())
             } else {
                 kept
             };
@@ -171,10 +173,12 @@ impl Acquaintances {
         noted.map_err(|error| error.to_string())
     }
 
-    /// Reads what is kept: by other replicas, and by operators.
-    async fn read_again(&self) -> Result<(), StoreError> {
-        let Some(own) = self.own.get() else { return Ok(()) };
+    /// Reads what is kept, by other replicas and by operators: how far this database has come, and what is
+    /// known of others.
+    async fn read_again(&self) -> Result<(i64, Vec<Neighbour>), StoreError> {
+        let Some(own) = self.own.get() else { return Ok((0, Vec::new())) };
         let (number, rows) = (own.store.progress().await?, own.store.neighbours().await?);
+        let read = rows.clone();
         let mut state = self.state();
         let had_lost = state.has_lost();
         state.number = number;
@@ -200,7 +204,13 @@ impl Acquaintances {
             }
             known.seen.loss = row.loss;
         }
-        Ok(())
+        Ok((number, read))
+    }
+
+    /// Whether a neighbour isn't called until an operator has looked.
+    pub(crate) fn is_closed_to(&self, to: Context) -> bool {
+        let state = self.state();
+        state.has_lost() || state.known.get(&to).is_some_and(|known| known.closed.is_some())
     }
 
     /// Tells the engine and the metrics what isn't served.
@@ -239,6 +249,7 @@ impl Known {
     /// Calls it again.
     fn open(&mut self) {
         if self.closed.take().is_some() {
+            self.met = None;
             self.is_dirty |= self.seen.found.take().is_some();
             tracing::info!(service = %self.seen.service, "a neighbour's database is what it was again");
         }

@@ -244,14 +244,20 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
             Tries::One => None,
             Tries::Two => Some(self.turn_to_look(give_up).await?),
         };
-        let introduced = self.introduce(is_greeting).await?;
         let leave = self.circuit().may_call(clock.now());
         let leave = leave.map_err(|_| format!("{} is away", self.to))?;
         let call = Call { client: self, leave, is_over: false };
+        let introduced = tokio::select! {
+            biased;
+            introduced = self.introduce(is_greeting) => introduced?,
+            () = clock.sleep_until(give_up) => {
+                return Err(format!("{} isn't called: the own database is slow", self.to));
+            }
+        };
         let heard = async {
-            match self.send(route, items, &introduced).await {
+            match self.send(route, items, &introduced, is_greeting).await {
                 Err(Mute::Unheard(_)) if tries == Tries::Two => {
-                    self.send(route, items, &introduced).await
+                    self.send(route, items, &introduced, is_greeting).await
                 }
                 heard => heard,
             }
@@ -289,6 +295,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
         route: &str,
         items: &[I],
         introduced: &Introduction,
+        is_greeting: bool,
     ) -> Result<Result<Vec<Raw>, String>, Mute> {
         let fault = match self.send_once(route, items, introduced).await? {
             Ok(results) => return Ok(results),
@@ -297,7 +304,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
         let Some(them) = &self.acquaintances else { return Err(Mute::Unclear(strange(self.to))) };
         let introduced = match them.refused(self.to, &fault, false).await {
             Advice::GiveUp(why) => return Ok(Err(why)),
-            Advice::Again => self.introduce(false).await,
+            Advice::Again => self.introduce(is_greeting).await,
         };
         let Ok(introduced) = introduced else { return Ok(introduced.map(|_| Vec::new())) };
         match self.send_once(route, items, &introduced).await? {
@@ -394,7 +401,11 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
 #[async_trait]
 impl<C: Connect + Clone + Send + Sync + 'static> Participate for Client<C> {
     fn availability(&self) -> Availability {
-        self.circuit().availability(self.means.clock.now())
+        let now = self.means.clock.now();
+        if self.acquaintances.as_ref().is_some_and(|them| them.is_closed_to(self.to)) {
+            return Availability::AwayUntil(now.plus(GREET_EVERY));
+        }
+        self.circuit().availability(now)
     }
 
     async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Answer, NoAnswer>> {

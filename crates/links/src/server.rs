@@ -131,7 +131,7 @@ impl Inner {
             .map(|trouble| trouble.map_or_else(&mut next, R::trouble))
             .collect();
         let (database, number, keeps) = match &self.acquaintances {
-            Some(them) => them.present(batch.from, route.changes_rows).await,
+            Some(them) => them.present(batch.from, batch.sees.as_ref(), route.changes_rows).await,
             None => (None, None, None),
         };
         Ok(json(&Results::<R> { database, number, keeps, results }))
@@ -154,7 +154,8 @@ impl Inner {
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
         }
         if let Some(them) = &self.acquaintances {
-            them.meet(&batch).await.map_err(Problem::estranged)?;
+            let met = them.meet(&batch).await;
+            met.map_err(|error| Problem::away(error.to_string()))?.map_err(Problem::estranged)?;
         }
         Ok(batch)
     }

@@ -12,7 +12,12 @@ from objects import copied, rendered
 
 PROGRAM = os.environ.get("PROGRAM")
 # What stands for something that is in a cluster only.
-LOOPBACK = {"EVENTBOOKER_LISTEN": "127.0.0.1:0", "EVENTBOOKER_DATABASE": "sqlite:eventbooker.db"}
+# And few connections, so that a machine where a process may open few files has nothing to say about it.
+LOOPBACK = {
+    "EVENTBOOKER_LISTEN": "127.0.0.1:0",
+    "EVENTBOOKER_DATABASE": "sqlite:eventbooker.db",
+    "EVENTBOOKER_CONNECTIONS_MAX": "100",
+}
 SECONDS_MAX = 60
 
 

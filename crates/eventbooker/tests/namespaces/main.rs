@@ -19,7 +19,7 @@ use eventbooker_testkit::services::Services;
 const CUSTOMERS: usize = 16;
 /// Answers in a row before each fault.
 const ENOUGH: usize = 40;
-/// Longer than a lease (10 s), a call (5 s), and any wait of a circuit (5 s and a quarter).
+/// Longer than a lease (10 s), a call (4 s), and any wait of a circuit (5 s and a quarter).
 const LONG: Duration = Duration::from_secs(11);
 /// Longer than the proxy waits for auth (5 s), without which it doesn't ask anybody else.
 const LONG_FOR_AUTH: Duration = Duration::from_secs(7);
@@ -105,8 +105,8 @@ fn faults_of_real_processes_take_nothing_along() {
             fault.happen(&mut services, &sale);
             // Whoever has waited for it hears that it was too long, at the latest when it is over.
             sale.until_noticed();
-            let (count, seconds) = (sale.put_off(), begun.elapsed().as_secs());
-            println!("{seconds} s: {count} were put off by {fault:?}");
+            let (count, seconds) = (sale.felt(), begun.elapsed().as_secs());
+            println!("{seconds} s: {count} felt {fault:?}");
         }
         sale.until_calm(ENOUGH);
     });

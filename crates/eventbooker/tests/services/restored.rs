@@ -23,7 +23,7 @@ fn a_restored_service_waits_for_its_operator() {
     let mut services = services();
     let admin = services.client_of("admin");
     let user = services.client().registered("ann");
-    let event = admin.create_event(9, 40, 30);
+    let event = admin.create_event(1_000, 1, 30);
     admin.deposit_for(user.get("/auth").id(), 500);
     assert_eq!(user.purchase(event, 1).json()["status"], 4);
     for of in [Context::Accounts, Context::Bookings] {
@@ -32,9 +32,12 @@ fn a_restored_service_waits_for_its_operator() {
             std::fs::copy(file, &backup).unwrap();
         });
         assert_eq!(neighbour(&services, &["go-on"], of).0, Some(1), "nothing is missing");
-        let last = user.purchase(event, 1);
-        assert_eq!(last.json()["status"], 4, "{last:?}");
-        let last = last.id();
+        let mut last = 0;
+        until("it sells again", || {
+            let bought = user.purchase(event, 1);
+            last = if bought.status == 200 { bought.id() } else { 0 };
+            last > 0
+        });
         restart(&mut services, of, |file| {
             std::fs::copy(&backup, file).unwrap();
         });
@@ -45,7 +48,7 @@ fn a_restored_service_waits_for_its_operator() {
             ready.json()
         };
         until("it says so", || ready()["lost_state"]["own"] == true);
-        assert!(server.log().contains("has been restored from a back-up"), "{}", server.log());
+        server.wait_until_logged("has been restored from a back-up");
         let refused = user.purchase(event, 1);
         assert!(matches!(refused.status, 202 | 503), "{refused:?}");
         let (code, told) = neighbour(&services, &["list"], of);

@@ -26,7 +26,7 @@ fn all_of_them_are_replaced_under_load() {
             // One process for each database: until it is back somebody has to wait.
             sale.until_noticed();
             services.serve(context);
-            println!("{context}: {} were put off", sale.put_off());
+            println!("{context}: {} felt it", sale.felt());
         }
         sale.until_calm(ENOUGH);
     });

@@ -4,7 +4,7 @@ use eventbooker_core::{Context, Timestamp};
 use eventbooker_store::neighbours::{read as id, written};
 use eventbooker_store::{DatabaseId, LastIds, Loss, Neighbour, StoreError, generation};
 
-use super::{ANOTHER, Acquaintances, BEHIND, COMPARED_FOR, Known, Own, State};
+use super::{ANOTHER, Acquaintances, BEHIND, COMPARED_FOR, Known, Own};
 use crate::wire::{Batch, Fault, Met, Sees, Whose};
 
 /// What a call says of its caller.
@@ -33,8 +33,10 @@ impl Acquaintances {
         now: Timestamp,
         is_greeting: bool,
     ) -> Result<Introduction, String> {
-        let Some(own) = self.own.get() else { return Ok(Introduction::default()) };
-        let (sees, is_first, is_closed) = {
+        let Some(own) = self.own.get() else {
+            return Err(format!("{to} isn't called before it is known what was seen of it"));
+        };
+        let (sees, is_first, is_closed, met) = {
             let state = self.state();
             if state.has_lost() {
                 return Err(format!("{to} isn't called: this database has lost state"));
@@ -50,12 +52,27 @@ impl Acquaintances {
                 number: known.seen.number,
                 heard: Some(known.seen.heard),
             });
-            (sees, is_first, known.is_some_and(|known| known.closed.is_some()))
+            let is_closed = known.is_some_and(|known| known.closed.is_some());
+            (sees, is_first, is_closed, known.and_then(|known| known.met))
         };
         let number = self.come_so_far(own).await.map_err(|error| error.to_string())?;
-        let met = if is_closed { own.store.ids_met().await.ok().map(Met::from) } else { None };
+        let met = if is_closed { Some(self.met(own, to, met).await?.into()) } else { None };
         let database = Some(written(&own.id));
         Ok(Introduction { database, number: Some(number), is_first, sees, met })
+    }
+
+    /// The highest numbers that were met of a neighbour that is closed: none are met any more, and it
+    /// takes a while to find them.
+    async fn met(&self, own: &Own, of: Context, known: Option<LastIds>) -> Result<LastIds, String> {
+        if let Some(met) = known {
+            return Ok(met);
+        }
+        let met = own.store.ids_met().await.map_err(|error| error.to_string())?;
+        if let Some(known) = self.state().known.get_mut(&of).filter(|known| known.closed.is_some())
+        {
+            known.met = Some(met);
+        }
+        Ok(met)
     }
 
     /// Reads how far this database has come.
@@ -171,22 +188,24 @@ impl Acquaintances {
     }
 
     /// Compares what a caller says with what is so here. A refusal says what isn't.
-    pub(crate) async fn meet<I>(&self, batch: &Batch<I>) -> Result<(), Fault> {
-        let (Some(own), Some(database)) = (self.own.get(), batch.database.as_deref().and_then(id))
-        else {
-            return Ok(());
+    pub(crate) async fn meet<I>(&self, batch: &Batch<I>) -> Result<Result<(), Fault>, StoreError> {
+        let Some(own) = self.own.get() else { return Ok(Ok(())) };
+        let Some(database) = batch.database.as_deref().and_then(id) else {
+            // Whoever says nothing of itself is of a release that didn't.
+            let has_lost = self.state().has_lost();
+            return Ok(if has_lost { Err(Fault::lost(written(&own.id))) } else { Ok(()) });
         };
         let from = batch.from;
         if let Some(sees) = &batch.sees {
             if id(&sees.database) != Some(own.id) {
-                return Err(Fault::another(Whose::Mine, written(&own.id)));
+                return Ok(Err(Fault::another(Whose::Mine, written(&own.id))));
             }
-            if self.has_lost_since(from, database, sees, batch.met).await {
-                return Err(Fault::lost(written(&own.id)));
+            if self.has_lost_since(from, database, sees, batch.met).await? {
+                return Ok(Err(Fault::lost(written(&own.id))));
             }
         }
         if self.state().has_lost() {
-            return Err(Fault::lost(written(&own.id)));
+            return Ok(Err(Fault::lost(written(&own.id))));
         }
         let number = batch.number.unwrap_or_default();
         let seen = {
@@ -200,19 +219,19 @@ impl Acquaintances {
             if known.seen.database != database {
                 known.close(ANOTHER, Some(database));
                 self.urgent.notify_one();
-                return Err(Fault::another(Whose::Yours, written(&own.id)));
+                return Ok(Err(Fault::another(Whose::Yours, written(&own.id))));
             }
             if !batch.introduces || number >= known.seen.number {
                 if number >= known.seen.number {
                     known.open();
                 }
                 known.sees(number);
-                return Ok(());
+                return Ok(Ok(()));
             }
             known.seen.number
         };
-        let met = own.store.ids_met().await.unwrap_or_default();
-        Err(Fault::behind(written(&own.id), seen, met.into()))
+        let met = own.store.ids_met().await?;
+        Ok(Err(Fault::behind(written(&own.id), seen, met.into())))
     }
 
     /// Whether a caller has seen more of this database than there is, or been told more than is known
@@ -223,41 +242,45 @@ impl Acquaintances {
         database: DatabaseId,
         sees: &Sees,
         met: Option<Met>,
-    ) -> bool {
-        let is_more = |state: &State| {
-            let known = state.known.get(&from).filter(|known| known.seen.database == database);
-            let kept = known.map_or(0, |known| known.kept);
+    ) -> Result<bool, StoreError> {
+        let is_more = |number: i64, kept: i64| {
             // What was said before a loss that was accepted, was said before it.
-            let of_now = generation(sees.number) == generation(state.number);
-            sees.number > state.number || (of_now && sees.heard.unwrap_or_default() > kept)
+            let of_now = generation(sees.number) == generation(number);
+            sees.number > number || (of_now && sees.heard.unwrap_or_default() > kept)
         };
-        if !is_more(&self.state()) {
-            return false;
+        let (number, kept) = {
+            let state = self.state();
+            let known = state.known.get(&from).filter(|known| known.seen.database == database);
+            (state.number, known.map_or(0, |known| known.kept))
+        };
+        if !is_more(number, kept) {
+            return Ok(false);
         }
-        // It may be that only this process hasn't come so far.
-        if let Err(error) = self.read_again().await {
-            tracing::warn!(%error, "could not look how far this database has come");
-            return true;
-        }
-        if !is_more(&self.state()) {
-            return false;
+        // It may be that only this process hasn't come so far. It is judged by what is read now: what is
+        // remembered may be of somebody who has read before.
+        let (number, rows) = self.read_again().await?;
+        let row = rows.iter().find(|row| row.service == from && row.database == database);
+        if !is_more(number, row.map_or(0, |row| row.number)) {
+            return Ok(false);
         }
         self.loses((from, database), sees.number, met.unwrap_or_default().into());
-        true
+        Ok(true)
     }
 
-    /// What an answer says of whoever gives it: its name, how far it has come, and how far it has seen the
-    /// caller come for certain.
+    /// What an answer says of whoever gives it: its name, how far it has come, which is at least as far as
+    /// the caller was found right to have seen, and how far it has seen the caller come for certain.
     pub(crate) async fn present(
         &self,
         to: Context,
+        sees: Option<&Sees>,
         has_changed: bool,
     ) -> (Option<String>, Option<i64>, Option<i64>) {
         let Some(own) = self.own.get() else { return (None, None, None) };
         let read = if has_changed { self.come_so_far(own).await.ok() } else { None };
         let state = self.state();
         let keeps = state.known.get(&to).map(|known| known.kept);
-        (Some(written(&own.id)), Some(read.unwrap_or(state.number)), keeps)
+        let number = read.unwrap_or(state.number).max(sees.map_or(0, |sees| sees.number));
+        (Some(written(&own.id)), Some(number), keeps)
     }
 
     /// Whether it is time to greet a neighbour that nobody calls.

@@ -1,5 +1,6 @@
 //! How far this database has come, and what has been seen of other services' databases.
 
+use eventbooker_core::{Context, Contexts};
 use tokio_postgres::Row;
 
 use super::row::{array, get};
@@ -43,10 +44,27 @@ pub(super) const ALL: &str = "
 /// The statements of a reader.
 pub(super) const READS: [&str; 3] = [PROGRESS, ALL, BOOKINGS_MET];
 
-/// The highest numbers of others' rows that these contexts' rows name: bookings', events' and users'.
 pub(super) const BOOKINGS_MET: &str = "SELECT max(booking_id) FROM memories";
-pub(super) const ACCOUNTS_MET: [&str; 1] = ["SELECT NULL::bigint, max(account_id) FROM accounts"];
-pub(super) const OTHERS_MET: [&str; 1] = ["SELECT max(event_id), max(user_id) FROM bookings"];
+/// The highest numbers of others' rows that a context's rows name: bookings', events' and users'. What
+/// memories are gone about may still have its seats, or its postings.
+pub(super) const MET: [(Context, &str); 3] = [
+    (Context::Events, "SELECT max(booking_id), NULL::bigint, NULL::bigint FROM slots"),
+    (
+        Context::Accounts,
+        "SELECT (SELECT max(booking_id) FROM postings), NULL::bigint,
+                (SELECT max(account_id) FROM accounts)",
+    ),
+    (
+        Context::Bookings,
+        "SELECT NULL::bigint, (SELECT max(event_id) FROM bookings),
+                (SELECT max(user_id) FROM bookings)",
+    ),
+];
+
+/// Those of these contexts.
+pub(super) fn met_by(contexts: Contexts) -> impl Iterator<Item = &'static str> {
+    MET.into_iter().filter(move |(context, _)| contexts.has(*context)).map(|(_, sql)| sql)
+}
 
 /// A writer has a row of its own, unless there are very many.
 pub(super) fn save(flight: &mut Flight<'_>, changes: &Changes, slot: i64) {

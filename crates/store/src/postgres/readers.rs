@@ -55,8 +55,7 @@ impl Manager for Opener {
             .chain(answers::READS)
             .chain(checks::READS)
             .chain(neighbours::READS)
-            .chain(if_here(self.contexts, Context::Accounts, neighbours::ACCOUNTS_MET))
-            .chain(if_here(self.contexts, Context::Bookings, neighbours::OTHERS_MET))
+            .chain(neighbours::met_by(self.contexts))
             .chain(if_here(self.contexts, Context::Identity, identity::READS))
             .chain(if_here(self.contexts, Context::Events, events::READS))
             .chain(if_here(self.contexts, Context::Accounts, accounts::READS))
@@ -186,8 +185,7 @@ impl CommonQueries for PostgresStore {
 
     async fn ids_met(&self) -> Result<LastIds, StoreError> {
         let ask = |flight: &mut Flight<'_>| {
-            let statements = if_here(self.contexts, Context::Accounts, neighbours::ACCOUNTS_MET)
-                .chain(if_here(self.contexts, Context::Bookings, neighbours::OTHERS_MET));
+            let statements = neighbours::met_by(self.contexts);
             let others: Vec<_> = statements.map(|sql| flight.ask(sql, params![])).collect();
             (flight.ask(neighbours::BOOKINGS_MET, params![]), others)
         };
@@ -196,8 +194,9 @@ impl CommonQueries for PostgresStore {
             LastIds { booking: get(one(answers.of(bookings))?, 0)?, ..LastIds::default() };
         for ticket in others {
             let row = one(answers.of(ticket))?;
-            met.event = get::<Option<i64>>(row, 0)?.max(met.event);
-            met.user = get::<Option<i64>>(row, 1)?.max(met.user);
+            met.booking = get::<Option<i64>>(row, 0)?.max(met.booking);
+            met.event = get::<Option<i64>>(row, 1)?.max(met.event);
+            met.user = get::<Option<i64>>(row, 2)?.max(met.user);
         }
         Ok(met)
     }

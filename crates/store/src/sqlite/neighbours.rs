@@ -98,16 +98,21 @@ pub(super) fn ids_met(conn: &Connection, contexts: Contexts) -> rusqlite::Result
         let sql = format!("SELECT max({column}) FROM {table}");
         conn.query_row(&sql, [], |row| row.get::<_, Option<i64>>(0)).optional().map(Option::flatten)
     };
-    let memories = highest(Context::Events, "booking_id", "memories")?.max(highest(
-        Context::Accounts,
-        "booking_id",
-        "memories",
-    )?);
+    // What memories are gone about may still have its seats, or its postings.
+    let mut bookings = None;
+    for (of, table) in [
+        (Context::Events, "memories"),
+        (Context::Accounts, "memories"),
+        (Context::Events, "slots"),
+        (Context::Accounts, "postings"),
+    ] {
+        bookings = bookings.max(highest(of, "booking_id", table)?);
+    }
     let users = highest(Context::Accounts, "account_id", "accounts")?.max(highest(
         Context::Bookings,
         "user_id",
         "bookings",
     )?);
     let events = highest(Context::Bookings, "event_id", "bookings")?;
-    Ok(LastIds { booking: memories, event: events, user: users })
+    Ok(LastIds { booking: bookings, event: events, user: users })
 }
