@@ -9,13 +9,13 @@ use eventbooker_core::bookings::State;
 use eventbooker_core::events::Draft;
 use eventbooker_core::{BookingId, Context, EventId, Money, UserId};
 use eventbooker_engine::{
-    Accepted, Clock, Error, Estranged, SystemClock, accept_loss, accept_neighbour,
+    Accepted, Clock, Error, Estranged, Refusal, SystemClock, accept_loss, accept_neighbour,
 };
 use eventbooker_store::{Access, GENERATION};
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::database::Database;
-use eventbooker_testkit::outcome;
 use eventbooker_testkit::service::ADMIN;
+use eventbooker_testkit::{Failure, outcome};
 use rusqlite::Connection;
 
 use super::side::{Four, Side};
@@ -254,6 +254,12 @@ async fn another_database_is_not_taken_for_the_one_that_was_there() {
         shop.buy_in_vain();
         shop.until("it is noticed", async || shop.shuns(BOOK, of)).await;
         assert_eq!(shop.four.side(of).rows(), rows, "{of}: nothing was done");
+        if of == EVENTS {
+            // Nothing is begun that would wait for an operator.
+            let bought = shop.four.engine(BOOK).purchase(shop.user, shop.event, 1, None).await;
+            let refused = outcome(bought).map(drop);
+            assert!(matches!(refused, Err(Failure::Refused(Refusal::Away { .. }))), "{refused:?}");
+        }
         // The right one again: nothing is lost, and nobody needs to say anything.
         shop.four.restart(of, |_| right.take().unwrap()).await;
         shop.until("it goes on", async || {
@@ -264,7 +270,13 @@ async fn another_database_is_not_taken_for_the_one_that_was_there() {
         shop.buy().await;
 
         // Or the other one is meant.
-        shop.four.restart(of, |_| Database::embedded()).await;
+        let mut former = None;
+        shop.four
+            .restart(of, |database| {
+                former = Some(database);
+                Database::embedded()
+            })
+            .await;
         let book = shop.four.side(BOOK).database.open(Access::Tool).await.unwrap();
         assert_eq!(accept_neighbour(&*book, of).await, Ok(Accepted::Nothing));
         assert!(shop.four.greet(BOOK, of).await.is_err());
@@ -274,6 +286,13 @@ async fn another_database_is_not_taken_for_the_one_that_was_there() {
         assert!(matches!(accepted, Ok(Accepted::Another { .. })), "{accepted:?}");
         shop.until("it goes on", async || !shop.shuns(BOOK, of)).await;
         shop.four.greet(BOOK, of).await.unwrap();
+
+        // By now the former one is another one. What it was told takes nobody along.
+        if of == EVENTS {
+            shop.four.restart(of, |_| former.take().unwrap()).await;
+            assert!(shop.four.greet(of, BOOK).await.is_err());
+            assert!(!shop.has_lost(BOOK));
+        }
         shop.four.stop().await;
     }
 }
