@@ -182,6 +182,8 @@ FAULTS = {
         "missing at its start": drop("NetworkPolicy/account-links", "spec egress 0"),
         "missing at its end": drop("NetworkPolicy/account-links", "spec ingress 0"),
         "no names": drop("NetworkPolicy/auth-server", "spec egress 1"),
+        "no names as most ask for them": drop("NetworkPolicy/auth-server", "spec egress 1 ports 0"),
+        "public from anybody": put("NetworkPolicy/book-server", "spec ingress 0 from", []),
     },
     rules.names_are_known: {
         "no ConfigMap": drop("ConfigMap/common"),
@@ -321,8 +323,8 @@ DRIFT = {
         rules.only_these_ways_are_open,
         shipped.CALLS,
         (
-            "{ of: Context::Bookings, callers: &[Context::Events]",
-            "{ of: Context::Bookings, callers: &[Context::Events, Context::Accounts]",
+            "    of: Context::Bookings,\n    callers: &[Context::Events],",
+            "    of: Context::Bookings,\n    callers: &[Context::Events, Context::Accounts],",
         ),
     ),
     "a caller less": (

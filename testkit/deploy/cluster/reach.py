@@ -29,23 +29,23 @@ def is_peer(peer, namespace, pod_labels, own_namespace):
     return selects(peer.get("podSelector", {}), pod_labels)
 
 
-def allows(policy, direction, other, ports):
+def allows(policy, direction, other, ports, protocol):
     """Does a policy allow this way to or from `other` (namespace, labels)? `ports` are the names and the
-    number of the port at the way's end."""
+    number of the port at the way's end. No list of peers or ports means all, and so does an empty one."""
     for rule in rules(policy, direction) or []:
         peers = rule.get("from" if direction == "Ingress" else "to")
-        if peers is not None and not any(
+        if peers and not any(
             is_peer(peer, *other, policy["metadata"]["namespace"]) for peer in peers
         ):
             continue
-        if "ports" not in rule or any(
-            port.get("protocol", "TCP") == "TCP" and port["port"] in ports for port in rule["ports"]
+        if not rule.get("ports") or any(
+            port.get("protocol", "TCP") == protocol and port["port"] in ports for port in rule["ports"]
         ):
             return True
     return False
 
 
-def is_open(objects, direction, workload, other, ports):
+def is_open(objects, direction, workload, other, ports, protocol="TCP"):
     """A Pod that no policy selects for a direction is open; otherwise one of them has to allow it."""
     concerned = [
         policy
@@ -53,7 +53,9 @@ def is_open(objects, direction, workload, other, ports):
         if selects(policy["spec"]["podSelector"], workload.labels)
         and rules(policy, direction) is not None
     ]
-    return not concerned or any(allows(policy, direction, other, ports) for policy in concerned)
+    return not concerned or any(
+        allows(policy, direction, other, ports, protocol) for policy in concerned
+    )
 
 
 def ways(objects):
@@ -75,6 +77,7 @@ def ways(objects):
             for name, number in (("https", 443), ("otlp", 4318)):
                 if is_open(objects, "Egress", source, (outside, {}), {number}):
                     found.add((source.name, outside, name))
-        if is_open(objects, "Egress", source, ("kube-system", DNS), {53}):
-            found.add((source.name, "kube-system", "dns"))
+        for name, protocol in (("dns", "TCP"), ("dns-udp", "UDP")):
+            if is_open(objects, "Egress", source, ("kube-system", DNS), {53}, protocol):
+                found.add((source.name, "kube-system", name))
     return found

@@ -170,7 +170,7 @@ def only_these_ways_are_open(objects):
     expected = set()
     for server in objects.servers():
         expected |= {(outside, server.name, "http") for outside in ("ingress-nginx", "monitoring")}
-        expected.add((server.name, "kube-system", "dns"))
+        expected |= {(server.name, "kube-system", name) for name in ("dns", "dns-udp")}
         expected |= {
             (server.name, other.name, "postgres")
             for other in objects.workloads()
