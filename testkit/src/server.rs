@@ -4,6 +4,7 @@
 //! that fails leaves nothing behind.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -29,6 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 pub struct Installation {
     program: PathBuf,
     database: Database,
+    hears_ctrl_c: bool,
 }
 
 /// What a command came to.
@@ -63,7 +65,7 @@ impl Installation {
 
     /// The same on this database.
     pub fn on(program: &str, database: Database) -> Self {
-        Self { program: PathBuf::from(program), database }
+        Self { program: PathBuf::from(program), database, hears_ctrl_c: true }
     }
 
     /// The same with the users `admin` (an admin), `alice` and `bob`.
@@ -86,6 +88,13 @@ impl Installation {
         &self.database
     }
 
+    /// The same, whose processes are ended by whoever started them and not by Ctrl-C, which a terminal
+    /// sends to all.
+    #[must_use]
+    pub fn deaf_to_ctrl_c(self) -> Self {
+        Self { hears_ctrl_c: false, ..self }
+    }
+
     /// The program, about to be run with these arguments, and no settings but those in them.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
@@ -97,6 +106,9 @@ impl Installation {
     /// Puts a command into the directory and takes the settings of whoever runs the tests away.
     fn prepare(&self, command: &mut Command) {
         command.current_dir(self.directory());
+        if !self.hears_ctrl_c {
+            command.process_group(0);
+        }
         for (key, _) in std::env::vars_os() {
             if key.to_string_lossy().starts_with("EVENTBOOKER_") {
                 command.env_remove(key);

@@ -60,7 +60,11 @@ impl Services {
         proxy_address: String,
         port: Option<u16>,
     ) -> Self {
-        let installation = Installation::on(program, Database::embedded());
+        let mut installation = Installation::on(program, Database::embedded());
+        // For somebody at a terminal.
+        if port.is_some() {
+            installation = installation.deaf_to_ctrl_c();
+        }
         std::fs::create_dir(installation.directory().join("trusted")).expect("room for a folder");
         for member in &members {
             let (signing, public) = (member.signing_key(), member.public_key());
