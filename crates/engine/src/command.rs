@@ -4,6 +4,8 @@
 //! Wrapped up with the client that waits for it, it is a [`Task`], the form in which a lane knows
 //! it.
 
+use std::sync::Arc;
+
 use eventbooker_core::bookings::Act;
 use eventbooker_core::trace::TraceParent;
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
@@ -11,6 +13,7 @@ use eventbooker_store::{Answer as KeptAnswer, AnswerKey, Wants};
 use tokio::sync::oneshot;
 
 use crate::batch::{Batch, Rules};
+use crate::errands::{Desk, Waiting};
 use crate::{Error, Refusal, promises, trace};
 
 /// Something that changes rows, or is refused.
@@ -137,6 +140,13 @@ impl<R> Clone for Key<R> {
     }
 }
 
+/// What a lane says to whoever has sent a command.
+pub(crate) struct Heard<R> {
+    pub(crate) answer: Answer<R>,
+    /// If it waits for a saga, somebody who has listened for that since it was decided.
+    pub(crate) waiting: Option<Waiting>,
+}
+
 /// A command and whoever waits for it, as a lane sees them.
 pub(crate) trait Task: Send {
     fn wants(&self, rules: &Rules, wants: &mut Wants);
@@ -144,14 +154,14 @@ pub(crate) trait Task: Send {
     fn decide(&mut self, batch: &mut Batch);
     fn has_key(&self) -> bool;
     /// Tells the client what was decided last.
-    fn answer(self: Box<Self>);
+    fn answer(self: Box<Self>, desk: &Arc<Desk>);
     fn fail(self: Box<Self>, error: &Error);
 }
 
 pub(crate) struct Job<C: Command> {
     pub(crate) command: C,
     pub(crate) key: Option<Key<C::Reply>>,
-    pub(crate) client: oneshot::Sender<Result<Answer<C::Reply>, Error>>,
+    pub(crate) client: oneshot::Sender<Result<Heard<C::Reply>, Error>>,
     pub(crate) answer: Option<Answer<C::Reply>>,
     /// The trace of whoever waits.
     pub(crate) trace: Option<TraceParent>,
@@ -217,10 +227,17 @@ impl<C: Command> Task for Job<C> {
         self.key.is_some()
     }
 
-    fn answer(self: Box<Self>) {
-        let answer = self.answer.ok_or(Error::Bug);
+    fn answer(self: Box<Self>, desk: &Arc<Desk>) {
+        let Self { command, client, answer, .. } = *self;
+        let awaited = match &answer {
+            Some(Answer::Given(Decided { outcome: Ok(reply), .. })) => command.awaits(reply),
+            Some(_) | None => None,
+        };
+        // Here, because nothing else is decided in this lane meanwhile.
+        let waiting = awaited.map(|(id, _)| Waiting::begin(desk, id));
+        let heard = answer.map(|answer| Heard { answer, waiting }).ok_or(Error::Bug);
         // The client may have hung up; what was decided stays decided.
-        let _ = self.client.send(answer);
+        let _ = client.send(heard);
     }
 
     fn fail(self: Box<Self>, error: &Error) {

@@ -12,7 +12,7 @@
 mod carry;
 mod recover;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::bookings::participant::{Participant, Request};
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
-use eventbooker_store::Wants;
+use eventbooker_store::{Changes, Wants};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -59,7 +59,7 @@ pub(crate) struct Question {
 pub(crate) struct Desk {
     events: Option<mpsc::Sender<Question>>,
     accounts: Option<mpsc::Sender<Question>>,
-    waiting: Mutex<HashMap<BookingId, Vec<oneshot::Sender<()>>>>,
+    waiting: Mutex<HashMap<BookingId, Vec<oneshot::Sender<Moved>>>>,
     /// Sagas under way when somebody looked last, which was seconds ago at most. Parked ones are the
     /// operator's, and in nobody's way.
     under_way: AtomicU64,
@@ -97,21 +97,38 @@ impl Room {
     }
 }
 
-/// Somebody who waits for a booking to move. Leaves nothing behind on the desk.
-pub(crate) struct Waiting<'a> {
-    desk: &'a Desk,
-    id: BookingId,
-    woken: oneshot::Receiver<()>,
+/// What has become of a booking that somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// Its saga has come to rest.
+    Rests(Booking),
+    /// It is gone.
+    Gone,
+    /// Whoever waits has to look: its errand was put back, or nobody has said anything for a while.
+    Perhaps,
 }
 
-impl Waiting<'_> {
-    async fn moved(&mut self) {
-        // A desk that is gone tells nobody anything; whoever waits looks again.
-        let _ = (&mut self.woken).await;
+/// Somebody who waits for a booking's saga. Leaves nothing behind on the desk.
+pub(crate) struct Waiting {
+    desk: Arc<Desk>,
+    id: BookingId,
+    woken: oneshot::Receiver<Moved>,
+}
+
+impl Waiting {
+    /// From now on hears of a booking.
+    pub(crate) fn begin(desk: &Arc<Desk>, id: BookingId) -> Self {
+        let (waiter, woken) = oneshot::channel();
+        desk.waiting().entry(id).or_default().push(waiter);
+        Self { desk: Arc::clone(desk), id, woken }
+    }
+
+    async fn moved(&mut self) -> Moved {
+        (&mut self.woken).await.unwrap_or(Moved::Perhaps)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.woken.close();
         let mut waiting = self.desk.waiting();
@@ -165,27 +182,31 @@ impl Desk {
         BACKLOG_MAX.saturating_sub(self.sender_to(participant).map_or(0, waiting))
     }
 
-    /// Wakes whoever waits for these bookings.
-    pub(crate) fn moved(&self, bookings: impl Iterator<Item = BookingId>) {
+    /// Tells whoever waits for bookings what has become of them. A saga that goes on with its next step
+    /// wakes nobody.
+    pub(crate) fn tell(&self, changes: &Changes) {
         let mut waiting = self.waiting();
         if waiting.is_empty() {
             return;
         }
-        for id in bookings {
+        let Changes { bookings_changed, bookings_removed, errands_set, .. } = changes;
+        let (resting, going): (Vec<&Booking>, Vec<&Booking>) =
+            bookings_changed.iter().partition(|booking| booking.is_at_rest());
+        let rest = resting.into_iter().map(|booking| (booking.id, Moved::Rests(*booking)));
+        let gone = bookings_removed.iter().map(|(_, id)| (*id, Moved::Gone));
+        // Whoever waits for a saga whose errand was put back may not have to wait any longer.
+        let going: HashSet<BookingId> = going.into_iter().map(|booking| booking.id).collect();
+        let seen_to = errands_set.iter().map(|errand| errand.booking_id);
+        let seen_to = seen_to.filter(|id| !going.contains(id)).map(|id| (id, Moved::Perhaps));
+        for (id, moved) in rest.chain(gone).chain(seen_to) {
             for waiter in waiting.remove(&id).into_iter().flatten() {
                 // Whoever waited may be gone.
-                let _ = waiter.send(());
+                let _ = waiter.send(moved);
             }
         }
     }
 
-    fn wait_for(&self, id: BookingId) -> Waiting<'_> {
-        let (waiter, woken) = oneshot::channel();
-        self.waiting().entry(id).or_default().push(waiter);
-        Waiting { desk: self, id, woken }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, HashMap<BookingId, Vec<oneshot::Sender<()>>>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<BookingId, Vec<oneshot::Sender<Moved>>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -240,26 +261,44 @@ impl Engine {
     }
 
     /// Listens for a booking that moves. Before the store is read, so that what moves meanwhile is heard.
-    pub(crate) fn listen_for(&self, id: BookingId) -> Waiting<'_> {
-        self.inner.desk.wait_for(id)
+    pub(crate) fn listen_for(&self, id: BookingId) -> Waiting {
+        Waiting::begin(&self.inner.desk, id)
     }
 
-    /// Waits until a booking may have moved, or until it is time to give up.
-    pub(crate) async fn until_moved(&self, mut waiting: Waiting<'_>, give_up: Timestamp) {
+    /// Waits until a booking's saga rests, or may do so, or until it is time to give up.
+    pub(crate) async fn until_moved(&self, mut waiting: Waiting, give_up: Timestamp) -> Moved {
         let clock = &self.inner.parts.clock;
         tokio::select! {
             biased;
-            () = waiting.moved() => {}
-            () = clock.sleep_until(clock.now().plus(LOOK_AT_BOOKING_EVERY).min(give_up)) => {}
+            moved = waiting.moved() => moved,
+            () = clock.sleep_until(clock.now().plus(LOOK_AT_BOOKING_EVERY).min(give_up)) => {
+                Moved::Perhaps
+            }
         }
     }
 
     /// A booking when its saga has come to rest, or as it stands when it is time to give up, whoever it
-    /// waits for is away, or the store doesn't say. `None` if it is gone.
-    pub(crate) async fn at_rest(&self, mut at: BookingAt, give_up: Timestamp) -> Option<BookingAt> {
+    /// waits for is away, or the store doesn't say. `None` if it is gone. Whoever has listened since it
+    /// stood like this needn't look.
+    pub(crate) async fn at_rest(
+        &self,
+        mut at: BookingAt,
+        mut heard: Option<Waiting>,
+        give_up: Timestamp,
+    ) -> Option<BookingAt> {
         let clock = &self.inner.parts.clock;
         let id = at.booking.id;
         loop {
+            if self.is_held_up(&at.booking) {
+                return Some(at);
+            }
+            if let Some(waiting) = heard.take() {
+                match self.until_moved(waiting, give_up).await {
+                    Moved::Rests(booking) => return Some(BookingAt { booking, at: clock.now() }),
+                    Moved::Gone => return None,
+                    Moved::Perhaps => {}
+                }
+            }
             let waiting = self.listen_for(id);
             let now = clock.now();
             match self.store().bookings(vec![id]).await {
@@ -270,10 +309,10 @@ impl Engine {
                     return Some(at);
                 }
             }
-            if at.booking.is_at_rest() || now >= give_up || self.is_held_up(&at.booking) {
+            if at.booking.is_at_rest() || now >= give_up {
                 return Some(at);
             }
-            self.until_moved(waiting, give_up).await;
+            heard = Some(waiting);
         }
     }
 }
@@ -304,12 +343,16 @@ mod tests {
     #[tokio::test]
     async fn whoever_waits_is_woken_or_forgotten() {
         let (desk, _inboxes) = Desk::open(Some(Arc::new(Nobody)), None);
+        let desk = Arc::new(desk);
         let [one, two] = [1, 2].map(BookingId::new);
-        let mut woken = desk.wait_for(one);
-        let (gave_up, stays) = (desk.wait_for(one), desk.wait_for(two));
+        let mut woken = Waiting::begin(&desk, one);
+        let (gave_up, stays) = (Waiting::begin(&desk, one), Waiting::begin(&desk, two));
         drop(gave_up);
-        desk.moved([one].into_iter());
-        woken.moved().await;
+        desk.tell(&Changes {
+            bookings_removed: vec![(EventId::new(1), one)],
+            ..Changes::default()
+        });
+        assert_eq!(woken.moved().await, Moved::Gone);
         drop(woken);
         assert_eq!(desk.waiting().keys().copied().collect::<Vec<_>>(), [two]);
         drop(stays);

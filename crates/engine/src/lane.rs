@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::batch::{Batch, Rules};
-use crate::command::{Answer, Command, Decided, Job, Key, Task};
+use crate::command::{Command, Decided, Heard, Job, Key, Task};
 use crate::due::Alarm;
 use crate::errands::Desk;
 use crate::identity::Sessions;
@@ -86,7 +86,7 @@ impl Lanes {
         &self,
         command: C,
         key: Option<Key<C::Reply>>,
-    ) -> Result<Answer<C::Reply>, Error> {
+    ) -> Result<Heard<C::Reply>, Error> {
         let inbox = self.inbox_of(&command);
         let (client, answered) = oneshot::channel();
         let job = Job { command, key, client, answer: None, trace: trace::current() };
@@ -105,7 +105,7 @@ impl Lanes {
         let (client, answered) = oneshot::channel();
         let job = Job { command, key: None, client, answer: None, trace: trace::current() };
         inbox.send(Message::Task(Box::new(job))).await.map_err(|_| Error::Draining)?;
-        answered.await.unwrap_or_else(|_| Err(lane_ended()))?.given()
+        answered.await.unwrap_or_else(|_| Err(lane_ended()))?.answer.given()
     }
 
     /// Whether every lane takes commands.
@@ -240,7 +240,7 @@ impl LaneTask {
             meters::count_failure(trouble.name());
         }
         match attempted {
-            Ok(()) => tasks.into_iter().for_each(Task::answer),
+            Ok(()) => tasks.into_iter().for_each(|task| task.answer(&self.listeners.desk)),
             // One of them is to blame. By halves it is soon found, and fails no neighbour.
             Err(
                 Trouble::Panic | Trouble::Store(StoreError::Conflict(_) | StoreError::Refused(_)),
@@ -383,11 +383,7 @@ impl LaneTask {
         if let Some(soonest) = free.into_iter().map(|errand| errand.due_at).min() {
             errands_due.note(soonest);
         }
-        let moved = changes.bookings_changed.iter().map(|booking| booking.id);
-        // Whoever waits for a saga whose errand was put back may not have to wait any longer.
-        let seen_to = changes.errands_set.iter().map(|errand| errand.booking_id);
-        let removed = changes.bookings_removed.iter().map(|(_, id)| *id);
-        desk.moved(moved.chain(seen_to).chain(removed));
+        desk.tell(changes);
     }
 }
 

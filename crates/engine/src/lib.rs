@@ -71,6 +71,7 @@ pub use self::promises::WriteAnswer;
 pub use self::recount::{Hindrance, Recount, Recounts, UnfinishedRecount};
 pub use self::releases::Freed;
 
+use self::command::Heard;
 use self::due::Alarm;
 use self::errands::Desk;
 use self::history::Histories;
@@ -263,6 +264,15 @@ impl Engine {
         command: C,
         key: Option<Key<C::Reply>>,
     ) -> Result<Answer<C::Reply>, Error> {
+        Ok(self.submit_and_listen(command, key).await?.answer)
+    }
+
+    /// The same, and from then on listens for the saga that the command has begun.
+    async fn submit_and_listen<C: Command>(
+        &self,
+        command: C,
+        key: Option<Key<C::Reply>>,
+    ) -> Result<Heard<C::Reply>, Error> {
         self.inner.lanes.submit(command, key).await
     }
 

@@ -5,8 +5,8 @@ use eventbooker_core::{BookingId, Timestamp};
 use eventbooker_store::{AnswerKey, StoreError};
 
 use super::BookingAt;
-use crate::command::{Answer, Command, Decided, Effect, Key};
-use crate::errands::PATIENCE;
+use crate::command::{Answer, Command, Decided, Effect, Heard, Key};
+use crate::errands::{PATIENCE, Waiting};
 use crate::promises::verdict;
 use crate::{Engine, Error, Refusal};
 
@@ -21,9 +21,10 @@ impl Engine {
         key: Option<Key<BookingAt>>,
         command: impl Fn() -> C,
     ) -> Answered {
-        let mut answer = self.submit(command(), key.clone()).await?;
+        let mut heard = self.submit_and_listen(command(), key.clone()).await?;
         let give_up = self.now().plus(PATIENCE);
         loop {
+            let Heard { answer, waiting } = heard;
             let Answer::Given(Decided { outcome, effect, now }) = answer else { return Ok(answer) };
             match (outcome, &key) {
                 (Err(Refusal::KeyInFlight { booking_id }), Some(key)) => {
@@ -33,14 +34,16 @@ impl Engine {
                     return Ok(Answer::Given(Decided { outcome: Ok(at), now, effect }));
                 }
                 (Ok(at), Some(key)) if effect == Effect::Now => {
-                    return Ok(self.promised(act, &key.key, at, give_up).await);
+                    return Ok(self.promised(act, &key.key, at, waiting, give_up).await);
                 }
                 (Ok(at), None) if effect == Effect::Now => {
-                    return Ok(self.rested(act, at, give_up).await);
+                    return Ok(self.rested(act, at, waiting, give_up).await);
                 }
-                (Ok(at), _) => match self.at_rest(at, give_up).await {
+                (Ok(at), _) => match self.at_rest(at, waiting, give_up).await {
                     Some(at) if !at.booking.is_at_rest() => return Ok(stands(at, Effect::Never)),
-                    Some(_) | None => answer = self.submit(command(), key.clone()).await?,
+                    Some(_) | None => {
+                        heard = self.submit_and_listen(command(), key.clone()).await?;
+                    }
                 },
                 (outcome @ Err(_), _) => {
                     return Ok(Answer::Given(Decided { outcome, now, effect }));
@@ -50,9 +53,15 @@ impl Engine {
     }
 
     /// What a command without a key has come to when the saga rests that it has begun.
-    async fn rested(&self, act: Act, at: BookingAt, give_up: Timestamp) -> Answer<BookingAt> {
+    async fn rested(
+        &self,
+        act: Act,
+        at: BookingAt,
+        waiting: Option<Waiting>,
+        give_up: Timestamp,
+    ) -> Answer<BookingAt> {
         let id = at.booking.id;
-        let found = self.at_rest(at, give_up).await;
+        let found = self.at_rest(at, waiting, give_up).await;
         // A confirmation that was refused leaves the hold as it was; of anything else, nothing stays.
         let is_refused =
             found.is_none_or(|at| act == Act::Confirm && at.booking.state == State::Occupied);
@@ -71,9 +80,11 @@ impl Engine {
         act: Act,
         key: &AnswerKey,
         at: BookingAt,
+        waiting: Option<Waiting>,
         give_up: Timestamp,
     ) -> Answer<BookingAt> {
-        match self.kept(key, at.booking.id, give_up).await {
+        let waiting = waiting.filter(|_| !self.is_held_up(&at.booking));
+        match self.kept(key, at.booking.id, waiting, give_up).await {
             Ok(Kept { answer: Some(answer), booking }) => {
                 let is_in_vain = came_to_nothing(act, booking.as_ref());
                 let effect = if is_in_vain { Effect::Never } else { Effect::Now };
@@ -99,7 +110,7 @@ impl Engine {
         booking_id: BookingId,
         give_up: Timestamp,
     ) -> Answered {
-        let Kept { answer, booking } = self.kept(key, booking_id, give_up).await?;
+        let Kept { answer, booking } = self.kept(key, booking_id, None, give_up).await?;
         let now = self.now();
         Ok(match (answer, booking, act) {
             (Some(answer), ..) => Answer::Kept { answer, effect: Effect::Earlier },
@@ -110,14 +121,19 @@ impl Engine {
         })
     }
 
-    /// Waits for an answer that was promised, and reads how its booking stands then.
+    /// Waits for an answer that was promised, and reads how its booking stands then. Whoever has listened
+    /// since it was promised needn't look first.
     async fn kept(
         &self,
         key: &AnswerKey,
         id: BookingId,
+        mut heard: Option<Waiting>,
         give_up: Timestamp,
     ) -> Result<Kept, StoreError> {
         loop {
+            if let Some(waiting) = heard.take() {
+                self.until_moved(waiting, give_up).await;
+            }
             let waiting = self.listen_for(id);
             let now = self.now();
             let answer = self.store().answer(key.clone()).await?;
@@ -129,7 +145,7 @@ impl Engine {
                     return Ok(Kept { answer, booking });
                 }
             }
-            self.until_moved(waiting, give_up).await;
+            heard = Some(waiting);
         }
     }
 

@@ -20,9 +20,34 @@ async fn a_store_that_fails_meanwhile_takes_nothing_back() {
     pair.link.plan(Some((0, Fault::Stalled(When::Before))));
     pair.faults.fail_bookings(1);
     pair.begin(Act::Purchase);
-    assert_eq!(pair.answer().await, Some(Ok(State::Occupying)));
+    // Nobody says anything for so long that it looks.
+    let clock = Arc::clone(&pair.clock);
+    let time = async {
+        loop {
+            clock.advance(Duration::from_millis(1));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        answer = pair.answer() => assert_eq!(answer, Some(Ok(State::Occupying))),
+        () = time => {}
+    }
     pair.link.resume.notify_one();
     pair.until_at_rest("the purchase").await;
+    pair.finish().await;
+}
+
+/// Whoever has begun a saga listens to it from the moment on in which it is there, and hears how it stands.
+#[tokio::test]
+async fn nobody_looks_for_what_they_are_told() {
+    let mut pair = Pair::start(10, 80).await;
+    pair.faults.fail_bookings(1);
+    pair.begin(Act::Purchase);
+    assert_eq!(pair.answer().await, Some(Ok(State::Complete)));
+    assert!(
+        pair.engine().store().bookings(vec![pair.ids.booking]).await.is_err(),
+        "nobody has looked"
+    );
     pair.finish().await;
 }
 
