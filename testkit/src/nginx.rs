@@ -1,15 +1,16 @@
 //! nginx with the configuration that is shipped; only addresses and the folder for its files are
 //! other ones.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use tempfile::{Builder, TempDir};
 
 use crate::client::Client;
 use crate::clock::PATIENCE;
@@ -47,7 +48,10 @@ impl Nginx {
 
     /// Starts it. `None` if it ended at once: somebody else has taken the port.
     fn start(shipped: &str, servers: &[(&str, &str)], port: u16) -> Option<Self> {
-        let directory = TempDir::new().expect("there is a place for a test's files");
+        // Started by root, its workers are somebody else.
+        let open_to_all = Permissions::from_mode(0o755);
+        let directory = Builder::new().permissions(open_to_all).tempdir();
+        let directory = directory.expect("there is a place for a test's files");
         let file = directory.path().join("nginx.conf");
         fs::write(&file, configuration(shipped, servers, port, directory.path()))
             .expect("room for a file");
@@ -128,12 +132,13 @@ fn configuration(shipped: &str, servers: &[(&str, &str)], port: u16, directory: 
     let servers = servers
         .iter()
         .map(|(name, address)| (format!("server {name}:8080 "), format!("server {address} "), 1));
-    let ours = [("listen 8080;".to_owned(), listen, 1), (" /tmp/".to_owned(), folder, 6)];
+    let ours = [("listen 8080;".to_owned(), listen, 1), (" /tmp/".to_owned(), folder.clone(), 6)];
     for (there, here, count) in servers.chain(ours) {
         assert_eq!(text.matches(&there).count(), count, "`{there}` in {}", path.display());
         text = text.replace(&there, &here);
     }
-    text
+    // Several of them may run here, and mustn't take each other's word.
+    text.replace(" /dev/shm/", &folder)
 }
 
 /// Debian keeps it where only root looks.

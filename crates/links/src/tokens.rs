@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | says | who calls whom (`iss`, `aud`) | who has signed in (`id`, `login`, names, `email`, `role`) |
 //! | made by | any service | `auth` |
-//! | good for | [60 s](SERVICE_TOKEN_LIFE) | [2 s](IDENTITY_LIFE), and no longer than the session |
+//! | good for | [60 s](SERVICE_TOKEN_LIFE) | [3 s](IDENTITY_LIFE), and no longer than the session |
 //! | clocks may differ by | [5 s](SERVICE_TOKEN_LEEWAY) | [1 s](IDENTITY_LEEWAY) |
 //!
 //! Invariants kept here: nothing in a token is believed before its signature is verified, with a key
@@ -40,7 +40,7 @@ const SERVICE_TOKEN_USE: Duration = Duration::from_secs(30);
 /// How much the clocks of two services may differ.
 pub const SERVICE_TOKEN_LEEWAY: Duration = Duration::from_secs(5);
 /// How long an identity is good for.
-pub const IDENTITY_LIFE: Duration = Duration::from_secs(2);
+pub const IDENTITY_LIFE: Duration = Duration::from_secs(3);
 /// How much the clocks of `auth` and a service may differ when it comes to users. With the
 /// identity's life it is part of how late a sign-out is noticed.
 pub const IDENTITY_LEEWAY: Duration = Duration::from_secs(1);

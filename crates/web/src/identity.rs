@@ -283,7 +283,7 @@ struct UserShape<'a> {
 ///
 /// For a proxy's auth sub-request: 200 with the user in headers and body, or 401. With `optional=true`
 /// nobody is 204 without these headers, so that the proxy can hand on what is for everybody. Where the
-/// services run apart, `X-Identity` is the signed word that they believe, good for two seconds.
+/// services run apart, `X-Identity` is the signed word that they believe, good for three seconds.
 #[utoipa::path(
     get, path = "/auth", tag = "identity",
     params(("optional" = Option<bool>, Query, description = "Whether nobody may ask, too")),

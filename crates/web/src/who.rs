@@ -2,7 +2,7 @@
 //! everywhere else.
 //!
 //! A proxy asks `GET /auth` before it hands a request on, and hands on with it what that has answered
-//! in `X-Identity`: signed, and good for [2 s](eventbooker_links::tokens::IDENTITY_LIFE). A service
+//! in `X-Identity`: signed, and good for [3 s](eventbooker_links::tokens::IDENTITY_LIFE). A service
 //! without users believes nothing else. The `X-User-…` headers are for programs that have no keys to
 //! verify it with; here nothing is known by them, and `X-User-Id` has to name whom the signed word names.
 //! One that comes when its word has expired has waited for too long somewhere, and may come again.
@@ -33,9 +33,9 @@ pub(crate) const USER_ID_HEADER: &str = "x-user-id";
 /// What else goes with it.
 const TOLD_HEADERS: [&str; 5] =
     [USER_ID_HEADER, "x-user", "x-email", "x-first-name", "x-last-name"];
-/// How long a word is given again before a new one is signed: half its life, so that whoever gets it
-/// has time.
-const SIGNED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long a word is given again before a new one is signed. A proxy may keep it for two seconds more, so
+/// that half a second is left to whoever gets it then.
+const SIGNED_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Words that are remembered at the same time.
 const REMEMBERED_MAX: u64 = 100_000;
 /// How long they take up memory at most. Whether one is still good is decided by the clock that tokens

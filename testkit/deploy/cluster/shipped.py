@@ -31,7 +31,7 @@ class Proxy:
         self.patterns = [(pattern.removeprefix("~^"), service) for pattern, service in services.items()]
         # Whom it asks who it is, and in which headers it hands on what it hears.
         self.auth, self.asks = re.search(r"proxy_pass http://(\w+)(/\S+);", conf).groups()
-        heard = dict(re.findall(r"auth_request_set \$(\w+) \$upstream_http_(\w+);", conf))
+        heard = dict(re.findall(r"auth_request_set \$(\w+) \$(?:upstream_http|auth)_(\w+);", conf))
         sent = re.findall(r"\n        proxy_set_header (\S+) \$(\w+);", conf)
         self.headers = {header.lower() for header, variable in sent if variable in heard}
         assert len(self.headers) == len(heard)

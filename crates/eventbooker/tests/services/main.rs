@@ -128,6 +128,32 @@ fn what_a_client_says_of_itself_counts_for_nothing() {
     services.stop();
 }
 
+/// The proxy keeps for a while whom cookies belong to.
+#[test]
+fn everybody_is_taken_for_themselves_and_for_nobody_once_they_have_signed_out() {
+    let services = services();
+    let admin = services.client_of("admin");
+    let users = ["ann", "bob"].map(|name| services.client().registered(name));
+    let ids: Vec<i64> = users.iter().map(|user| user.get("/auth").id()).collect();
+    for (user, amount) in ids.iter().zip([100, 200]) {
+        admin.deposit_for(*user, amount);
+    }
+    for _ in 0..3 {
+        for (user, balance) in users.iter().zip([100, 200]) {
+            assert_eq!(user.balance(), balance);
+        }
+        services.client().get("/account/get").problem(401, "unauthenticated");
+    }
+    // A copy of the cookie stays behind, and is worth nothing in the end.
+    let session = users[0].session().map(ToOwned::to_owned);
+    assert_eq!(users[0].post("/logout", &json!({})).status, 200);
+    let copy = services.client().with_session(session.as_deref());
+    until("the session is over everywhere", || copy.get("/account/get").status == 401);
+    copy.get("/account/get").problem(401, "unauthenticated");
+    assert_eq!(users[1].get("/account/get").status, 200);
+    services.stop();
+}
+
 /// Whatever is away, what doesn't need it is there, and what does says when to come again.
 #[test]
 fn a_service_that_is_away_takes_nothing_along_but_its_own() {
@@ -148,9 +174,9 @@ fn a_service_that_is_away_takes_nothing_along_but_its_own() {
     assert_eq!(user.confirm(event, held).status, 200);
 
     services.take(Context::Identity).kill();
-    let refused = user.get("/bookings");
-    assert_eq!(refused.status, 503);
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    // What auth has said before is good for a little longer.
+    until("auth is missed", || user.get("/bookings").status == 503);
+    assert_eq!(user.get("/bookings").header("retry-after"), Some("1"));
     services.serve(Context::Identity);
     until("auth is asked again", || user.get("/bookings").status == 200);
 

@@ -1,7 +1,7 @@
 //! One id leads from the proxy to every service that had a part in a purchase.
 
 use eventbooker_core::Context;
-use eventbooker_testkit::client::{Answer, Client};
+use eventbooker_testkit::client::{Answer, Client, PASSWORD};
 use eventbooker_testkit::server::Server;
 use eventbooker_testkit::services::Services;
 use serde_json::json;
@@ -47,6 +47,8 @@ fn until_logged(server: &Server, trace_id: &str, words: &str) {
 fn one_id_stands_in_every_log() {
     let (services, user, event) = talkative();
     for caller in [Some(CALLER), None] {
+        // Of a new cookie auth is asked in any case.
+        let user = user.signed_in("ann", PASSWORD);
         let purchased = purchase(&user, event, caller);
         assert_eq!(purchased.json()["status"], 4, "{purchased:?}");
         let id = trace_id(&purchased);
@@ -62,6 +64,9 @@ fn one_id_stands_in_every_log() {
             until_logged(services.server(context), &id, words);
         }
     }
+    // The proxy knows whose it is, and whoever is asked first begins the trace.
+    let again = trace_id(&purchase(&user, event, None));
+    assert_ne!(again, trace_id(&purchase(&user, event, None)));
     services.stop();
 }
 
