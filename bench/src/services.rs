@@ -1,13 +1,15 @@
 //! The four services, each as a process with a file of its own, behind nginx with the configuration that
 //! is shipped.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use eventbooker_core::Context;
+use tempfile::{Builder, TempDir};
 
 use crate::Fallible;
 use crate::children::Child;
@@ -16,6 +18,8 @@ use crate::http::{Client, Metrics};
 use crate::server::{Ending, Server, free_address};
 
 const SHIPPED: &str = include_str!("../../deploy/nginx/services.conf");
+/// Where files are in memory.
+const MEMORY: &str = "/dev/shm";
 /// Whatever a command has to do here is little.
 const COMMAND_MAX: Duration = Duration::from_secs(60);
 /// nginx starts in no time, and ends so.
@@ -121,6 +125,8 @@ impl Services {
 /// nginx. Its workers are in its group, which ends with it.
 struct Nginx {
     child: Child,
+    /// What it keeps in memory.
+    _memory: TempDir,
     address: SocketAddr,
 }
 
@@ -129,7 +135,13 @@ impl Nginx {
         create(dir)?;
         let address = free_address()?;
         let file = dir.join("nginx.conf");
-        fs::write(&file, configuration(members, address, dir)?)
+        // Started by root, its workers are somebody else.
+        let open_to_all = Permissions::from_mode(0o755);
+        let memory = Builder::new().permissions(open_to_all).tempdir_in(MEMORY);
+        let memory =
+            memory.map_err(|error| format!("can't create a folder in {MEMORY}: {error}"))?;
+        let text = configuration(members, address, dir, memory.path())?;
+        fs::write(&file, text)
             .map_err(|error| format!("can't write {}: {error}", file.display()))?;
         // Debian keeps it where only root looks.
         let debians = Path::new("/usr/sbin/nginx");
@@ -139,7 +151,7 @@ impl Nginx {
         command.stdout(Stdio::null());
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = Child::spawn(command, &dir.join("log"))?;
-        let nginx = Self { child, address };
+        let nginx = Self { child, _memory: memory, address };
         let (started, client) = (Instant::now(), Client::new(address));
         while !client.get("/ready").is_ok_and(|answer| answer.status == 200) {
             if let Some(status) = nginx.child.ended()? {
@@ -160,11 +172,17 @@ impl Nginx {
 }
 
 /// The shipped configuration with addresses and a folder of ours.
-fn configuration(members: &[Member], address: SocketAddr, dir: &Path) -> Fallible<String> {
+fn configuration(
+    members: &[Member],
+    address: SocketAddr,
+    dir: &Path,
+    memory: &Path,
+) -> Fallible<String> {
     let mut text = SHIPPED.to_owned();
     let ours = [
         ("listen 8080;".to_owned(), format!("listen {address};")),
         (" /tmp/".to_owned(), format!(" {}/", dir.display())),
+        (format!(" {MEMORY}/"), format!(" {}/", memory.display())),
     ];
     let servers = members.iter().map(|member| {
         let there = format!("server {}:8080 ", member.context);

@@ -16,7 +16,7 @@ use crate::progress::busy;
 
 /// Threads of wrk.
 pub(crate) const THREADS: u32 = 2;
-/// Connections, over all threads.
+/// Connections, over all threads, unless a measurement has others.
 pub(crate) const CONNECTIONS: u32 = 256;
 /// An answer that takes longer is an error, seconds.
 const ANSWER_SECONDS_MAX: u32 = 10;
@@ -25,10 +25,13 @@ const GRACE: Duration = Duration::from_secs(30);
 const SCRIPT: &str = include_str!("load.lua");
 
 /// wrk, as it is installed here.
+#[derive(Clone)]
 pub(crate) struct Wrk {
     /// What it calls itself.
     pub(crate) version: String,
     script: PathBuf,
+    /// Over all threads.
+    pub(crate) connections: u32,
 }
 
 /// A list of requests in a file, which wrk's threads go through round and round.
@@ -89,7 +92,12 @@ impl Wrk {
         let script = dir.join("load.lua");
         std::fs::write(&script, SCRIPT)
             .map_err(|error| format!("can't write {}: {error}", script.display()))?;
-        Ok(Self { version, script })
+        Ok(Self { version, script, connections: CONNECTIONS })
+    }
+
+    /// The same with so many connections.
+    pub(crate) fn with_connections(&self, connections: u32) -> Self {
+        Self { connections, ..self.clone() }
     }
 
     /// Sends requests for so many seconds, as fast as answers come.
@@ -151,7 +159,7 @@ impl Wrk {
         let mut command = Command::new("wrk");
         command
             .args(["--threads", &(THREADS / parts).to_string()])
-            .args(["--connections", &(CONNECTIONS / parts).to_string()])
+            .args(["--connections", &(self.connections / parts).to_string()])
             .args(["--duration", &format!("{seconds}s")])
             .args(["--timeout", &format!("{ANSWER_SECONDS_MAX}s")])
             .arg("--script")

@@ -9,12 +9,12 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{Bench, throughput};
+use super::{Bench, Effort, throughput};
 use crate::Fallible;
 use crate::fill::{LONG, now};
 use crate::numbers::{median, real, thousands};
 use crate::report::{Findings, Floor, Row, Unit};
-use crate::wrk::{CONNECTIONS, Requests, Run};
+use crate::wrk::{Requests, Run, Wrk};
 
 /// Runs whose rate missed the mark; with one more, the measurement has failed.
 const MISSES_MAX: usize = 8;
@@ -27,7 +27,7 @@ pub(super) fn run(bench: &Bench) -> Fallible<Findings> {
     let events = bench.fill(&site, now(), async |filling| filling.events(1, LONG).await)?;
     let server = bench.start(&site)?;
     let bookings = site.bookings(&events)?;
-    let paced = Paced::at(bench, server.address(), &bookings, target)?;
+    let paced = Paced::at(&bench.wrk, &bench.effort, server.address(), &bookings, target)?;
     let ending = bench.stop(&site, server, paced.answers, paced.count())?;
     let row = Row {
         title: "p99 of a booking at half of the maximum load".to_owned(),
@@ -50,22 +50,23 @@ pub(super) struct Paced {
 impl Paced {
     /// Sends requests at this rate.
     pub(super) fn at(
-        bench: &Bench,
+        wrk: &Wrk,
+        effort: &Effort,
         address: SocketAddr,
         requests: &Requests,
         target: f64,
     ) -> Fallible<Self> {
         // A connection's cycle is a pause and an answer.
-        let cycle_ms = |rate: f64| f64::from(CONNECTIONS) / rate * 1e3;
+        let cycle_ms = |rate: f64| f64::from(wrk.connections) / rate * 1e3;
         let mut pause_ms = cycle_ms(target);
         let mut paced = Self { runs: Vec::new(), misses: Vec::new(), answers: 0 };
-        while paced.runs.len() < bench.effort.rounds as usize {
+        while paced.runs.len() < effort.rounds as usize {
             // Pauses are uniform from nothing on, so the longest is twice the mean.
-            let run = bench.wrk.run_paced(
+            let run = wrk.run_paced(
                 "half of the maximum load",
                 address,
                 requests,
-                bench.effort.seconds,
+                effort.seconds,
                 pause_ms * 2.0,
             )?;
             let rate = run.rate();

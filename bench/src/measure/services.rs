@@ -21,9 +21,12 @@ use crate::report::{Findings, Floor, Row, Unit};
 use crate::sales::Sales;
 use crate::server::Ending;
 use crate::services::Services;
-use crate::wrk::{CONNECTIONS, Expected, Requests, Run};
+use crate::wrk::{Expected, Requests, Run, Wrk};
 
 const TITLE: &str = "full sagas in four services behind nginx, 1,000 users";
+/// A saga has several calls to go through, most of which it waits, so that it takes more of them at the
+/// same time to keep a machine busy: each user has a connection of their own.
+const CONNECTIONS: u32 = USERS;
 /// Times the rate of one process.
 const FLOOR: f64 = 0.25;
 /// Calls between services in a saga. They are made for many sagas together.
@@ -51,24 +54,20 @@ pub(super) fn run(bench: &Bench) -> Fallible<Findings> {
     let services = Services::start(&bench.server, &site.database, site.dir.path())?;
     let server = bench.start(&site)?;
 
-    let mut one = Side::new("warming one process up", server.address());
-    let mut four = Side::new("warming four services up", services.address());
+    let crowd = bench.wrk.with_connections(CONNECTIONS);
+    let mut one = Side::new(&crowd, "warming one process up", server.address());
+    let mut four = Side::new(&crowd, "warming four services up", services.address());
     for side in [&mut one, &mut four] {
         side.ask_once(event)?;
-        side.load(bench, side.warming_up, &sagas, WARM_UP_SECONDS)?;
+        side.load(side.warming_up, &sagas, WARM_UP_SECONDS)?;
     }
     let (mut one_runs, mut rounds) = (Vec::new(), Rounds::default());
     for _ in 0..bench.effort.rounds {
-        one_runs.push(one.load(
-            bench,
-            "full sagas in one process",
-            &sagas,
-            bench.effort.seconds,
-        )?);
+        one_runs.push(one.load("full sagas in one process", &sagas, bench.effort.seconds)?);
         rounds.add(bench, &services, &mut four, &sagas)?;
     }
     let half = rounds.rate() / 2.0;
-    let paced = Paced::at(bench, services.address(), &sagas, half)?;
+    let paced = Paced::at(&crowd, &bench.effort, services.address(), &sagas, half)?;
     four.answers += paced.answers;
     four.runs += paced.count();
 
@@ -86,7 +85,7 @@ pub(super) fn run(bench: &Bench) -> Fallible<Findings> {
     };
     let throughput = Row {
         note: format!(
-            "{}; {memory:.0} MiB without nginx; {}",
+            "{}; {CONNECTIONS} connections; {memory:.0} MiB without nginx; {}",
             rounds.words(one_rate),
             ending.words(four.answers)
         ),
@@ -95,6 +94,7 @@ pub(super) fn run(bench: &Bench) -> Fallible<Findings> {
             "ratesOfOneProcess": rates(&one_runs),
             "p99Micros": rounds.runs.iter().map(|run| run.p99).collect::<Vec<_>>(),
             "cores": rounds.cores(),
+            "connections": CONNECTIONS,
             "residentMib": memory,
             "ending": ending,
         }),
@@ -114,16 +114,17 @@ fn rates(runs: &[Run]) -> Vec<f64> {
 }
 
 /// Who gets load, and how much of it was answered.
-struct Side {
+struct Side<'a> {
+    wrk: &'a Wrk,
     warming_up: &'static str,
     address: SocketAddr,
     answers: u64,
     runs: u32,
 }
 
-impl Side {
-    fn new(warming_up: &'static str, address: SocketAddr) -> Self {
-        Self { warming_up, address, answers: 0, runs: 0 }
+impl<'a> Side<'a> {
+    fn new(wrk: &'a Wrk, warming_up: &'static str, address: SocketAddr) -> Self {
+        Self { wrk, warming_up, address, answers: 0, runs: 0 }
     }
 
     /// Sees that a full saga is what is measured.
@@ -136,8 +137,8 @@ impl Side {
         Err(format!("the answer was {} {}", answer.status, answer.body))
     }
 
-    fn load(&mut self, bench: &Bench, what: &str, sagas: &Requests, seconds: u32) -> Fallible<Run> {
-        let run = bench.wrk.run(what, self.address, sagas, seconds, Expected::Success);
+    fn load(&mut self, what: &str, sagas: &Requests, seconds: u32) -> Fallible<Run> {
+        let run = self.wrk.run(what, self.address, sagas, seconds, Expected::Success);
         let run = run.map_err(|error| format!("{what}: {error}"))?;
         self.answers += run.requests;
         self.runs += 1;
@@ -160,11 +161,11 @@ impl Rounds {
         &mut self,
         bench: &Bench,
         services: &Services,
-        four: &mut Side,
+        four: &mut Side<'_>,
         sagas: &Requests,
     ) -> Fallible<()> {
         let (before, used_before) = (services.metrics()?, services.used()?);
-        let run = four.load(bench, TITLE, sagas, bench.effort.seconds)?;
+        let run = four.load(TITLE, sagas, bench.effort.seconds)?;
         let counted = services.metrics()?.since(before);
         // Whoever is answered with a 202 has a saga that goes on. wrk doesn't see the difference.
         if counted.confirmed + f64::from(CONNECTIONS) < real(run.requests) {
@@ -240,7 +241,7 @@ impl Rounds {
 
 /// Waits until all sagas are at rest, stops the services, recounts, and compares what was sold with what
 /// was answered.
-fn stop(bench: &Bench, services: &Services, four: &Side) -> Fallible<Ending> {
+fn stop(bench: &Bench, services: &Services, four: &Side<'_>) -> Fallible<Ending> {
     let [bookings, accounts] =
         [Context::Bookings, Context::Accounts].map(|context| services.database(context));
     let sales = || bench.runtime.block_on(Sales::add_up(bookings, accounts));
