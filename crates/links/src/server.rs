@@ -147,7 +147,7 @@ impl Inner {
         })?;
         if batch.from != from {
             let detail = format!("this is from {}, and the token from {from}", batch.from);
-            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+            return Err(self.refuse(&head, StatusCode::FORBIDDEN, "other_service", detail));
         }
         if batch.items.len() > route.items_max {
             let detail = format!("a batch has at most {} items here", route.items_max);

@@ -60,7 +60,7 @@ impl Inner {
     }
 
     /// A refusal that is in the log.
-    fn refuse(
+    pub(super) fn refuse(
         &self,
         head: &Parts,
         status: StatusCode,
