@@ -109,18 +109,23 @@ pub enum HoldingKind {
 /// When to look again whether a hold that is only asked for has ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+impl HoldingKind {
+    /// How a booking in this state stands as a hold; `None` if it has been paid, or has ended.
+    pub const fn of(state: State) -> Option<Self> {
+        match state {
+            State::Occupying | State::Paying => Some(Self::Asked),
+            State::Occupied => Some(Self::Held),
+            State::Refunding | State::Releasing | State::Cancelled => Some(Self::Cancelled),
+            State::Completing | State::Complete | State::Expiring => None,
+        }
+    }
+}
+
 impl Holding {
     /// What somebody holds with this booking, or did.
-    pub fn of(booking: &Booking) -> Self {
+    pub fn of(booking: &Booking) -> Option<Self> {
         let Booking { seats, expires_at, state, .. } = *booking;
-        let kind = match state {
-            State::Occupying | State::Paying => HoldingKind::Asked,
-            State::Refunding | State::Releasing | State::Expiring | State::Cancelled => {
-                HoldingKind::Cancelled
-            }
-            State::Occupied | State::Completing | State::Complete => HoldingKind::Held,
-        };
-        Self { seats, expires_at, kind }
+        HoldingKind::of(state).map(|kind| Self { seats, expires_at, kind })
     }
 
     /// Until when it counts against another one that is to be paid like this; `None` if it doesn't.

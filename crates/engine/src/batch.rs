@@ -212,7 +212,7 @@ impl Batch {
     /// A booking counts among what its owner holds.
     pub(crate) fn count_holding(&mut self, booking: &Booking) {
         if let Some(holdings) = self.holdings.get_mut(&(booking.event_id, booking.user_id)) {
-            holdings.push(Holding::of(booking));
+            holdings.extend(Holding::of(booking));
         }
     }
 
@@ -221,7 +221,7 @@ impl Batch {
     pub(crate) fn discount_holding(&mut self, booking: &Booking) {
         if let Some(holdings) = self.holdings.get_mut(&(booking.event_id, booking.user_id)) {
             let gone = Holding::of(booking);
-            let place = holdings.iter().position(|holding| *holding == gone);
+            let place = holdings.iter().position(|holding| Some(*holding) == gone);
             place.map(|place| holdings.swap_remove(place));
         }
     }

@@ -6,7 +6,7 @@
 mod waiting;
 
 use eventbooker_core::bookings::participant::Participant;
-use eventbooker_core::bookings::{self, Act, Booking, Payment, State, Step};
+use eventbooker_core::bookings::{self, Act, Booking, HoldingKind, Payment, State, Step};
 use eventbooker_core::events::{Event, Seats};
 use eventbooker_core::identity::Actor;
 use eventbooker_core::{BookingId, EventId, Timestamp, UserId};
@@ -135,10 +135,15 @@ fn begin(
     let begun = Booking::begin(id, event_id, user_id, seats, payment, batch.now());
     let booking = saga::run(batch, begun)?.booking.expect("a new booking stays");
     saga::add(batch, booking);
-    if payment == Payment::Later || matches!(booking.state, State::Occupying | State::Paying) {
+    if payment == Payment::Later || is_asked(&booking) {
         batch.count_holding(&booking);
     }
     Ok(booking)
+}
+
+/// Whether nobody knows yet when it ends, or whether it is paid.
+fn is_asked(booking: &Booking) -> bool {
+    HoldingKind::of(booking.state) == Some(HoldingKind::Asked)
 }
 
 /// Books seats and pays for them at once. The booking is there in the end whether or not that
@@ -262,7 +267,7 @@ impl Command for MoveBooking {
             (Move::Confirm, Some(refusal)) => return Err(refusal.clone()),
             (Move::Confirm, None) => {
                 batch.discount_holding(&was);
-                if booking.state == State::Paying {
+                if is_asked(&booking) {
                     batch.count_holding(&booking);
                 }
             }

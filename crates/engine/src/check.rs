@@ -36,7 +36,7 @@ use std::fmt;
 use eventbooker_core::bookings::Booking;
 use eventbooker_core::{Context, Timestamp};
 use eventbooker_store::{
-    Changes, Checker, LastCheck, Snapshot, Store, StoreError, TableCounts, Wants,
+    Changes, Checker, LastCheck, Snapshot, Store, StoreError, TableCounts, save_alone,
 };
 
 pub use self::apart::{Databases, SecondLook, Together};
@@ -177,14 +177,9 @@ impl Default for Room {
 
 /// Notes what a check came to, so that organisers can see it. It changes nothing that is checked.
 pub async fn note(store: &dyn Store, check: LastCheck) -> Result<(), StoreError> {
-    let mut writer = store.writer().await?;
-    let loaded = writer.load(&Wants::default(), check.at).await;
-    let noted = match loaded {
-        Ok(_) => writer.save(&Changes { checked: Some(check), ..Changes::default() }).await,
-        Err(error) => Err(error),
-    };
-    writer.close().await;
-    noted
+    let at = check.at;
+    let changes = Changes { checked: Some(check), ..Changes::default() };
+    save_alone(store, at, &changes).await
 }
 
 /// Told after every page: rows read so far, and rows in all.

@@ -3,12 +3,17 @@
 //!
 //! Who has lost what is found out between the services (`links::acquaintance`).
 
-use eventbooker_core::Contexts;
-use eventbooker_store::{DatabaseId, GENERATION, LastIds, Neighbour, Store, StoreError, Wants};
+use eventbooker_core::{Context, Contexts, Timestamp};
+use eventbooker_store::{
+    Changes, DatabaseId, GENERATION, LastIds, Neighbour, Store, StoreError, Wants, save_alone,
+};
 
 use crate::batch::{Batch, Rules};
 use crate::command::{Command, Lane};
 use crate::{Engine, Error, Refusal};
+
+/// Nothing that an operator accepts is about the time.
+const NO_TIME: Timestamp = Timestamp::from_micros(0);
 
 /// What isn't served until an operator has looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,10 +103,7 @@ pub enum Accepted {
 /// Takes the other database that was met in a neighbour's place for the neighbour's. This one's number
 /// begins a new generation, so that nothing which was said to the former one counts any more, should it
 /// ever be heard of again.
-pub async fn accept_neighbour(
-    store: &dyn Store,
-    service: eventbooker_core::Context,
-) -> Result<Accepted, StoreError> {
+pub async fn accept_neighbour(store: &dyn Store, service: Context) -> Result<Accepted, StoreError> {
     let known = store.neighbours().await?.into_iter().find(|known| known.service == service);
     let Some(known) = known else { return Ok(Accepted::Nothing) };
     let Some(now) = known.found else { return Ok(Accepted::Nothing) };
@@ -110,12 +112,12 @@ pub async fn accept_neighbour(
     let is_missed = store.neighbours().await?.iter().any(|known| known.misses(number).is_some());
     // Whoever has lost state goes on by another word, and not by this one.
     let beyond = (number / GENERATION + 1) * GENERATION - number;
-    let changes = eventbooker_store::Changes {
+    let changes = Changes {
         neighbours_set: vec![neighbour],
         progress: if is_missed { 0 } else { beyond },
         ..Default::default()
     };
-    save(store, &changes).await?;
+    save_alone(store, NO_TIME, &changes).await?;
     Ok(Accepted::Another { before: known.database, now })
 }
 
@@ -137,22 +139,8 @@ pub async fn accept_loss(store: &dyn Store) -> Result<Accepted, StoreError> {
     }
     let seen = missed_by.iter().filter_map(|known| known.loss).map(|loss| loss.saw).max();
     let beyond = seen.unwrap_or_default().max(number) / GENERATION + 1;
-    let changes = eventbooker_store::Changes {
-        progress: beyond * GENERATION - number,
-        last_ids,
-        ..Default::default()
-    };
-    save(store, &changes).await?;
+    let changes =
+        Changes { progress: beyond * GENERATION - number, last_ids, ..Default::default() };
+    save_alone(store, NO_TIME, &changes).await?;
     Ok(Accepted::GoesOn { number, missed_by, last_ids })
-}
-
-async fn save(store: &dyn Store, changes: &eventbooker_store::Changes) -> Result<(), StoreError> {
-    let mut writer = store.writer().await?;
-    let saved =
-        match writer.load(&Wants::default(), eventbooker_core::Timestamp::from_micros(0)).await {
-            Ok(_) => writer.save(changes).await,
-            Err(error) => Err(error),
-        };
-    writer.close().await;
-    saved
 }

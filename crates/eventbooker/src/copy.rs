@@ -11,7 +11,7 @@ use std::sync::Arc;
 use clap::Args;
 use eventbooker_core::{Contexts, Timestamp};
 use eventbooker_engine::copy::{self, Contents, Key};
-use eventbooker_store::{Access, Changes, CopyTarget, FullSnapshot, Store, StoreError, Wants};
+use eventbooker_store::{Access, Changes, CopyTarget, FullSnapshot, Store, StoreError, save_alone};
 
 use crate::database::{Called, Database};
 use crate::say::say;
@@ -107,11 +107,7 @@ impl Source {
             neighbours_set: self.store.neighbours().await?,
             ..Changes::default()
         };
-        let mut writer = copy.writer().await?;
-        writer.load(&Wants::default(), Timestamp::from_micros(0)).await?;
-        writer.save(&changes).await?;
-        writer.close().await;
-        Ok(())
+        save_alone(copy, Timestamp::from_micros(0), &changes).await
     }
 
     /// What the target remembers it by.

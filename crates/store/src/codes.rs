@@ -61,12 +61,7 @@ pub(crate) fn state(code: i16) -> Option<State> {
 
 /// How a hold stands whose booking has this code; `None` if it is none.
 pub(crate) fn holding(code: i16) -> Option<HoldingKind> {
-    match code {
-        OCCUPYING | PAYING => Some(HoldingKind::Asked),
-        OCCUPIED => Some(HoldingKind::Held),
-        CANCELLED => Some(HoldingKind::Cancelled),
-        code => CANCELLING.contains(&code).then_some(HoldingKind::Cancelled),
-    }
+    state(code).and_then(HoldingKind::of)
 }
 
 pub(crate) const fn of_act(act: Act) -> i16 {

@@ -131,3 +131,18 @@ pub trait Writer: Send {
     /// lost, and nothing depends on it.
     async fn close(&mut self) {}
 }
+
+/// Saves changes that depend on no rows, in a transaction of their own.
+pub async fn save_alone(
+    store: &dyn Store,
+    at: Timestamp,
+    changes: &Changes,
+) -> Result<(), StoreError> {
+    let mut writer = store.writer().await?;
+    let saved = match writer.load(&Wants::default(), at).await {
+        Ok(_) => writer.save(changes).await,
+        Err(error) => Err(error),
+    };
+    writer.close().await;
+    saved
+}

@@ -19,7 +19,8 @@
 //! | `judge` | whether that is so |
 //!
 //! Absent on purpose: the edge and the public HTTP, which are tested over real sockets; `auth`, which no
-//! saga needs; and PostgreSQL, whose server has a clock and threads of its own.
+//! saga needs; PostgreSQL, whose server has a clock and threads of its own; and databases that are put back,
+//! which `links/tests/http/lost_state.rs` has.
 
 mod chance;
 mod courier;
