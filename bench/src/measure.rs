@@ -30,7 +30,7 @@ use crate::numbers::median;
 use crate::report::{Findings, Floor, Row, Unit};
 use crate::sales::{self, Sales};
 use crate::server::{Ending, Server};
-use crate::wrk::{CONNECTIONS, Request, Requests, Wrk};
+use crate::wrk::{Request, Requests, Wrk};
 
 use self::calls::Call;
 
@@ -196,9 +196,21 @@ impl Bench {
         booked: u64,
         runs: u32,
     ) -> Fallible<Ending> {
+        self.stop_after(&self.wrk, site, server, booked, runs)
+    }
+
+    /// The same after another load.
+    pub(crate) fn stop_after(
+        &self,
+        wrk: &Wrk,
+        site: &Site,
+        server: Server,
+        booked: u64,
+        runs: u32,
+    ) -> Fallible<Ending> {
         let ending = server.stop()?;
         let counted = self.runtime.block_on(sales::count_bookings(&site.database))?;
-        let most = booked + u64::from(runs) * u64::from(CONNECTIONS);
+        let most = booked + u64::from(runs) * u64::from(wrk.connections);
         if (booked..=most).contains(&counted) {
             return Ok(ending);
         }

@@ -72,7 +72,7 @@ pub(super) fn run(bench: &Bench) -> Fallible<Findings> {
     four.runs += paced.count();
 
     let memory = services.resident_mib()?;
-    bench.stop(&site, server, one.answers, one.runs)?;
+    bench.stop_after(&crowd, &site, server, one.answers, one.runs)?;
     bench.verify_sales(&site, PLENTY, PRICE_MINOR)?;
     let ending = stop(bench, &services, &four)?;
 
