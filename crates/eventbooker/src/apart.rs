@@ -43,8 +43,7 @@ impl Ties {
     /// Reads keys, and takes the address on which the neighbours ask.
     pub(crate) async fn make(apart: &Apart, here: Contexts) -> Result<Self, String> {
         let address = apart.internal_listen;
-        let listener = TcpListener::bind(address)
-            .await
+        let listener = edge::listen(address)
             .map_err(|error| format!("internal_listen: can't listen on {address}: {error}"))?;
         let keyring = Keyring::open(&apart.keys).map_err(|fault| fault.to_string())?;
         let keyring = Arc::new(keyring);

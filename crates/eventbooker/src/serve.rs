@@ -9,7 +9,6 @@ use eventbooker_store::{Access, Store};
 use eventbooker_web::edge::DrainReport;
 use eventbooker_web::{Extras, Web, application, edge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -66,8 +65,7 @@ impl Service {
         fit_to_open_files(&mut settings);
         let metrics = install_metrics()?;
         // The address first: if it is taken, nothing else need be touched.
-        let listener = TcpListener::bind(settings.listen)
-            .await
+        let listener = edge::listen(settings.listen)
             .map_err(|error| format!("listen: can't listen on {}: {error}", settings.listen))?;
         let address = listener.local_addr().map_err(|error| format!("listen: {error}"))?;
         let services = settings.services;

@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, Response};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch as channel};
 use tokio::time::{Instant, sleep, timeout};
 use tower::Service;
@@ -54,6 +54,8 @@ use crate::headers::SecurityHeaders;
 pub use body::read_body;
 use watch::{Order, Shared};
 
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
 /// How long the loop rests when `accept` fails for a reason that lies in this process, such as too
 /// many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -155,6 +157,17 @@ where
     }
     drop(listener);
     edge.drain().await
+}
+
+/// Listens at an address, with room for a crowd that comes at once: what the system has no room for it
+/// doesn't refuse, but lets it try again after a second and more. Its own limit (`net.core.somaxconn`, 4,096
+/// as a rule) counts as well.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Whoever starts again after a crash finds connections of before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Where connections come from; a listener, or a test's.
@@ -288,6 +301,20 @@ mod tests {
                 None => self.listener.accept().await,
             }
         }
+    }
+
+    /// The library's own choice is 128.
+    #[tokio::test]
+    async fn a_crowd_that_comes_at_once_is_let_in() {
+        let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("Linux has it");
+        let crowd = limit.trim().parse::<usize>().expect("a number").min(512);
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        // Nobody accepts any of them.
+        let patience = Duration::from_secs(60);
+        let come = || std::net::TcpStream::connect_timeout(&address, patience);
+        let connected: Vec<_> = (0..crowd).map(|_| come().expect("there is room")).collect();
+        assert_eq!(connected.len(), crowd);
     }
 
     #[tokio::test]
