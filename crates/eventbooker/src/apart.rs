@@ -41,7 +41,7 @@ pub(crate) struct Ties {
 
 impl Ties {
     /// Reads keys, and takes the address on which the neighbours ask.
-    pub(crate) async fn make(apart: &Apart, here: Contexts) -> Result<Self, String> {
+    pub(crate) fn make(apart: &Apart, here: Contexts) -> Result<Self, String> {
         let address = apart.internal_listen;
         let listener = edge::listen(address)
             .map_err(|error| format!("internal_listen: can't listen on {address}: {error}"))?;

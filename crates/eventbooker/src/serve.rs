@@ -70,7 +70,7 @@ impl Service {
         let address = listener.local_addr().map_err(|error| format!("listen: {error}"))?;
         let services = settings.services;
         let ties = match &settings.apart {
-            Some(apart) => Some(Ties::make(apart, services).await?),
+            Some(apart) => Some(Ties::make(apart, services)?),
             None => None,
         };
         let database = settings.database;
