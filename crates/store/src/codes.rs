@@ -45,6 +45,11 @@ pub(crate) const fn of_state(state: State) -> i16 {
     }
 }
 
+/// The codes that bookings' states have.
+pub(crate) fn states() -> impl Iterator<Item = i16> {
+    State::ALL.into_iter().map(of_state).chain([ENDED_AT_ONCE])
+}
+
 /// The code of a booking's state.
 pub(crate) fn of_booking(booking: &Booking) -> i16 {
     let ended_at_once =

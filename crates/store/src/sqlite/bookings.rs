@@ -134,7 +134,7 @@ pub(super) fn live_of_user(
     before: Option<BookingId>,
     limit: u32,
 ) -> rusqlite::Result<Vec<Booking>> {
-    let states = codes::LIVE.map(|code| code.to_string()).join(", ");
+    let states = listed(codes::LIVE);
     let of_event = if event_id.is_some() { "event_id = ?2" } else { "?2 IS NULL" };
     conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM bookings
@@ -154,11 +154,19 @@ pub(super) fn of_user(
     after: BookingId,
     limit: u32,
 ) -> rusqlite::Result<Vec<Booking>> {
+    // The index has a user's rows by their states, all of which are wanted.
+    let states = listed(codes::states());
     conn.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM bookings WHERE user_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
+        "SELECT {COLUMNS} FROM bookings
+         WHERE state IN ({states}) AND user_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
     ))?
     .query_map((user_id.get(), after.get(), limit), booking)?
     .collect()
+}
+
+/// States as a list in a statement.
+fn listed(states: impl IntoIterator<Item = i16>) -> String {
+    states.into_iter().map(|code| code.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn route(conn: &Connection, id: BookingId) -> rusqlite::Result<BookingRoute> {
@@ -188,7 +196,8 @@ pub(super) fn due(conn: &Connection, now: Timestamp, limit: u32) -> rusqlite::Re
     let due = codes::OCCUPIED;
     let holds = conn
         .prepare_cached(&format!(
-            "SELECT event_id, id FROM bookings WHERE state = {due} AND expires_at <= ?1
+            "SELECT event_id, id FROM bookings INDEXED BY bookings_by_deadline
+             WHERE state = {due} AND expires_at <= ?1
              ORDER BY expires_at, event_id, id LIMIT ?2"
         ))?
         .query_map((now.as_micros(), limit), |row| {
@@ -197,7 +206,8 @@ pub(super) fn due(conn: &Connection, now: Timestamp, limit: u32) -> rusqlite::Re
         .collect::<rusqlite::Result<_>>()?;
     let next: Option<i64> = conn
         .prepare_cached(&format!(
-            "SELECT min(expires_at) FROM bookings WHERE state = {due} AND expires_at > ?1"
+            "SELECT min(expires_at) FROM bookings INDEXED BY bookings_by_deadline
+             WHERE state = {due} AND expires_at > ?1"
         ))?
         .query_row([now.as_micros()], |row| row.get(0))?;
     Ok(DueHolds { holds, next: next.map(Timestamp::from_micros) })

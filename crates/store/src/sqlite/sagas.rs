@@ -113,52 +113,66 @@ pub(super) fn load_memories(
 }
 
 pub(super) fn save(conn: &Connection, changes: &Changes) -> rusqlite::Result<()> {
-    for errand in &changes.errands_set {
-        conn.prepare_cached(&format!(
+    if !changes.errands_set.is_empty() {
+        let mut statement = conn.prepare_cached(&format!(
             "INSERT INTO errands ({ERRAND}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
              ON CONFLICT (booking_id) DO UPDATE
              SET token = ?4, due_at = ?5, tries = ?6, trouble = ?7, parked = ?8,
                  answer_scope = ?9, answer_key = ?10, act = ?11, trace = ?12"
-        ))?
-        .execute((
-            errand.booking_id.get(),
-            errand.event_id.get(),
-            errand.user_id.get(),
-            errand.token,
-            errand.due_at.as_micros(),
-            errand.tries,
-            errand.trouble.as_deref(),
-            errand.is_parked,
-            errand.promise.as_ref().map(|promise| promise.scope.get()),
-            errand.promise.as_ref().map(|promise| promise.key.as_str()),
-            errand.promise.as_ref().map(|promise| codes::of_act(promise.act)),
-            errand.trace.map(|trace| trace.to_string()),
         ))?;
+        for errand in &changes.errands_set {
+            statement.execute((
+                errand.booking_id.get(),
+                errand.event_id.get(),
+                errand.user_id.get(),
+                errand.token,
+                errand.due_at.as_micros(),
+                errand.tries,
+                errand.trouble.as_deref(),
+                errand.is_parked,
+                errand.promise.as_ref().map(|promise| promise.scope.get()),
+                errand.promise.as_ref().map(|promise| promise.key.as_str()),
+                errand.promise.as_ref().map(|promise| codes::of_act(promise.act)),
+                errand.trace.map(|trace| trace.to_string()),
+            ))?;
+        }
     }
-    for id in &changes.errands_removed {
-        conn.prepare_cached("DELETE FROM errands WHERE booking_id = ?1")?.execute([id.get()])?;
+    if !changes.errands_removed.is_empty() {
+        let mut statement = conn.prepare_cached("DELETE FROM errands WHERE booking_id = ?1")?;
+        for id in &changes.errands_removed {
+            statement.execute([id.get()])?;
+        }
     }
-    for step in &changes.saga_steps {
-        let (why, had, needed) = codes::of_denial_if_any(step.denial);
-        conn.prepare_cached(&format!(
+    if !changes.saga_steps.is_empty() {
+        let mut statement = conn.prepare_cached(&format!(
             "INSERT INTO saga_steps ({STEP}) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        ))?
-        .execute((
-            step.booking_id.get(),
-            &step.asked,
-            &step.answered,
-            why,
-            had,
-            needed,
-            step.at.as_micros(),
         ))?;
+        for step in &changes.saga_steps {
+            let (why, had, needed) = codes::of_denial_if_any(step.denial);
+            statement.execute((
+                step.booking_id.get(),
+                &step.asked,
+                &step.answered,
+                why,
+                had,
+                needed,
+                step.at.as_micros(),
+            ))?;
+        }
     }
-    let added = changes.memories_added.iter().map(|memory| (ADD_MEMORY, memory));
-    let changed = changes.memories_changed.iter().map(|memory| (CHANGE_MEMORY, memory));
-    for (sql, Remembered { key, memory, at, begun }) in added.chain(changed) {
+    save_memories(conn, ADD_MEMORY, &changes.memories_added)?;
+    save_memories(conn, CHANGE_MEMORY, &changes.memories_changed)
+}
+
+fn save_memories(conn: &Connection, sql: &str, memories: &[Remembered]) -> rusqlite::Result<()> {
+    if memories.is_empty() {
+        return Ok(());
+    }
+    let mut statement = conn.prepare_cached(sql)?;
+    for Remembered { key, memory, at, begun } in memories {
         let (number, amount, window) = codes::of_memory(*memory);
         let (why, had, needed) = codes::of_denial_if_any(memory.denial());
-        conn.prepare_cached(sql)?.execute((
+        statement.execute((
             key.booking_id.get(),
             codes::of_participant(key.participant),
             key.attempt,

@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0008_traces.sql"),
     include_str!("../../migrations/sqlite/0009_order_of_slots.sql"),
     include_str!("../../migrations/sqlite/0010_neighbours.sql"),
+    include_str!("../../migrations/sqlite/0011_bookings_by_state.sql"),
 ];
 
 /// The schema version that this program needs.
