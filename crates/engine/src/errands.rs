@@ -189,9 +189,10 @@ impl Desk {
         if waiting.is_empty() {
             return;
         }
-        let Changes { bookings_changed, bookings_removed, errands_set, .. } = changes;
+        let Changes { bookings_added, bookings_changed, bookings_removed, errands_set, .. } =
+            changes;
         let (resting, going): (Vec<&Booking>, Vec<&Booking>) =
-            bookings_changed.iter().partition(|booking| booking.is_at_rest());
+            bookings_added.iter().chain(bookings_changed).partition(|booking| booking.is_at_rest());
         let rest = resting.into_iter().map(|booking| (booking.id, Moved::Rests(*booking)));
         let gone = bookings_removed.iter().map(|(_, id)| (*id, Moved::Gone));
         // Whoever waits for a saga whose errand was put back may not have to wait any longer.

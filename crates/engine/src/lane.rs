@@ -240,7 +240,13 @@ impl LaneTask {
             meters::count_failure(trouble.name());
         }
         match attempted {
-            Ok(()) => tasks.into_iter().for_each(|task| task.answer(&self.listeners.desk)),
+            Ok(changes) => {
+                let desk = &self.listeners.desk;
+                tasks.into_iter().for_each(|task| task.answer(desk));
+                // Last: whoever was told that a saga is under way may have been followed, in the same
+                // batch, by what ended it.
+                desk.tell(&changes);
+            }
             // One of them is to blame. By halves it is soon found, and fails no neighbour.
             Err(
                 Trouble::Panic | Trouble::Store(StoreError::Conflict(_) | StoreError::Refused(_)),
@@ -292,12 +298,12 @@ impl LaneTask {
     }
 
     /// Runs a batch until it is saved or something else than another transaction is in the way.
-    async fn attempt_often(&mut self, tasks: &mut Tasks) -> Result<(), Trouble> {
+    async fn attempt_often(&mut self, tasks: &mut Tasks) -> Result<Changes, Trouble> {
         let mut tries = 0;
         loop {
             tries += 1;
             let trouble = match self.attempt(tasks).await {
-                Ok(()) => return Ok(()),
+                Ok(changes) => return Ok(changes),
                 Err(trouble) => trouble,
             };
             let again = match &trouble {
@@ -313,7 +319,7 @@ impl LaneTask {
         }
     }
 
-    async fn attempt(&mut self, tasks: &mut Tasks) -> Result<(), Trouble> {
+    async fn attempt(&mut self, tasks: &mut Tasks) -> Result<Changes, Trouble> {
         let (rules, write_answer) = (self.rules, self.write_answer);
         let wanted = catch_unwind(AssertUnwindSafe(|| {
             let mut wants = Wants::default();
@@ -341,18 +347,19 @@ impl LaneTask {
             return Err(Trouble::Panic);
         };
         if changes.is_empty() {
-            return self.writer.release().await.map_err(Trouble::Store);
+            self.writer.release().await.map_err(Trouble::Store)?;
+            return Ok(changes);
         }
         self.writer.save(&changes).await.map_err(Trouble::Store)?;
         self.meters.count_entries(&changes.journal);
         self.announce(&changes);
         self.listeners.desk.take(questions);
-        Ok(())
+        Ok(changes)
     }
 
-    /// Tells the rest of the process about what is now durable. Whoever asked for it may be gone.
+    /// Tells the rest of the process about what is now durable, but for clients: they are answered next.
     fn announce(&self, changes: &Changes) {
-        let Listeners { holds_due, releases_due, errands_due, live, board, sessions, desk } =
+        let Listeners { holds_due, releases_due, errands_due, live, board, sessions, desk: _ } =
             &self.listeners;
         for digest in &changes.sessions_removed {
             sessions.forget(digest);
@@ -383,7 +390,6 @@ impl LaneTask {
         if let Some(soonest) = free.into_iter().map(|errand| errand.due_at).min() {
             errands_due.note(soonest);
         }
-        desk.tell(changes);
     }
 }
 

@@ -168,7 +168,10 @@ async fn a_hold_that_was_being_paid_is_released_where_the_money_is_here() {
     outcome(cancelled).expect("an admin may");
     let word = split.engine(Context::Bookings).release(event, vec![held.id]).await;
     assert_eq!(word, [Ok(Freed::Now)]);
-    assert_eq!(balance(&split, ANN).await, 120, "two of the four seats were paid before");
+    // The event has its other bookings released at the same time, so the balance may be anything.
+    let posted = split.store(Context::Accounts).postings_for(held.id).await.expect("read");
+    let posted: Vec<PostingKind> = posted.iter().map(|posting| posting.kind).collect();
+    assert_eq!(posted, [PostingKind::Charge, PostingKind::Refund]);
     split.cut(Context::Events, false);
     split
         .until("all of it is released", async |split: &Split| {

@@ -149,11 +149,11 @@ impl Engine {
         }
     }
 
-    /// Why the participant that was heard last has said no, if it has. Whichever replica has heard it,
-    /// it is on record.
+    /// Why a participant has said no, if one has; the last that did, for somebody else may have had the
+    /// saga go on since. Whichever replica has heard it, it is on record.
     async fn said_no(&self, id: BookingId) -> Option<Refusal> {
         match self.store().saga_steps(id).await {
-            Ok(steps) => steps.last().and_then(|step| step.denial).map(Refusal::from),
+            Ok(steps) => steps.iter().rev().find_map(|step| step.denial).map(Refusal::from),
             Err(error) => {
                 tracing::warn!(%error, booking = %id, "could not look why its saga was refused");
                 None

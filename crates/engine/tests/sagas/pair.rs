@@ -275,8 +275,7 @@ impl Pair {
     pub(crate) async fn until(&mut self, what: &str, is_so: impl Fn(&Errand) -> bool) -> Errand {
         let so = tokio::time::timeout(PATIENCE, async {
             loop {
-                self.tick().await;
-                if let Some(errand) = self.errands().await.pop().filter(&is_so) {
+                if let Some(errand) = self.tick_unless(&is_so).await {
                     return errand;
                 }
             }
@@ -294,6 +293,11 @@ impl Pair {
     /// Sets the clock to the instant that the next errand waits for, unless somebody is at work. So
     /// time passes only as far as sagas need it, however slow the machine is.
     pub(crate) async fn tick(&mut self) {
+        self.tick_unless(|_| false).await;
+    }
+
+    /// The same, but time stands still as soon as an errand is as it should be.
+    async fn tick_unless(&mut self, is_so: impl Fn(&Errand) -> bool) -> Option<Errand> {
         tokio::task::yield_now().await;
         tokio::select! {
             biased;
@@ -301,8 +305,11 @@ impl Pair {
             () = std::future::ready(()) => {}
         }
         let (errands, booking) = (self.errands().await, self.booking().await);
+        if let Some(errand) = errands.iter().find(|errand| is_so(errand)) {
+            return Some(errand.clone());
+        }
         let next = errands.iter().filter(|errand| !errand.is_parked).map(|e| e.due_at).min();
-        let Some(next) = next.filter(|next| *next > self.clock_now()) else { return };
+        let next = next.filter(|next| *next > self.clock_now())?;
         // Whose carrier is gone is not at work. Anybody else may be about to ask, or to answer.
         let is_quiet = self.orphans == errands || {
             self.asks_everything().await;
@@ -315,6 +322,7 @@ impl Pair {
         if is_quiet {
             self.clock.set(next);
         }
+        None
     }
 
     /// Waits until the engine has put to its line whatever is durable by now.

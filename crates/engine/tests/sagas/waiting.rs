@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use eventbooker_core::bookings::State;
 use eventbooker_core::bookings::errand::LEASE;
-use eventbooker_testkit::ManualClock;
 use eventbooker_testkit::clock::{NEW_YEAR, PATIENCE};
+use eventbooker_testkit::{ManualClock, outcome};
 use tokio::time::timeout;
 
 use super::link::{Fault, When};
-use super::pair::{Act, Pair};
+use super::pair::{Act, Pair, tasks_take_turns};
 
 /// The booking exists, so a store that can't be read just now is no reason to say that nothing was
 /// done.
@@ -48,6 +48,41 @@ async fn nobody_looks_for_what_they_are_told() {
         pair.engine().store().bookings(vec![pair.ids.booking]).await.is_err(),
         "nobody has looked"
     );
+    pair.finish().await;
+}
+
+/// Whoever finds a saga under way that ends in the same batch hears of its end, too.
+#[tokio::test]
+async fn what_ends_in_the_batch_that_found_it_under_way_is_told() {
+    let mut pair = Pair::start(10, 0).await;
+    pair.begin(Act::Book);
+    pair.until_at_rest("the hold").await;
+    pair.link.plan(Some((1, Fault::Stalled(When::After))));
+    pair.begin(Act::Confirm);
+    timeout(PATIENCE, pair.link.stalled.notified()).await.expect("it is refused");
+    pair.deposit(80).await;
+
+    let mut held = pair.faults.hold_next_save();
+    let (engine, ids) = (pair.engine().clone(), pair.ids);
+    let other = tokio::spawn(async move { engine.book(ids.user, ids.event, 1, None).await });
+    held.reached().await;
+    pair.begin_another(Act::Confirm);
+    // It looks where its booking is before it gets into the lane.
+    for _ in 0..20 {
+        pair.booking().await;
+        tasks_take_turns().await;
+    }
+    pair.link.resume.notify_one();
+    while !pair.link.is_idle() {
+        tokio::task::yield_now().await;
+    }
+    tasks_take_turns().await;
+    held.let_go();
+    assert_eq!(pair.answer().await, Some(Ok(State::Complete)));
+    let first = pair.first_answer().await.expect("nobody is killed");
+    // It may look when the second has begun already, or is done.
+    assert!(first.is_err() || first == Ok(State::Complete), "{first:?}");
+    outcome(other.await.expect("it ends")).expect("there is room");
     pair.finish().await;
 }
 
