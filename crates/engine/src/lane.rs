@@ -242,7 +242,9 @@ impl LaneTask {
         match attempted {
             Ok(changes) => {
                 let desk = &self.listeners.desk;
-                tasks.into_iter().for_each(|task| task.answer(desk));
+                for task in tasks {
+                    task.answer(desk);
+                }
                 // Last: whoever was told that a saga is under way may have been followed, in the same
                 // batch, by what ended it.
                 desk.tell(&changes);
