@@ -153,8 +153,10 @@ pub(crate) trait Task: Send {
     /// Decides the command, or finds its remembered answer. May be called again on another batch.
     fn decide(&mut self, batch: &mut Batch);
     fn has_key(&self) -> bool;
+    /// Listens for the saga that the client has to wait for by what was decided last, if it has to.
+    fn listen(&mut self, desk: &Arc<Desk>);
     /// Tells the client what was decided last.
-    fn answer(self: Box<Self>, desk: &Arc<Desk>);
+    fn answer(self: Box<Self>);
     fn fail(self: Box<Self>, error: &Error);
 }
 
@@ -163,6 +165,7 @@ pub(crate) struct Job<C: Command> {
     pub(crate) key: Option<Key<C::Reply>>,
     pub(crate) client: oneshot::Sender<Result<Heard<C::Reply>, Error>>,
     pub(crate) answer: Option<Answer<C::Reply>>,
+    pub(crate) waiting: Option<Waiting>,
     /// The trace of whoever waits.
     pub(crate) trace: Option<TraceParent>,
 }
@@ -227,14 +230,16 @@ impl<C: Command> Task for Job<C> {
         self.key.is_some()
     }
 
-    fn answer(self: Box<Self>, desk: &Arc<Desk>) {
-        let Self { command, client, answer, .. } = *self;
-        let awaited = match &answer {
-            Some(Answer::Given(Decided { outcome: Ok(reply), .. })) => command.awaits(reply),
+    fn listen(&mut self, desk: &Arc<Desk>) {
+        let awaited = match &self.answer {
+            Some(Answer::Given(Decided { outcome: Ok(reply), .. })) => self.command.awaits(reply),
             Some(_) | None => None,
         };
-        // Here, because nothing else is decided in this lane meanwhile.
-        let waiting = awaited.map(|(id, _)| Waiting::begin(desk, id));
+        self.waiting = awaited.map(|(id, _)| Waiting::begin(desk, id));
+    }
+
+    fn answer(self: Box<Self>) {
+        let Self { client, answer, waiting, .. } = *self;
         let heard = answer.map(|answer| Heard { answer, waiting }).ok_or(Error::Bug);
         // The client may have hung up; what was decided stays decided.
         let _ = client.send(heard);

@@ -89,7 +89,8 @@ impl Lanes {
     ) -> Result<Heard<C::Reply>, Error> {
         let inbox = self.inbox_of(&command);
         let (client, answered) = oneshot::channel();
-        let job = Job { command, key, client, answer: None, trace: trace::current() };
+        let job =
+            Job { command, key, client, answer: None, waiting: None, trace: trace::current() };
         inbox.try_send(Message::Task(Box::new(job))).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Error::Draining,
@@ -103,7 +104,14 @@ impl Lanes {
     ) -> Result<Decided<C::Reply>, Error> {
         let inbox = self.inbox_of(&command);
         let (client, answered) = oneshot::channel();
-        let job = Job { command, key: None, client, answer: None, trace: trace::current() };
+        let job = Job {
+            command,
+            key: None,
+            client,
+            answer: None,
+            waiting: None,
+            trace: trace::current(),
+        };
         inbox.send(Message::Task(Box::new(job))).await.map_err(|_| Error::Draining)?;
         answered.await.unwrap_or_else(|_| Err(lane_ended()))?.answer.given()
     }
@@ -242,12 +250,14 @@ impl LaneTask {
         match attempted {
             Ok(changes) => {
                 let desk = &self.listeners.desk;
-                for task in tasks {
-                    task.answer(desk);
+                // First, for what ends a saga may come behind whoever found it under way in this batch.
+                for task in &mut tasks {
+                    task.listen(desk);
                 }
-                // Last: whoever was told that a saga is under way may have been followed, in the same
-                // batch, by what ended it.
                 desk.tell(&changes);
+                for task in tasks {
+                    task.answer();
+                }
             }
             // One of them is to blame. By halves it is soon found, and fails no neighbour.
             Err(
@@ -359,7 +369,7 @@ impl LaneTask {
         Ok(changes)
     }
 
-    /// Tells the rest of the process about what is now durable, but for clients: they are answered next.
+    /// Tells the rest of the process about what is now durable, but for clients: they hear of it next.
     fn announce(&self, changes: &Changes) {
         let Listeners { holds_due, releases_due, errands_due, live, board, sessions, desk: _ } =
             &self.listeners;
