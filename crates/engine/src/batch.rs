@@ -257,6 +257,7 @@ impl Batch {
 
     pub(crate) fn set_errand(&mut self, errand: Errand) {
         match self.errands.get(&errand.booking_id) {
+            Some(before) if *before == errand => {}
             Some(_) => self.errands.set(&errand.booking_id.clone(), errand),
             None => self.errands.add(errand.booking_id, errand),
         }

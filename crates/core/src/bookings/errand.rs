@@ -24,6 +24,9 @@ use crate::{BookingId, EventId, Timestamp, UserId};
 
 /// How long whoever carries an errand has it to themselves. Longer than a call may take.
 pub const LEASE: Duration = Duration::from_secs(10);
+/// How much of a lease may be over when a saga's next step begins within it. Most sagas are over sooner, and
+/// an errand that stays as it is needn't be written again.
+const RENEWED_AFTER: Duration = Duration::from_secs(1);
 /// A step that must be taken is parked when it has been tried in vain for about so long. An outage
 /// that is over by then needs no operator.
 pub const PARKED_AFTER: Duration = Duration::from_secs(4 * 3600);
@@ -114,9 +117,12 @@ impl Errand {
         }
     }
 
-    /// The saga's next step: the same carrier goes on.
+    /// The saga's next step: the same carrier goes on, within the same lease unless some of it is over.
     pub fn go_on(&mut self, now: Timestamp) {
-        self.due_at = now.plus(LEASE);
+        let fresh = now.plus(LEASE.saturating_sub(RENEWED_AFTER))..=now.plus(LEASE);
+        if !fresh.contains(&self.due_at) {
+            self.due_at = now.plus(LEASE);
+        }
         self.tries = 1;
         self.trouble = None;
         self.is_parked = false;
@@ -253,6 +259,24 @@ mod tests {
         errand.go_on(end);
         assert_eq!((errand.token, errand.tries, errand.trouble), (2, 1, None));
         assert_eq!(errand.due_at, end.plus(LEASE));
+    }
+
+    #[test]
+    fn a_saga_that_goes_on_at_once_leaves_its_errand_as_it_is() {
+        let begun = errand();
+        let mut errand = begun.clone();
+        errand.go_on(NOW.plus(RENEWED_AFTER));
+        assert_eq!(errand, begun);
+        let later = NOW.plus(RENEWED_AFTER).plus(Duration::from_micros(1));
+        errand.go_on(later);
+        assert_eq!(errand.due_at, later.plus(LEASE));
+        // Whose carriers haven't come back has a longer one, which isn't for the next step.
+        let mut errand = Errand { tries: 9, ..begun };
+        assert_eq!(errand.claim(false, errand.due_at), Claim::Taken);
+        let now = NOW.plus(LEASE);
+        assert!(errand.due_at > now.plus(LEASE));
+        errand.go_on(now);
+        assert_eq!(errand.due_at, now.plus(LEASE));
     }
 
     #[test]
