@@ -1,6 +1,7 @@
 //! Clients who wait for a saga: they are told how far it is, whatever happens to it meanwhile.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use eventbooker_core::bookings::State;
@@ -48,6 +49,22 @@ async fn nobody_looks_for_what_they_are_told() {
         pair.engine().store().bookings(vec![pair.ids.booking]).await.is_err(),
         "nobody has looked"
     );
+    pair.finish().await;
+}
+
+/// A row is a page to sync: a saga that meets nothing on its way writes its errand at its begin only.
+#[tokio::test]
+async fn an_errand_stays_as_it_is_while_its_saga_goes_on() {
+    let mut pair = Pair::start(10, 80).await;
+    let written = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&written);
+    pair.faults.object(move |changes| {
+        count.fetch_add(changes.errands_set.len(), Ordering::SeqCst);
+        None
+    });
+    pair.begin(Act::Purchase);
+    assert_eq!(pair.answer().await, Some(Ok(State::Complete)));
+    assert_eq!(written.load(Ordering::SeqCst), 1);
     pair.finish().await;
 }
 
