@@ -20,8 +20,9 @@ use crate::{Clock, Engine, Error, Refusal, saga, trace};
 
 /// Questions in one call.
 pub(super) const TOGETHER_MAX: usize = 256;
-/// Calls to one participant at the same time.
-pub(super) const CALLS_MAX: usize = 4;
+/// Calls to one participant at the same time. One more than is needed, so that nobody waits for one that hangs;
+/// with any more they are smaller, and cost everybody more.
+pub(super) const CALLS_MAX: usize = 2;
 /// How long a call may take. Shorter than a lease, so that its answer can still be heard.
 const CALL_MAX: Duration = Duration::from_secs(5);
 
@@ -37,6 +38,12 @@ pub(super) async fn carry(
             && let Some(Err(error)) = calls.join_next().await
         {
             tracing::error!(%error, "a call to a participant was not seen to its end");
+        }
+        // What has come while it waited goes along.
+        while questions.len() < TOGETHER_MAX
+            && let Ok(question) = inbox.try_recv()
+        {
+            questions.push(question);
         }
         let together = std::mem::take(&mut questions);
         calls.spawn(call(engine.clone(), Arc::clone(&participant), together));
