@@ -22,8 +22,6 @@ use crate::{Engine, Error, Refusal};
 
 /// How long a session is remembered without asking the store again.
 const REMEMBERED: Duration = Duration::from_secs(3);
-/// The same, where others rely for a while on what they are told of it.
-const REMEMBERED_FOR_OTHERS: Duration = Duration::from_secs(1);
 /// Sessions remembered at the same time.
 const REMEMBERED_MAX: u64 = 100_000;
 /// Sessions that a user may have at the same time.
@@ -244,11 +242,10 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn new(here: Contexts) -> Self {
-        let for_others = here != Contexts::ALL;
-        let remembered = moka::sync::Cache::builder()
-            .max_capacity(REMEMBERED_MAX)
-            .time_to_live(if for_others { REMEMBERED_FOR_OTHERS } else { REMEMBERED })
-            .build();
+        // Where others rely for a while on what they are told of a session, it is them who remember.
+        let most = if here == Contexts::ALL { REMEMBERED_MAX } else { 0 };
+        let remembered =
+            moka::sync::Cache::builder().max_capacity(most).time_to_live(REMEMBERED).build();
         Self { remembered, forgotten: AtomicU64::new(0) }
     }
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 use eventbooker_core::accounts::PostingKind;
 use eventbooker_core::bookings::{Booking, State};
 use eventbooker_core::events::{Draft, SlotState};
+use eventbooker_core::identity::{Profile, Role};
 use eventbooker_core::{BookingId, Context, Contexts, EventId, Money, UserId};
-use eventbooker_engine::{Found, Freed, Refusal};
-use eventbooker_store::StoreError;
+use eventbooker_engine::{Found, Freed, NewUser, Refusal};
+use eventbooker_store::{Changes, StoreError};
+use eventbooker_testkit::client::PASSWORD;
 use eventbooker_testkit::service::{ADMIN, attendee, book, purchase, refused};
-use eventbooker_testkit::{Split, outcome};
+use eventbooker_testkit::{Split, outcome, rows};
 
 const ANN: i64 = 1;
 const BOB: i64 = 2;
@@ -116,6 +118,28 @@ async fn each_database_has_rows_of_its_own_context_only() {
         }
     }
     assert_eq!(held_and_sold(&split, event).await, (2, 1));
+    split.stop().await;
+}
+
+/// What is said of a session is remembered by others: whoever looks it up for them doesn't add to it.
+#[tokio::test]
+async fn a_session_that_another_replica_has_ended_is_nobodys_at_once() {
+    let split = Split::start().await;
+    let auth = split.engine(Context::Identity);
+    let [login, email, first_name, last_name] = ["ann", "", "", ""].map(str::to_owned);
+    let profile = Profile { login, email, first_name, last_name };
+    let new = NewUser { profile, role: Role::User, password: PASSWORD.to_owned() };
+    let ann = outcome(auth.register(new, None).await).expect("the login is free").id;
+    let signed_in = auth.sign_in("ann".to_owned(), PASSWORD.to_owned(), None).await;
+    let signed_in = signed_in.expect("it answers").expect("the password is right");
+    let whose = async || {
+        let session = auth.session(signed_in.token.reveal()).await.expect("the store answers");
+        session.map(|session| session.person.id)
+    };
+    assert_eq!(whose().await, Some(ann));
+    let changes = Changes { sessions_removed_of: vec![ann], ..Changes::default() };
+    rows::save(split.store(Context::Identity), changes).await;
+    assert_eq!(whose().await, None);
     split.stop().await;
 }
 

@@ -3,7 +3,7 @@
 //! `jsonwebtoken`'s own choices are a crate of RSA with an open advisory (RUSTSEC-2023-0071) and a
 //! second C library. It knows no algorithm but this one here.
 
-use std::sync::Once;
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
@@ -18,13 +18,16 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
+/// The key that was signed with last, by what it was read from: reading it costs as much as a signature.
+static LAST_SIGNER: Mutex<Option<(Vec<u8>, Arc<Ed25519KeyPair>)>> = Mutex::new(None);
+
 /// Makes tokens use this. Needed before the first one is made or read.
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| PROVIDER.install_default().expect("nothing else installs a provider"));
 }
 
-struct KeyPair(Ed25519KeyPair);
+struct KeyPair(Arc<Ed25519KeyPair>);
 
 impl Signer<Vec<u8>> for KeyPair {
     fn try_sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, Error> {
@@ -55,7 +58,15 @@ impl JwtVerifier for PublicHalf {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the library wants it so")]
 fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
     only_ed25519(*algorithm)?;
-    let pair = key_pair(key.as_bytes()).ok_or(ErrorKind::InvalidEddsaKey)?;
+    let mut last = LAST_SIGNER.lock().unwrap_or_else(PoisonError::into_inner);
+    let pair = match &*last {
+        Some((pkcs8, pair)) if pkcs8 == key.as_bytes() => Arc::clone(pair),
+        _ => {
+            let pair = Arc::new(key_pair(key.as_bytes()).ok_or(ErrorKind::InvalidEddsaKey)?);
+            *last = Some((key.as_bytes().to_vec(), Arc::clone(&pair)));
+            pair
+        }
+    };
     Ok(Box::new(KeyPair(pair)))
 }
 

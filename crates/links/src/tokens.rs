@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | says | who calls whom (`iss`, `aud`) | who has signed in (`id`, `login`, names, `email`, `role`) |
 //! | made by | any service | `auth` |
-//! | good for | [60 s](SERVICE_TOKEN_LIFE) | [3 s](IDENTITY_LIFE), and no longer than the session |
+//! | good for | [60 s](SERVICE_TOKEN_LIFE) | [4 s](IDENTITY_LIFE), and no longer than the session |
 //! | clocks may differ by | [5 s](SERVICE_TOKEN_LEEWAY) | [1 s](IDENTITY_LEEWAY) |
 //!
 //! Invariants kept here: nothing in a token is believed before its signature is verified, with a key
@@ -39,8 +39,8 @@ pub const SERVICE_TOKEN_LIFE: Duration = Duration::from_secs(60);
 const SERVICE_TOKEN_USE: Duration = Duration::from_secs(30);
 /// How much the clocks of two services may differ.
 pub const SERVICE_TOKEN_LEEWAY: Duration = Duration::from_secs(5);
-/// How long an identity is good for.
-pub const IDENTITY_LIFE: Duration = Duration::from_secs(3);
+/// How long an identity is good for, unless the session ends before.
+pub const IDENTITY_LIFE: Duration = Duration::from_secs(4);
 /// How much the clocks of `auth` and a service may differ when it comes to users. With the
 /// identity's life it is part of how late a sign-out is noticed.
 pub const IDENTITY_LEEWAY: Duration = Duration::from_secs(1);
@@ -171,7 +171,7 @@ impl Tokens {
         let claims = IdentityClaims {
             iss: Context::Identity,
             iat: now.into(),
-            exp: now.plus(IDENTITY_LIFE).min(session_ends).into(),
+            exp: identity_ends(now, session_ends).into(),
             id: id.get(),
             login: profile.login.clone(),
             email: profile.email.clone(),
@@ -317,6 +317,11 @@ impl From<f64> for NumericDate {
     fn from(seconds: f64) -> Self {
         Self(Timestamp::from_micros((seconds * MICROS_PER_SECOND).round() as i64))
     }
+}
+
+/// When an identity that is signed at this time ends.
+pub fn identity_ends(signed_at: Timestamp, session_ends: Timestamp) -> Timestamp {
+    signed_at.plus(IDENTITY_LIFE).min(session_ends)
 }
 
 fn check_times(

@@ -22,7 +22,7 @@ use crate::request::{
     ClientAddress, Input, OverTls, Query, SESSION_COOKIE, not_signed_in, session_token,
 };
 use crate::state::Web;
-use crate::who::{IDENTITY_HEADER, USER_ID_HEADER};
+use crate::who::{IDENTITY_HEADER, KEEP_HEADER, USER_ID_HEADER};
 
 pub(crate) fn routes() -> OpenApiRouter<Web> {
     OpenApiRouter::new()
@@ -283,7 +283,8 @@ struct UserShape<'a> {
 ///
 /// For a proxy's auth sub-request: 200 with the user in headers and body, or 401. With `optional=true`
 /// nobody is 204 without these headers, so that the proxy can hand on what is for everybody. Where the
-/// services run apart, `X-Identity` is the signed word that they believe, good for three seconds.
+/// services run apart, `X-Identity` is the signed word that they believe, good for four seconds, and
+/// `X-Accel-Expires` says for how many of them a proxy may keep it.
 #[utoipa::path(
     get, path = "/auth", tag = "identity",
     params(("optional" = Option<bool>, Query, description = "Whether nobody may ask, too")),
@@ -326,9 +327,11 @@ async fn auth(State(web): State<Web>, headers: HeaderMap, uri: Uri) -> Result<Re
         ("x-last-name", profile.last_name.clone()),
     ];
     let signed = web.inner.identities.as_ref();
-    let signed = signed.map(|it| it.sign(&known).to_string());
-    let signed = signed.map(|token| (IDENTITY_HEADER, token));
-    for (name, value) in told.into_iter().chain(signed) {
+    let signed = signed.map(|it| it.sign(&known)).map(|said| {
+        let keep = said.keep_seconds.to_string();
+        [(IDENTITY_HEADER, said.token.to_string()), (KEEP_HEADER, keep)]
+    });
+    for (name, value) in told.into_iter().chain(signed.into_iter().flatten()) {
         // UTF-8 as it is: names are free of control characters, so every value can be a header's.
         if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
             response.headers_mut().insert(HeaderName::from_static(name), value);

@@ -2,7 +2,7 @@
 //! everywhere else.
 //!
 //! A proxy asks `GET /auth` before it hands a request on, and hands on with it what that has answered
-//! in `X-Identity`: signed, and good for [3 s](eventbooker_links::tokens::IDENTITY_LIFE). A service
+//! in `X-Identity`: signed, and good for [4 s](eventbooker_links::tokens::IDENTITY_LIFE). A service
 //! without users believes nothing else. The `X-User-…` headers are for programs that have no keys to
 //! verify it with; here nothing is known by them, and `X-User-Id` has to name whom the signed word names.
 //! One that comes when its word has expired has waited for too long somewhere, and may come again.
@@ -17,7 +17,7 @@ use axum::http::HeaderMap;
 use eventbooker_core::identity::Person;
 use eventbooker_core::{Context, Timestamp, UserId};
 use eventbooker_engine::Authenticated;
-use eventbooker_links::tokens::{Tokens, Unproven, Vouched};
+use eventbooker_links::tokens::{Tokens, Unproven, Vouched, identity_ends};
 use metrics::{counter, describe_counter};
 use sha2::{Digest as _, Sha256};
 
@@ -33,14 +33,21 @@ pub(crate) const USER_ID_HEADER: &str = "x-user-id";
 /// What else goes with it.
 const TOLD_HEADERS: [&str; 5] =
     [USER_ID_HEADER, "x-user", "x-email", "x-first-name", "x-last-name"];
-/// How long a word is given again before a new one is signed. A proxy may keep it for two seconds more, so
-/// that half a second is left to whoever gets it then.
+/// How long a proxy may keep what `auth` has said, in seconds. For nginx
+/// (<https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_cache_valid>) it comes before what is said
+/// to everybody else, which is to keep nothing.
+pub(crate) const KEEP_HEADER: &str = "x-accel-expires";
+/// How long a word is given again before a new one is signed. Later ones could be kept for a second less.
 const SIGNED_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// nginx counts whole seconds, and so keeps something for up to so much longer than it is told.
+const KEPT_LONGER: Duration = Duration::from_secs(1);
+/// What has to be left of a word for whoever gets it last.
+const LEFT_AT_LEAST: Duration = Duration::from_millis(500);
 /// Words that are remembered at the same time.
 const REMEMBERED_MAX: u64 = 100_000;
 /// How long they take up memory at most. Whether one is still good is decided by the clock that tokens
 /// are judged by.
-const REMEMBERED: Duration = Duration::from_secs(4);
+const REMEMBERED: Duration = Duration::from_secs(5);
 /// Refusals that are logged in a minute, each; the metric counts all.
 const LOGGED_PER_MINUTE: u32 = 600;
 
@@ -59,6 +66,14 @@ struct Signed {
     token: Arc<str>,
     person: Arc<Person>,
     at: Timestamp,
+}
+
+/// What is said of somebody.
+pub(crate) struct Said {
+    /// The signed word.
+    pub(crate) token: Arc<str>,
+    /// For how many seconds a proxy may keep it.
+    pub(crate) keep_seconds: u64,
 }
 
 struct Word {
@@ -91,19 +106,23 @@ impl Identities {
     }
 
     /// The word for somebody who has signed in.
-    pub(crate) fn sign(&self, known: &Authenticated) -> Arc<str> {
+    pub(crate) fn sign(&self, known: &Authenticated) -> Said {
         let now = self.tokens.now();
         let key = (known.person.id, known.until);
+        let said = |token, signed_at| {
+            let left = now.until(identity_ends(signed_at, known.until));
+            Said { token, keep_seconds: keep_seconds(left, now.as_micros() % 2 == 0) }
+        };
         if let Some(Signed { token, person, at }) = self.signed.get(&key)
             && (at..at.plus(SIGNED_AGAIN_AFTER)).contains(&now)
             && person == known.person
         {
-            return token;
+            return said(token, at);
         }
         let token: Arc<str> = self.tokens.sign_identity(&known.person, known.until).into();
         let person = Arc::clone(&known.person);
         self.signed.insert(key, Signed { token: Arc::clone(&token), person, at: now });
-        token
+        said(token, now)
     }
 
     fn verify(&self, token: &[u8]) -> Result<Arc<Person>, Unproven> {
@@ -157,6 +176,15 @@ impl Identities {
     }
 }
 
+/// For how many seconds a proxy may keep a word that is good for so long; for one less by the toss of a coin.
+/// A crowd that came in the same second would otherwise ask again in the same second, all of it, every time.
+fn keep_seconds(left: Duration, tossed: bool) -> u64 {
+    match left.saturating_sub(KEPT_LONGER + LEFT_AT_LEAST).as_secs() {
+        most @ 2.. if tossed => most - 1,
+        most => most,
+    }
+}
+
 /// Why nobody can say who sends a request, although it names somebody.
 #[derive(Debug, thiserror::Error)]
 enum Unnamed {
@@ -198,5 +226,20 @@ impl Web {
     ) -> Result<Option<Authenticated>, Problem> {
         let Some(token) = session_token(headers) else { return Ok(None) };
         Ok(self.engine().session(token).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_proxy_keeps_is_good_when_it_is_used() {
+        let table = [(4_000, 2), (3_500, 2), (3_499, 1), (2_500, 1), (2_499, 0), (0, 0)];
+        for (left, most) in table {
+            let left = Duration::from_millis(left);
+            assert_eq!(keep_seconds(left, false), most, "{left:?}");
+            assert_eq!(keep_seconds(left, true), most.min(1), "{left:?}");
+        }
     }
 }

@@ -139,7 +139,7 @@ fn an_identity_is_what_auth_says_and_nobody_else() {
 }
 
 #[test]
-fn an_identity_ends_after_two_seconds_or_with_its_session() {
+fn an_identity_ends_after_its_life_or_with_its_session() {
     let stage = Stage::new();
     let (auth, book) = (stage.of(1), stage.of(4));
     let half = Duration::from_millis(500);

@@ -267,6 +267,33 @@ async fn a_word_is_judged_by_the_clocks_of_machines() {
     apart.split.stop().await;
 }
 
+/// A crowd that came in one second is spread over later ones; and whatever a proxy keeps is good when it is used.
+#[tokio::test]
+async fn a_proxy_is_told_how_long_to_keep_a_word() {
+    let apart = Apart::start().await;
+    let ask = async || {
+        let reply = apart.auth("/auth", Some(&apart.session)).await;
+        let keep = reply.headers["x-accel-expires"].to_str().unwrap().parse::<u64>().unwrap();
+        (keep, reply.told())
+    };
+    let mut kept = BTreeMap::<u64, u32>::new();
+    for _ in 0..20 {
+        *kept.entry(ask().await.0).or_default() += 1;
+        apart.advance(MOMENT);
+    }
+    assert_eq!(kept, BTreeMap::from([(1, 10), (2, 10)]));
+
+    // nginx's seconds are whole ones, and the one in which it asked isn't counted.
+    let (keep, told) = ask().await;
+    apart.advance(just_before(Duration::from_secs(keep + 1)));
+    assert_eq!(apart.balance(&told).await.status, StatusCode::OK);
+
+    let nobody = apart.auth("/auth?optional=true", None).await;
+    assert_eq!(nobody.status, StatusCode::NO_CONTENT);
+    assert!(!nobody.headers.contains_key("x-accel-expires"));
+    apart.split.stop().await;
+}
+
 #[tokio::test]
 async fn who_has_signed_out_is_nobody_within_five_seconds() {
     let apart = Apart::start().await;
@@ -279,7 +306,9 @@ async fn who_has_signed_out_is_nobody_within_five_seconds() {
     assert_eq!(out.status, StatusCode::OK);
     assert_eq!(apart.auth("/auth", session).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(apart.balance(&told).await.status, StatusCode::OK, "it has been said");
-    apart.advance(Duration::from_secs(4));
+    apart.advance(just_before(Duration::from_secs(5)));
+    assert_eq!(apart.balance(&told).await.status, StatusCode::OK);
+    apart.advance(MOMENT);
     assert_eq!(apart.balance(&told).await.status, StatusCode::SERVICE_UNAVAILABLE);
     apart.split.stop().await;
 }
