@@ -3,7 +3,8 @@
 //! A session's token is drawn here, told to the client once and never kept; the store knows its
 //! digest. Sessions that are in use are remembered for a moment, so that most requests ask no
 //! store. Signing out and changes of role or password forget them at once in this process, and
-//! within [`REMEMBERED`] in every other one.
+//! within [`REMEMBERED`] in every other one. Where services run apart it is [`REMEMBERED_FOR_OTHERS`], and what
+//! others are told is counted from when the store was asked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,8 @@ use crate::{Engine, Error, Refusal};
 
 /// How long a session is remembered without asking the store again.
 const REMEMBERED: Duration = Duration::from_secs(3);
+/// The same, where others rely for a while on what they are told of it.
+const REMEMBERED_FOR_OTHERS: Duration = Duration::from_millis(500);
 /// Sessions remembered at the same time.
 const REMEMBERED_MAX: u64 = 100_000;
 /// Sessions that a user may have at the same time.
@@ -84,6 +87,8 @@ pub struct Authenticated {
     pub person: Arc<Person>,
     /// When their session ends by itself.
     pub until: Timestamp,
+    /// When the store was asked for it.
+    pub seen_at: Timestamp,
 }
 
 /// Adds a user.
@@ -235,6 +240,8 @@ impl Command for SignOut {
 /// Sessions that are in use.
 pub(crate) struct Sessions {
     remembered: moka::sync::Cache<TokenDigest, Authenticated>,
+    /// For how long, by the service's clock; the cache goes by the machine's.
+    good_for: Duration,
     /// Raised whenever something is forgotten, so that a look-up that began before doesn't put it
     /// back.
     forgotten: AtomicU64,
@@ -242,11 +249,16 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn new(here: Contexts) -> Self {
-        // Where others rely for a while on what they are told of a session, it is them who remember.
-        let most = if here == Contexts::ALL { REMEMBERED_MAX } else { 0 };
-        let remembered =
-            moka::sync::Cache::builder().max_capacity(most).time_to_live(REMEMBERED).build();
-        Self { remembered, forgotten: AtomicU64::new(0) }
+        let good_for = if here == Contexts::ALL { REMEMBERED } else { REMEMBERED_FOR_OTHERS };
+        let remembered = moka::sync::Cache::builder()
+            .max_capacity(REMEMBERED_MAX)
+            .time_to_live(good_for)
+            .build();
+        Self { remembered, good_for, forgotten: AtomicU64::new(0) }
+    }
+
+    fn recall(&self, digest: &TokenDigest, now: Timestamp) -> Option<Authenticated> {
+        self.remembered.get(digest).filter(|found| found.seen_at.until(now) < self.good_for)
     }
 
     fn remember(&self, digest: TokenDigest, found: &Authenticated, asked_at: u64) {
@@ -367,14 +379,15 @@ impl Engine {
     pub async fn session(&self, token: &str) -> Result<Option<Authenticated>, StoreError> {
         let digest = Token::digest_of(token);
         let sessions = &self.inner.sessions;
-        let found = if let Some(found) = sessions.remembered.get(&digest) {
+        let seen_at = self.now();
+        let found = if let Some(found) = sessions.recall(&digest, seen_at) {
             found
         } else {
             let asked_at = sessions.forgotten.load(Ordering::SeqCst);
             let Some(found) = self.store().session(digest).await? else { return Ok(None) };
             let SessionUser { session, user } = found;
             let person = Arc::new(user.into_person());
-            let found = Authenticated { person, until: session.expires_at };
+            let found = Authenticated { person, until: session.expires_at, seen_at };
             sessions.remember(digest, &found, asked_at);
             found
         };

@@ -7,7 +7,7 @@
 //! | says | who calls whom (`iss`, `aud`) | who has signed in (`id`, `login`, names, `email`, `role`) |
 //! | made by | any service | `auth` |
 //! | good for | [60 s](SERVICE_TOKEN_LIFE) | [4 s](IDENTITY_LIFE), and no longer than the session |
-//! | clocks may differ by | [5 s](SERVICE_TOKEN_LEEWAY) | [1 s](IDENTITY_LEEWAY) |
+//! | clocks may differ by | [5 s](SERVICE_TOKEN_LEEWAY) | [0.5 s](IDENTITY_LEEWAY) |
 //!
 //! Invariants kept here: nothing in a token is believed before its signature is verified, with a key
 //! that is trusted for the service that the token says it is from; one kind of token never passes
@@ -39,11 +39,15 @@ pub const SERVICE_TOKEN_LIFE: Duration = Duration::from_secs(60);
 const SERVICE_TOKEN_USE: Duration = Duration::from_secs(30);
 /// How much the clocks of two services may differ.
 pub const SERVICE_TOKEN_LEEWAY: Duration = Duration::from_secs(5);
-/// How long an identity is good for, unless the session ends before.
+/// How long an identity is good for from when the session was looked at, unless that ends before.
 pub const IDENTITY_LIFE: Duration = Duration::from_secs(4);
-/// How much the clocks of `auth` and a service may differ when it comes to users. With the
-/// identity's life it is part of how late a sign-out is noticed.
-pub const IDENTITY_LEEWAY: Duration = Duration::from_secs(1);
+/// How much the clocks of `auth` and a service may differ when it comes to users.
+pub const IDENTITY_LEEWAY: Duration = Duration::from_millis(500);
+/// How late a sign-out may be noticed: the leeway is granted, and a clock may be behind by as much.
+const SIGN_OUT_MAX: Duration = Duration::from_secs(5);
+const _: () = assert!(
+    IDENTITY_LIFE.as_millis() + 2 * IDENTITY_LEEWAY.as_millis() <= SIGN_OUT_MAX.as_millis()
+);
 
 const SERVICE_TOKEN_TYPE: &str = "eb-service+jwt";
 const IDENTITY_TYPE: &str = "eb-identity+jwt";
@@ -164,14 +168,18 @@ impl Tokens {
         Ok(claims.iss)
     }
 
-    /// What `auth` says of a user whose session lasts until `session_ends`.
-    pub fn sign_identity(&self, person: &Person, session_ends: Timestamp) -> String {
+    /// What `auth` says of a user whose session lasts until `session_ends`, as it was seen.
+    pub fn sign_identity(
+        &self,
+        person: &Person,
+        seen_at: Timestamp,
+        session_ends: Timestamp,
+    ) -> String {
         let Person { id, profile, role } = person;
-        let now = self.now();
         let claims = IdentityClaims {
             iss: Context::Identity,
-            iat: now.into(),
-            exp: identity_ends(now, session_ends).into(),
+            iat: seen_at.into(),
+            exp: identity_ends(seen_at, session_ends).into(),
             id: id.get(),
             login: profile.login.clone(),
             email: profile.email.clone(),
@@ -319,9 +327,9 @@ impl From<f64> for NumericDate {
     }
 }
 
-/// When an identity that is signed at this time ends.
-pub fn identity_ends(signed_at: Timestamp, session_ends: Timestamp) -> Timestamp {
-    signed_at.plus(IDENTITY_LIFE).min(session_ends)
+/// When an identity ends that is about a session seen then.
+pub fn identity_ends(seen_at: Timestamp, session_ends: Timestamp) -> Timestamp {
+    seen_at.plus(IDENTITY_LIFE).min(session_ends)
 }
 
 fn check_times(

@@ -327,7 +327,7 @@ async fn auth(State(web): State<Web>, headers: HeaderMap, uri: Uri) -> Result<Re
         ("x-last-name", profile.last_name.clone()),
     ];
     let signed = web.inner.identities.as_ref();
-    let signed = signed.map(|it| it.sign(&known)).map(|said| {
+    let signed = signed.map(|it| it.sign(&known, web.engine().now())).map(|said| {
         let keep = said.keep_seconds.to_string();
         [(IDENTITY_HEADER, said.token.to_string()), (KEEP_HEADER, keep)]
     });

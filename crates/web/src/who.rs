@@ -37,8 +37,6 @@ const TOLD_HEADERS: [&str; 5] =
 /// (<https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_cache_valid>) it comes before what is said
 /// to everybody else, which is to keep nothing.
 pub(crate) const KEEP_HEADER: &str = "x-accel-expires";
-/// How long a word is given again before a new one is signed. Later ones could be kept for a second less.
-const SIGNED_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// nginx counts whole seconds, and so keeps something for up to so much longer than it is told.
 const KEPT_LONGER: Duration = Duration::from_secs(1);
 /// What has to be left of a word for whoever gets it last.
@@ -65,7 +63,10 @@ pub(crate) struct Identities {
 struct Signed {
     token: Arc<str>,
     person: Arc<Person>,
-    at: Timestamp,
+    /// By the engine's clock.
+    seen_at: Timestamp,
+    /// By the machine's.
+    ends: Timestamp,
 }
 
 /// What is said of somebody.
@@ -105,24 +106,25 @@ impl Identities {
         }
     }
 
-    /// The word for somebody who has signed in.
-    pub(crate) fn sign(&self, known: &Authenticated) -> Said {
-        let now = self.tokens.now();
-        let key = (known.person.id, known.until);
-        let said = |token, signed_at| {
-            let left = now.until(identity_ends(signed_at, known.until));
-            Said { token, keep_seconds: keep_seconds(left, now.as_micros() % 2 == 0) }
+    /// The word for somebody who has signed in. `now` is the engine's, by whose clock they were seen.
+    pub(crate) fn sign(&self, known: &Authenticated, now: Timestamp) -> Said {
+        let Authenticated { person, until, seen_at } = known;
+        let machines_now = self.tokens.now();
+        let key = (person.id, *until);
+        let (token, ends) = match self.signed.get(&key) {
+            Some(it) if it.seen_at == *seen_at && it.person == *person => (it.token, it.ends),
+            _ => {
+                let seen = machines_now.minus(seen_at.until(now));
+                let token: Arc<str> = self.tokens.sign_identity(person, seen, *until).into();
+                let ends = identity_ends(seen, *until);
+                let (person, seen_at) = (Arc::clone(person), *seen_at);
+                let signed = Signed { token: Arc::clone(&token), person, seen_at, ends };
+                self.signed.insert(key, signed);
+                (token, ends)
+            }
         };
-        if let Some(Signed { token, person, at }) = self.signed.get(&key)
-            && (at..at.plus(SIGNED_AGAIN_AFTER)).contains(&now)
-            && person == known.person
-        {
-            return said(token, at);
-        }
-        let token: Arc<str> = self.tokens.sign_identity(&known.person, known.until).into();
-        let person = Arc::clone(&known.person);
-        self.signed.insert(key, Signed { token: Arc::clone(&token), person, at: now });
-        said(token, now)
+        let tossed = machines_now.as_micros() % 2 == 0;
+        Said { token, keep_seconds: keep_seconds(machines_now.until(ends), tossed) }
     }
 
     fn verify(&self, token: &[u8]) -> Result<Arc<Person>, Unproven> {
@@ -231,6 +233,12 @@ impl Web {
 
 #[cfg(test)]
 mod tests {
+    use eventbooker_core::identity::{Profile, Role};
+    use eventbooker_engine::Clock as _;
+    use eventbooker_links::keys::{Keyring, Keys, SigningKey};
+    use eventbooker_links::tokens::{IDENTITY_LEEWAY, IDENTITY_LIFE};
+    use eventbooker_testkit::clock::{MOMENT, ManualClock, just_before};
+
     use super::*;
 
     #[test]
@@ -241,5 +249,36 @@ mod tests {
             assert_eq!(keep_seconds(left, false), most, "{left:?}");
             assert_eq!(keep_seconds(left, true), most.min(1), "{left:?}");
         }
+    }
+
+    /// So that a sign-out which the look couldn't see yet is noticed in time.
+    #[test]
+    fn a_word_is_as_old_as_the_look_at_the_session() {
+        let clock = Arc::<ManualClock>::default();
+        let signing = SigningKey::from_seed(&[1; 32]);
+        let trusted = [(Context::Identity, vec![signing.public().clone()])];
+        let keyring = Keyring::of(Keys::new(signing, trusted.into()));
+        let identities = Identities::new(Arc::new(Tokens::new(keyring.into(), clock.clone() as _)));
+        let [login, email, first_name, last_name] = ["ann", "", "", ""].map(str::to_owned);
+        let profile = Profile { login, email, first_name, last_name };
+        let person = Arc::new(Person { id: UserId::new(1), profile, role: Role::User });
+        // An engine may go by another clock.
+        let engines = |now: Timestamp| now.plus(Duration::from_secs(3600));
+        let seen_at = engines(clock.now());
+        let known =
+            Authenticated { person, until: seen_at.plus(Duration::from_secs(3600)), seen_at };
+        let sign = |known: &Authenticated| identities.sign(known, engines(clock.now())).token;
+        let late = Duration::from_millis(400);
+
+        clock.advance(late);
+        let token = sign(&known);
+        assert_eq!(sign(&known), token, "nothing is known that is newer");
+        clock.advance(just_before((IDENTITY_LIFE + IDENTITY_LEEWAY).saturating_sub(late)));
+        assert!(identities.verify(token.as_bytes()).is_ok());
+        clock.advance(MOMENT);
+        assert_eq!(identities.verify(token.as_bytes()).err(), Some(Unproven::Expired));
+
+        let again = Authenticated { seen_at: engines(clock.now()), ..known };
+        assert!(identities.verify(sign(&again).as_bytes()).is_ok());
     }
 }

@@ -20,8 +20,8 @@ use crate::{Clock, Engine, Error, Refusal, saga, trace};
 
 /// Questions in one call.
 pub(super) const TOGETHER_MAX: usize = 256;
-/// Calls to one participant at the same time. One more than is needed, so that nobody waits for one that hangs;
-/// with any more they are smaller, and cost everybody more.
+/// Calls to one participant at the same time, each until its answers are saved. One more than is needed, so that
+/// one that hangs keeps nobody waiting; with any more they are smaller, and cost everybody more.
 pub(super) const CALLS_MAX: usize = 2;
 /// How long a call may take. Shorter than a lease, so that its answer can still be heard.
 const CALL_MAX: Duration = Duration::from_secs(5);

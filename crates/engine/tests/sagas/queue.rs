@@ -126,7 +126,7 @@ async fn what_was_not_asked_has_not_failed() {
     solo.clock.advance(Duration::from_secs(6));
     let is_taken_up = |errand: &Errand| errand.token == 2;
     let taken_up = async || solo.errands().await.iter().any(is_taken_up);
-    solo.until("the fifth is taken up", taken_up).await;
+    solo.until("one is taken up again", taken_up).await;
     let errand = solo.errands().await.into_iter().find(is_taken_up).expect("a moment ago");
     assert_eq!((errand.tries, errand.trouble), (1, None));
     clients.shutdown().await;

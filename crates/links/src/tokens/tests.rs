@@ -116,10 +116,10 @@ fn an_identity_is_what_auth_says_and_nobody_else() {
     let stage = Stage::new();
     let (auth, book) = (stage.of(1), stage.of(4));
     let late = stage.clock.now().plus(Duration::from_secs(3600));
-    let token = auth.sign_identity(&ann(), late);
+    let token = auth.sign_identity(&ann(), stage.clock.now(), late);
     assert_eq!(book.check_identity(&token).map(|it| it.person), Ok(ann()));
     // The book signs as if it were auth.
-    let token = book.sign_identity(&ann(), late);
+    let token = book.sign_identity(&ann(), stage.clock.now(), late);
     assert_eq!(auth.check_identity(&token).map(|it| it.person), Err(Unproven::UnknownKey));
     // Or in its own name.
     let head = json!({"typ": IDENTITY_TYPE, "alg": "EdDSA", "kid": key(4).public().id()});
@@ -134,7 +134,7 @@ fn an_identity_is_what_auth_says_and_nobody_else() {
     // One kind is not the other.
     let token = auth.service_token(Context::Identity, Context::Bookings);
     assert_eq!(book.check_identity(&token).map(|it| it.person), Err(Unproven::Malformed));
-    let token = auth.sign_identity(&ann(), late);
+    let token = auth.sign_identity(&ann(), stage.clock.now(), late);
     assert_eq!(book.check_service(&token, Context::Bookings), Err(Unproven::Malformed));
 }
 
@@ -143,8 +143,9 @@ fn an_identity_ends_after_its_life_or_with_its_session() {
     let stage = Stage::new();
     let (auth, book) = (stage.of(1), stage.of(4));
     let half = Duration::from_millis(500);
-    let token = auth.sign_identity(&ann(), stage.clock.now().plus(Duration::from_secs(60)));
-    let short = auth.sign_identity(&ann(), stage.clock.now().plus(half));
+    let seen_at = stage.clock.now();
+    let token = auth.sign_identity(&ann(), seen_at, seen_at.plus(Duration::from_secs(60)));
+    let short = auth.sign_identity(&ann(), seen_at, seen_at.plus(half));
     stage.clock.advance(just_before(half + IDENTITY_LEEWAY));
     assert_eq!(book.check_identity(&short).map(|it| it.person), Ok(ann()));
     stage.clock.advance(MOMENT);

@@ -185,7 +185,8 @@ async fn only_whoever_may_call_a_route_is_let_in() {
             refused.push(("other audience", bearer(&token), unauthorized, "for another service"));
         }
         let identity = stage.tokens(keys(Context::Identity));
-        let identity = identity.sign_identity(&somebody(), stage.clock.now().plus(DAY));
+        let identity =
+            identity.sign_identity(&somebody(), stage.clock.now(), stage.clock.now().plus(DAY));
         refused.push(("an identity", bearer(&identity), unauthorized, "this is no token"));
         let stranger = Keys::new(key(from, 1), keys(from).trusted().clone());
         let token = stage.tokens(stranger).service_token(from, of);
