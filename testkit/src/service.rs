@@ -15,7 +15,7 @@ use eventbooker_core::{BookingId, Contexts, EventId, Money, Timestamp, UserId};
 use eventbooker_engine::check::{Report, Together, recount};
 use eventbooker_engine::{
     Answer, BookingAt, Decided, Engine, Error, Neighbours, Parts, Place, Refusal, Settings,
-    WriteAnswer,
+    Subscription, Told, Update, WriteAnswer,
 };
 use eventbooker_store::Access;
 use eventbooker_store::{Changes, Store};
@@ -26,6 +26,8 @@ use crate::faults::{Faults, FaultyStore, LostUpdates};
 use crate::rows;
 use crate::{ManualClock, SeededEntropy};
 
+/// A step of the clock, no longer than live events are paced.
+const STEP: Duration = Duration::from_millis(50);
 /// Tasks that sleep by the clock in each engine: the deadline clock, whoever takes up errands, and the
 /// clean-up. Whoever releases the bookings of cancelled events is a fourth, if the events are here; and the
 /// recount another one, unless it is off.
@@ -250,6 +252,30 @@ impl Service {
         let releases = usize::from(matches!(participants.events, Place::Here));
         let sleepers = (SLEEPERS + recounts + releases) * self.engines.len();
         self.clock.until_asleep(sleepers + watched).await;
+    }
+
+    /// Moves the clock whenever everybody waits for it. So many events are watched.
+    pub async fn tick(&self, watched: usize) {
+        loop {
+            self.settle_with(watched).await;
+            self.clock.advance(STEP);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What a watcher is told next, while time passes. So many events are watched.
+    pub async fn next(
+        &self,
+        watcher: &mut Subscription,
+        watched: usize,
+    ) -> Option<Arc<Told<Update>>> {
+        let told = async {
+            tokio::select! {
+                update = watcher.next() => update,
+                () = self.tick(watched) => unreachable!("time goes on"),
+            }
+        };
+        tokio::time::timeout(PATIENCE, told).await.expect("a watcher is told before long")
     }
 
     /// Lets time pass, and waits until what has fallen due meanwhile is done.

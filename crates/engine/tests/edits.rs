@@ -109,8 +109,7 @@ async fn whoever_watches_an_event_hears_of_an_edit() {
     let mut watching = watching.expect("there is the event");
     watching.next().await.expect("how it stands now");
     let edited = service.edit(event_id, to_seats(12)).await.expect("it breaks no rule");
-    service.clock.advance(Duration::from_secs(1));
-    let update = watching.next().await.expect("it is told");
+    let update = service.next(&mut watching, 1).await.expect("it is told");
     assert_eq!(update.event.as_ref(), Some(&edited));
     assert_eq!(update.entries.last().map(|entry| entry.kind), Some(JournalKind::Edited));
     drop(watching);

@@ -1,44 +1,15 @@
 //! Live events: every version, in order, without a gap.
 #![allow(missing_docs, reason = "a test's name says what it proves")]
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use eventbooker_core::EventId;
 use eventbooker_core::events::JournalEntry;
-use eventbooker_engine::{Subscription, Told, Update};
+use eventbooker_engine::Subscription;
 use eventbooker_testkit::Service;
 use eventbooker_testkit::clock::PATIENCE;
 use eventbooker_testkit::service::attendee;
 
 /// So long that nothing expires while the clock moves in small steps.
 const WINDOW_MINUTES: i64 = 43_200;
-/// A step of the clock, no longer than live events are paced.
-const STEP: Duration = Duration::from_millis(50);
-
-/// Moves the clock whenever everybody waits for it.
-async fn tick(service: &Service, watched: usize) {
-    loop {
-        service.settle_with(watched).await;
-        service.clock.advance(STEP);
-        tokio::task::yield_now().await;
-    }
-}
-
-/// What a watcher is told next, while time passes. `watched` events have a reporter.
-async fn next(
-    service: &Service,
-    watcher: &mut Subscription,
-    watched: usize,
-) -> Option<Arc<Told<Update>>> {
-    let told = async {
-        tokio::select! {
-            update = watcher.next() => update,
-            () = tick(service, watched) => unreachable!("time goes on"),
-        }
-    };
-    tokio::time::timeout(PATIENCE, told).await.expect("a watcher is told before long")
-}
 
 /// Reads on until a version, and returns what was told on the way. Fails at a gap.
 async fn read_until(
@@ -48,7 +19,7 @@ async fn read_until(
 ) -> Vec<JournalEntry> {
     let mut told = Vec::new();
     while seen < until {
-        let update = next(service, watcher, 1).await.expect("the subscription goes on");
+        let update = service.next(watcher, 1).await.expect("the subscription goes on");
         for entry in &update.entries {
             assert_eq!(entry.version, seen + 1, "every version once, in order");
             seen = entry.version;
@@ -69,7 +40,7 @@ async fn watch(service: &Service, event_id: EventId, last_seen: Option<i64>) -> 
 
 /// The first thing that a watcher without a past is told: how the event stands.
 async fn assert_fresh(service: &Service, watcher: &mut Subscription, event_id: EventId) -> i64 {
-    let update = next(service, watcher, 1).await.expect("told");
+    let update = service.next(watcher, 1).await.expect("told");
     assert_eq!(update.event, Some(service.event(event_id).await));
     assert!(update.entries.is_empty());
     update.version
@@ -176,7 +147,7 @@ async fn a_watcher_that_lags_is_let_go_and_comes_back() {
         read_until(&service, &mut quick, (version, version + 1)).await;
         version += 1;
     }
-    assert!(next(&service, &mut slow, 1).await.is_none(), "it could not keep up");
+    assert!(service.next(&mut slow, 1).await.is_none(), "it could not keep up");
     let mut again = watch(&service, event_id, Some(seen)).await;
     read_until(&service, &mut again, (seen, version)).await;
     service.finish().await;
@@ -252,7 +223,7 @@ async fn draining_ends_every_subscription() {
             tokio::select! {
                 update = watcher.next() => update,
                 // The reporters leave one after the other, so nobody waits for a number of them.
-                () = tick(&service, 0) => unreachable!("time goes on"),
+                () = service.tick(0) => unreachable!("time goes on"),
             }
         };
         let ended = tokio::time::timeout(PATIENCE, ended).await.expect("it ends before long");

@@ -123,12 +123,7 @@ async fn what_is_parked_can_be_cancelled() {
 /// their own confirmation: by then there is enough money.
 #[tokio::test]
 async fn a_second_confirmation_is_no_echo_of_the_first() {
-    let mut pair = Pair::start(10, 0).await;
-    pair.begin(Act::Book);
-    pair.until_at_rest("the hold").await;
-    pair.link.plan(Some((1, Fault::Stalled(When::After))));
-    pair.begin(Act::Confirm);
-    timeout(PATIENCE, pair.link.stalled.notified()).await.expect("it is refused");
+    let mut pair = Pair::refused().await;
     pair.deposit(80).await;
     pair.begin_another(Act::Confirm);
     pair.asks_everything().await;

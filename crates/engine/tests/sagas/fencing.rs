@@ -58,12 +58,7 @@ async fn whoever_was_taken_over_from_is_not_heard() {
 /// again; but the refusal was of another payment, and is not heard.
 #[tokio::test]
 async fn an_answer_to_an_earlier_errand_is_not_heard() {
-    let mut pair = Pair::start(10, 0).await;
-    pair.begin(Act::Book);
-    pair.until_at_rest("the hold").await;
-    pair.link.plan(Some((1, Fault::Stalled(When::After))));
-    pair.begin(Act::Confirm);
-    timeout(PATIENCE, pair.link.stalled.notified()).await.expect("it is refused");
+    let mut pair = Pair::refused().await;
 
     let clock = Arc::new(ManualClock::at(NEW_YEAR.plus(LEASE)));
     let link = pair.another_link();

@@ -22,8 +22,9 @@ use eventbooker_testkit::rows::{save, user};
 use eventbooker_testkit::service::{ADMIN, attendee, in_words};
 use eventbooker_testkit::{Faults, ManualClock, Outcome, SeededEntropy, outcome, steps_only};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
-use super::link::Link;
+use super::link::{Fault, Link, When};
 
 /// What a scenario is about.
 #[derive(Clone, Copy)]
@@ -130,6 +131,17 @@ impl Pair {
         pair
     }
 
+    /// A hold whose confirmation was refused for want of money. Nobody has heard of that yet.
+    pub(crate) async fn refused() -> Self {
+        let mut pair = Self::start(10, 0).await;
+        pair.begin(Act::Book);
+        pair.until_at_rest("the hold").await;
+        pair.link.plan(Some((1, Fault::Stalled(When::After))));
+        pair.begin(Act::Confirm);
+        timeout(PATIENCE, pair.link.stalled.notified()).await.expect("it is refused");
+        pair
+    }
+
     async fn open(&mut self) {
         self.engine = Some(self.another(&self.link, &self.clock).await);
     }
@@ -227,7 +239,7 @@ impl Pair {
 
     /// Lets time pass until no saga is under way; starts the engine anew whenever it was killed.
     pub(crate) async fn until_at_rest(&mut self, what: &str) {
-        let rested = tokio::time::timeout(PATIENCE, async {
+        let rested = timeout(PATIENCE, async {
             loop {
                 self.tick().await;
                 let is_answered = self.client.as_ref().is_none_or(JoinHandle::is_finished);
@@ -273,7 +285,7 @@ impl Pair {
 
     /// Lets time pass until the errand is as it should be.
     pub(crate) async fn until(&mut self, what: &str, is_so: impl Fn(&Errand) -> bool) -> Errand {
-        let so = tokio::time::timeout(PATIENCE, async {
+        let so = timeout(PATIENCE, async {
             loop {
                 if let Some(errand) = self.tick_unless(&is_so).await {
                     return errand;
@@ -370,7 +382,7 @@ impl Pair {
 }
 
 async fn answer(client: JoinHandle<Answered>) -> Answered {
-    let answer = tokio::time::timeout(PATIENCE, client).await;
+    let answer = timeout(PATIENCE, client).await;
     answer.expect("it is answered").expect("a client doesn't panic")
 }
 

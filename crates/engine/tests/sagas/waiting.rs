@@ -75,12 +75,7 @@ async fn an_errand_stays_as_it_is_while_its_saga_goes_on() {
 /// Whoever finds a saga under way that ends in the same batch hears of its end, too.
 #[tokio::test]
 async fn what_ends_in_the_batch_that_found_it_under_way_is_told() {
-    let mut pair = Pair::start(10, 0).await;
-    pair.begin(Act::Book);
-    pair.until_at_rest("the hold").await;
-    pair.link.plan(Some((1, Fault::Stalled(When::After))));
-    pair.begin(Act::Confirm);
-    timeout(PATIENCE, pair.link.stalled.notified()).await.expect("it is refused");
+    let mut pair = Pair::refused().await;
     pair.deposit(80).await;
 
     let mut held = pair.faults.hold_next_save();
