@@ -126,17 +126,16 @@ impl Drop for Nginx {
 
 fn configuration(shipped: &str, servers: &[(&str, &str)], port: u16, directory: &Path) -> String {
     let path = Path::new(SHIPPED).join(shipped);
-    let mut text = fs::read_to_string(&path).expect("it is shipped");
+    let shipped = fs::read_to_string(&path).expect("it is shipped");
+    // Several of them may run here, and mustn't take each other's word.
+    let in_memory = shipped.matches(" /dev/shm/").count();
+    let mut text = shipped.replace(" /dev/shm/", " /tmp/");
     let servers = servers
         .iter()
         .map(|(name, address)| (format!("server {name}:8080 "), format!("server {address} "), 1));
-    let listen = format!("listen 127.0.0.1:{port};");
-    // Several of them may run here, and mustn't take each other's word.
-    let memory = (" /dev/shm/".to_owned(), " /tmp/".to_owned(), text.matches(" /dev/shm/").count());
-    // Last, because it may itself be in one of these folders.
-    let folder = (" /tmp/".to_owned(), format!(" {}/", directory.display()), 6 + memory.2);
-    let listen = ("listen 8080;".to_owned(), listen, 1);
-    for (there, here, count) in servers.chain([listen, memory, folder]) {
+    let listen = ("listen 8080;".to_owned(), format!("listen 127.0.0.1:{port};"), 1);
+    let folder = (" /tmp/".to_owned(), format!(" {}/", directory.display()), 6 + in_memory);
+    for (there, here, count) in servers.chain([listen, folder]) {
         assert_eq!(text.matches(&there).count(), count, "`{there}` in {}", path.display());
         text = text.replace(&there, &here);
     }

@@ -37,22 +37,13 @@ async fn three_events(service: &Service) -> [EventId; 3] {
     ids
 }
 
-/// Moves the clock whenever the keepers wait for it.
-async fn tick(service: &Service, keepers: usize) {
-    loop {
-        service.settle_with(keepers).await;
-        service.clock.advance(STEP);
-        tokio::task::yield_now().await;
-    }
-}
-
 /// What a watcher is told next, while time passes.
 async fn next(service: &Service, watcher: &mut Standings) -> Option<Posts> {
     let told = async {
         tokio::select! {
             biased;
             posts = watcher.next() => posts,
-            () = tick(service, 1) => unreachable!("time goes on"),
+            () = service.tick(1) => unreachable!("time goes on"),
         }
     };
     tokio::time::timeout(PATIENCE, told).await.expect("a watcher is told before long")
